@@ -1,0 +1,23 @@
+//! The operating system, made safe.
+//!
+//! This is the only crate of Tine that contains `unsafe`. Each function is one system idea, takes and
+//! returns owned or borrowed descriptors (never bare integers), and answers with an [`std::io::Result`]
+//! whose error is the kernel's. There is no policy here, no logging and no configuration: those live in
+//! the crates above.
+//!
+//! Linux only: on other systems the crates above refuse with a typed error before they come here.
+#![cfg(target_os = "linux")]
+#![warn(missing_docs)]
+
+pub mod beneath;
+pub mod clock;
+pub mod diag;
+pub mod event;
+pub mod fd;
+pub mod memory;
+pub mod poll;
+pub mod privilege;
+pub mod process;
+pub mod signal;
+pub mod socket;
+pub mod user;

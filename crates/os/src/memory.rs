@@ -1,0 +1,119 @@
+//! Memory that several processes see: an array of atomic words in a sealed memfd.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicU64;
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+/// Bytes in a word.
+const WORD: usize = size_of::<AtomicU64>();
+
+/// An array of 64-bit atomics, zero at first, that other processes may have mapped too.
+///
+/// The mapping survives `fork` (parent and child see each other's writes; it is `MAP_SHARED`) and
+/// not `exec`: there the descriptor is passed on and [`from_fd`](Self::from_fd) maps it again. The
+/// size is sealed, so no process that has the descriptor can cut the memory away from under the
+/// others.
+///
+/// Readers must expect nonsense in it: whoever has it mapped may write anything at any time.
+#[derive(Debug)]
+pub struct SharedMemory {
+    words: NonNull<AtomicU64>,
+    length: usize,
+    fd: OwnedFd,
+}
+
+impl SharedMemory {
+    /// `words` words, all zero. The name is for people: `/proc/PID/maps` shows it as `memfd:NAME`.
+    ///
+    /// Pages are taken from memory as they are first written to.
+    ///
+    /// # Errors
+    /// `InvalidInput` for no words at all, for more than fit into an address space, or for a name
+    /// with a zero byte or longer than 249 bytes; `EMFILE` or `ENOMEM` (memfd_create(2), mmap(2)).
+    pub fn create(name: &str, words: usize) -> io::Result<Self> {
+        let bytes = words.checked_mul(WORD).filter(|&bytes| bytes > 0);
+        let bytes = bytes.ok_or_else(|| refused(&format!("{words} words of shared memory")))?;
+        let fd = memory_file(name)?;
+        rustix::fs::ftruncate(&fd, bytes as u64)?;
+        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        Self::map(fd, words)
+    }
+
+    /// Maps what another process [created](Self::create).
+    ///
+    /// # Errors
+    /// `InvalidInput` unless it is sealed against shrinking and growing (a write to memory that was
+    /// cut away is a SIGBUS) and a whole number of words, at least one; `EINVAL` if it cannot be
+    /// sealed at all, so is no memfd.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        let size_is_fixed = SealFlags::SHRINK | SealFlags::GROW;
+        if !fcntl_get_seals(&fd)?.contains(size_is_fixed) {
+            return Err(refused("shared memory whose size is not sealed"));
+        }
+        let bytes = rustix::fs::fstat(&fd)?.st_size;
+        match usize::try_from(bytes) {
+            Ok(bytes) if bytes > 0 && bytes % WORD == 0 => Self::map(fd, bytes / WORD),
+            _ => Err(refused(&format!("shared memory of {bytes} bytes"))),
+        }
+    }
+
+    /// `fd` is a memfd of exactly `length` words whose size is sealed.
+    fn map(fd: OwnedFd, length: usize) -> io::Result<Self> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: at an address of the kernel's choice, so no memory of anybody's is replaced.
+        let start =
+            unsafe { mmap(ptr::null_mut(), length * WORD, access, MapFlags::SHARED, &fd, 0) }?;
+        let words = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { words, length, fd })
+    }
+
+    /// The words. Every process that has this memory mapped sees the same.
+    #[must_use]
+    pub fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping is page-aligned, `length` words long, sealed against shrinking and
+        // lives as long as `self`; every bit pattern is an AtomicU64, and other processes' writes
+        // are what atomics are for.
+        unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.length) }
+    }
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread, and is unmapped once, by the only
+// owner.
+unsafe impl Send for SharedMemory {}
+
+// SAFETY: a shared reference gives out nothing but atomics and a borrowed descriptor.
+unsafe impl Sync for SharedMemory {}
+
+impl AsFd for SharedMemory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // SAFETY: exactly what `map` mapped; every reference into it has borrowed `self`, so none
+        // is left.
+        let _ = unsafe { munmap(self.words.as_ptr().cast(), self.length * WORD) };
+    }
+}
+
+fn memory_file(name: &str) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        // Kernels before 6.3 don't know the flag; later ones may insist on it (sysctl
+        // vm.memfd_noexec).
+        Err(Errno::INVAL) => Ok(memfd_create(name, flags)?),
+        other => Ok(other?),
+    }
+}
+
+fn refused(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("refused: {what}"))
+}

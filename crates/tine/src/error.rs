@@ -1,0 +1,124 @@
+//! What can go wrong, as one opaque type that can be asked questions.
+//!
+//! The text says what failed, where, and what to do about it; it is not part of the interface. Programs
+//! ask the predicates ([`Error::is_config`], [`Error::is_bind`] …) and people read the text once, in the
+//! command line's `main`.
+
+use std::{fmt, io};
+
+/// The result of everything in this crate that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a server could not start, or why it ended by itself.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    text: String,
+    source: Option<io::Error>,
+}
+
+/// Closed list; each has a predicate and, in the program, an exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Config,
+    Bind,
+    Privilege,
+    Boot,
+    Exhausted,
+    Platform,
+    Os,
+}
+
+impl Error {
+    fn new(kind: Kind, text: impl Into<String>, source: Option<io::Error>) -> Self {
+        Self(Box::new(Inner { kind, text: text.into(), source }))
+    }
+
+    pub(crate) fn config(text: impl Into<String>) -> Self {
+        Self::new(Kind::Config, text, None)
+    }
+
+    pub(crate) fn bind(text: impl Into<String>, source: io::Error) -> Self {
+        Self::new(Kind::Bind, text, Some(source))
+    }
+
+    pub(crate) fn privilege(text: impl Into<String>) -> Self {
+        Self::new(Kind::Privilege, text, None)
+    }
+
+    pub(crate) fn boot(text: impl Into<String>) -> Self {
+        Self::new(Kind::Boot, text, None)
+    }
+
+    pub(crate) fn exhausted(text: impl Into<String>) -> Self {
+        Self::new(Kind::Exhausted, text, None)
+    }
+
+    #[cfg_attr(target_os = "linux", expect(dead_code, reason = "other systems are refused with it"))]
+    pub(crate) fn platform(text: impl Into<String>) -> Self {
+        Self::new(Kind::Platform, text, None)
+    }
+
+    pub(crate) fn os(text: impl Into<String>, source: io::Error) -> Self {
+        Self::new(Kind::Os, text, Some(source))
+    }
+
+    /// Something that was asked for makes no sense, or names something that does not exist.
+    #[must_use]
+    pub fn is_config(&self) -> bool {
+        self.0.kind == Kind::Config
+    }
+
+    /// A listener could not be made: the address is in use, is not ours, or needs a privilege.
+    #[must_use]
+    pub fn is_bind(&self) -> bool {
+        self.0.kind == Kind::Bind
+    }
+
+    /// A worker could not become the user it should be.
+    #[must_use]
+    pub fn is_privilege(&self) -> bool {
+        self.0.kind == Kind::Privilege
+    }
+
+    /// No worker ever became ready.
+    #[must_use]
+    pub fn is_boot(&self) -> bool {
+        self.0.kind == Kind::Boot
+    }
+
+    /// Workers failed more often than the breaker allows, and the breaker was told to stop the service.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.0.kind == Kind::Exhausted
+    }
+
+    /// This system has no fork or no descriptors to pass on: Windows, for one.
+    #[must_use]
+    pub fn is_platform(&self) -> bool {
+        self.0.kind == Kind::Platform
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("text", &self.0.text)
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,276 @@
+//! Binds everything that was asked for, or nothing.
+
+use super::refusal::Refused;
+use super::resolve::{Place, Want, Without6, distinct, wants};
+use super::{Kind, ListenOptions, Listener, Listeners, inherit, refusal, unix};
+use crate::endpoint::Endpoint;
+use crate::{Error, Result};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use tine_os::socket::{self, Address};
+
+/// How often a port the kernel chose for one socket may turn out to be taken for the next.
+const PORT_ATTEMPTS: u32 = 16;
+
+/// Makes an Internet socket; tests put the kernel's refusals here.
+type Open<'a> = &'a dyn Fn(Kind, SocketAddr, bool, &ListenOptions) -> io::Result<OwnedFd>;
+
+/// Binds all `endpoints` and takes over the `adopted` sockets, which must be bound, and listening if they
+/// are for connections. The notes are for the log: what was skipped, replaced or made do with.
+///
+/// On failure all sockets are closed, the adopted ones too, and every file that was made is removed.
+pub fn bind_all(
+    endpoints: &[(Endpoint, ListenOptions)],
+    adopted: Vec<OwnedFd>,
+) -> Result<(Listeners, Vec<String>)> {
+    bind_all_with(endpoints, adopted, &open)
+}
+
+fn bind_all_with(
+    endpoints: &[(Endpoint, ListenOptions)],
+    adopted: Vec<OwnedFd>,
+    open: Open<'_>,
+) -> Result<(Listeners, Vec<String>)> {
+    for (endpoint, options) in endpoints {
+        options
+            .validate()
+            .map_err(|error| Error::config(format!("cannot listen on {endpoint}: {error}")))?;
+        unix::validate(endpoint)?;
+    }
+    let adopted = adopted.into_iter().map(inherit::adopt).collect::<Result<Vec<_>>>()?;
+    let there: Vec<String> = adopted.iter().map(|listener| listener.address.clone()).collect();
+    let (wants, notes) = distinct(wants(endpoints)?, &there)?;
+
+    let mut binder = Binder { open, made: Listeners::default(), notes };
+    for group in wants.chunk_by(|_, next| next.follows) {
+        if let Err(error) = binder.group(group) {
+            // The reason is what counts; a file that cannot be removed either is stale and will be replaced.
+            let _ = binder.made.unlink();
+            return Err(error);
+        }
+    }
+    let Binder { made: Listeners(mut all), mut notes, .. } = binder;
+    notes.extend(all.iter().filter_map(short_backlog));
+    all.extend(adopted);
+    Ok((Listeners(all), notes))
+}
+
+fn open(
+    kind: Kind,
+    address: SocketAddr,
+    v6only: bool,
+    options: &ListenOptions,
+) -> io::Result<OwnedFd> {
+    match kind {
+        Kind::Udp => socket::udp_socket(address, &options.udp(v6only)),
+        _ => socket::tcp_listener(address, &options.tcp(v6only)),
+    }
+}
+
+/// The kernel cuts a backlog down without saying so.
+fn short_backlog(listener: &Listener) -> Option<String> {
+    let (_, limit) = listener.queue().ok()?;
+    let asked = listener.options.backlog;
+    (listener.is_stream() && limit < asked).then(|| {
+        format!(
+            "{}: backlog {asked} is cut down to {limit} by the kernel (sysctl net.core.somaxconn)",
+            listener.address
+        )
+    })
+}
+
+struct Binder<'a> {
+    open: Open<'a>,
+    made: Listeners,
+    notes: Vec<String>,
+}
+
+/// Why an attempt at a group failed.
+struct Failure {
+    error: Error,
+    /// The port the kernel chose for the first socket was taken for another: it may choose a better one.
+    unlucky: bool,
+}
+
+impl Binder<'_> {
+    /// Binds sockets that share a port, if the kernel is to choose it.
+    fn group(&mut self, group: &[Want<'_>]) -> Result<()> {
+        let mut attempt = 1;
+        loop {
+            match self.attempt(group) {
+                Ok((listeners, notes)) => {
+                    self.made.0.extend(listeners);
+                    self.notes.extend(notes);
+                    return Ok(());
+                }
+                Err(failure) if failure.unlucky && attempt < PORT_ATTEMPTS => attempt += 1,
+                Err(failure) => return Err(failure.error),
+            }
+        }
+    }
+
+    fn attempt(
+        &self,
+        group: &[Want<'_>],
+    ) -> std::result::Result<(Vec<Listener>, Vec<String>), Failure> {
+        let (mut made, mut notes) = (Vec::new(), Vec::new());
+        let mut port = None;
+        let mut reason = None;
+        for want in group {
+            match self.one(want, port, &mut notes) {
+                Ok(listener) => {
+                    port = port.or_else(|| chosen_port(want, &listener));
+                    made.push(listener);
+                }
+                Err(refused)
+                    if want.without6 == Without6::Skip && no_ipv6(want, &refused.error) =>
+                {
+                    notes.push(format!(
+                        "{} is skipped: no IPv6 here ({})",
+                        want.describe(),
+                        refused.error
+                    ));
+                    reason = Some(refused);
+                }
+                Err(refused) => {
+                    let unlucky =
+                        port.is_some() && refused.error.kind() == io::ErrorKind::AddrInUse;
+                    return Err(Failure { error: refused.into(), unlucky });
+                }
+            }
+        }
+        match reason {
+            Some(refused) if made.is_empty() => {
+                Err(Failure { error: refused.into(), unlucky: false })
+            }
+            _ => Ok((made, notes)),
+        }
+    }
+
+    /// Binds one socket.
+    fn one(
+        &self,
+        want: &Want<'_>,
+        port: Option<u16>,
+        notes: &mut Vec<String>,
+    ) -> std::result::Result<Listener, Refused> {
+        let (mut address, v6only) = match &want.place {
+            Place::Inet { address, v6only } => (*address, *v6only),
+            Place::Unix(name) => return unix::bind(want, name, notes),
+        };
+        if let Some(port) = port.filter(|_| address.port() == 0) {
+            address.set_port(port);
+        }
+        let mut opened = (self.open)(want.kind, address, v6only, want.options);
+        if let Err(error) = &opened
+            && want.without6 == Without6::UseV4
+            && no_ipv6(want, error)
+        {
+            address.set_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            notes.push(format!("{} listens on IPv4 alone: no IPv6 here ({error})", want.endpoint));
+            opened = (self.open)(want.kind, address, true, want.options);
+        }
+        opened
+            .and_then(|socket| Listener::new(socket, want.endpoint, want.options))
+            .map_err(|error| refusal::inet(want, address, error))
+    }
+}
+
+/// The port, if it was the kernel's choice.
+fn chosen_port(want: &Want<'_>, listener: &Listener) -> Option<u16> {
+    match (&want.place, socket::local_address(listener)) {
+        (Place::Inet { address, .. }, Ok(Address::Ip(bound))) if address.port() == 0 => {
+            Some(bound.port())
+        }
+        _ => None,
+    }
+}
+
+/// Whether an IPv6 address was refused because the machine has no IPv6: not compiled in, switched off at
+/// boot, or without a single address, as in many containers. `EINVAL` is what some of those answer for `::`.
+fn no_ipv6(want: &Want<'_>, error: &io::Error) -> bool {
+    let Place::Inet { address, .. } = &want.place else { return false };
+    let always_there = address.ip().is_unspecified() || address.ip().is_loopback();
+    let absent = match error.kind() {
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::InvalidInput => {
+            always_there || !socket::ipv6_available()
+        }
+        _ => socket::is_unsupported_family(error),
+    };
+    address.is_ipv6() && absent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    const EADDRNOTAVAIL: i32 = 99;
+    const EAFNOSUPPORT: i32 = 97;
+    const EINVAL: i32 = 22;
+    const EACCES: i32 = 13;
+    const EADDRINUSE: i32 = 98;
+
+    fn asked(texts: &[&str]) -> Vec<(Endpoint, ListenOptions)> {
+        let all = texts.iter().flat_map(|text| Endpoint::parse_all(text).unwrap());
+        all.map(|endpoint| (endpoint, ListenOptions::default())).collect()
+    }
+
+    /// The addresses bound on a machine that answers `number` to every IPv6 address, and the notes.
+    fn without_ipv6(text: &str, number: i32) -> Result<(Vec<String>, Vec<String>)> {
+        let open: Open<'_> = &|kind, address, v6only, options| match address.ip() {
+            IpAddr::V6(_) => Err(io::Error::from_raw_os_error(number)),
+            IpAddr::V4(_) => open(kind, address, v6only, options),
+        };
+        let (listeners, notes) = bind_all_with(&asked(&[text]), Vec::new(), open)?;
+        Ok((listeners.iter().map(|listener| listener.address().to_owned()).collect(), notes))
+    }
+
+    #[test]
+    fn all_addresses_are_those_of_ipv4_where_there_is_no_ipv6() {
+        for number in [EAFNOSUPPORT, EADDRNOTAVAIL, EINVAL] {
+            for text in ["*:0", "udp:*:0"] {
+                let (addresses, notes) = without_ipv6(text, number).unwrap();
+                assert!(addresses[0].contains("0.0.0.0:"), "{addresses:?}");
+                assert!(notes[0].contains("IPv4 alone"), "{notes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_refusal_is_not_taken_for_missing_ipv6() {
+        assert!(without_ipv6("*:0", EACCES).unwrap_err().is_bind());
+    }
+
+    #[test]
+    fn ipv6_that_was_asked_for_is_not_replaced() {
+        for text in ["*:0/IPv6", "[::1]:0", "*:0/IPv4/IPv6"] {
+            let error = without_ipv6(text, EAFNOSUPPORT).unwrap_err();
+            assert!(error.is_bind() && error.to_string().contains("::"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_low_port_without_the_privilege_is_explained() {
+        let open: Open<'_> = &|_, _, _, _| Err(io::Error::from_raw_os_error(EACCES));
+        let error = bind_all_with(&asked(&["127.0.0.1:80"]), Vec::new(), open).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("cannot listen on 127.0.0.1:80: Permission denied"), "{text}");
+        assert!(text.contains("CAP_NET_BIND_SERVICE"), "{text}");
+    }
+
+    #[test]
+    fn another_port_is_chosen_if_the_first_is_taken_in_the_other_version_of_ip() {
+        let refusals = RefCell::new(2);
+        let open: Open<'_> = &|kind, address, v6only, options| {
+            if address.port() != 0 && *refusals.borrow() > 0 {
+                *refusals.borrow_mut() -= 1;
+                return Err(io::Error::from_raw_os_error(EADDRINUSE));
+            }
+            open(kind, address, v6only, options)
+        };
+        let (listeners, _) = bind_all_with(&asked(&["*:0/IPv4/IPv6"]), Vec::new(), open).unwrap();
+        assert_eq!((listeners.len(), *refusals.borrow()), (2, 0));
+    }
+}

@@ -1,0 +1,50 @@
+//! Sockets that come already bound: asked what they are, and refused if they cannot be listened on.
+
+use super::{Kind, ListenOptions, Listener};
+use crate::endpoint::{Endpoint, Inet};
+use crate::{Error, Result};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use tine_os::fd;
+use tine_os::socket::{self, Address, Identity, Traffic};
+
+/// Takes a socket over. It becomes close-on-exec, and non-blocking, which whoever passed it in sees too.
+pub(super) fn adopt(socket: OwnedFd) -> Result<Listener> {
+    let number = socket.as_raw_fd();
+    let refused = |error: io::Error| {
+        Error::bind(
+            format!("cannot listen on descriptor {number}, which was passed in: {error}"),
+            error,
+        )
+    };
+    let identity = socket::identify(&socket).map_err(refused)?;
+    let endpoint = endpoint(&identity).map_err(|reason| {
+        Error::config(format!(
+            "cannot listen on descriptor {number}, which was passed in: {reason}"
+        ))
+    })?;
+    fd::set_close_on_exec(&socket, true).map_err(refused)?;
+    fd::set_nonblocking(&socket, true).map_err(refused)?;
+    let mut listener =
+        Listener::new(socket, &endpoint, &ListenOptions::default()).map_err(refused)?;
+    listener.adopted = true;
+    Ok(listener)
+}
+
+fn endpoint(identity: &Identity) -> std::result::Result<Endpoint, String> {
+    let endpoint = match (identity.traffic, &identity.address) {
+        (_, Address::Unnamed) => return Err("it is bound to no address".into()),
+        (Traffic::Stream, Address::Ip(ip)) => Endpoint::Tcp(Inet::from(*ip)),
+        (Traffic::Datagram, Address::Ip(ip)) => Endpoint::Udp(Inet::from(*ip)),
+        (Traffic::Stream, Address::Unix(name)) => Endpoint::Unix(name.clone()),
+        (Traffic::Datagram, Address::Unix(name)) => Endpoint::UnixDatagram(name.clone()),
+        (Traffic::Other, _) => return Err("it carries neither connections nor datagrams".into()),
+    };
+    if identity.traffic == Traffic::Stream && !identity.listening {
+        let address = Kind::of(&endpoint).describe(&identity.address);
+        return Err(format!(
+            "{address} does not listen; whoever passed it in must call listen, or it is a connection"
+        ));
+    }
+    Ok(endpoint)
+}

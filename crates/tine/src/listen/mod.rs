@@ -1,0 +1,255 @@
+//! The sockets a server listens on: bound by [`bind_all`], or passed in already bound.
+//!
+//! Everything is checked before the first socket is bound, and if one cannot be had, those that were are
+//! closed and their files removed: a start either has all its listeners or leaves nothing behind.
+//!
+//! The host `*` is one socket for IPv4 and IPv6 (an IPv4 client appears as `::ffff:a.b.c.d`), or one for
+//! IPv4 where the machine has no IPv6. Asking for IPv4 and IPv6 by name makes two, which share a port if the
+//! kernel was to choose it. A name is bound on every address it has. What is listed twice is bound once,
+//! with a note; port 0 is a new port each time.
+//!
+//! A Unix socket replaces a stale file, one whose socket no process has, and nothing else. Its owner and
+//! mode are set after it is bound and before it listens; until then a client is refused.
+
+use crate::endpoint::{Endpoint, Unix};
+use std::net::{TcpListener, UdpSocket};
+use std::ops::Index;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::{io, slice};
+use tine_os::socket::{self, Address};
+
+mod bind;
+mod inherit;
+mod options;
+mod refusal;
+mod resolve;
+mod unix;
+
+pub use bind::bind_all;
+pub use options::ListenOptions;
+
+/// What sort of socket a listener is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// TCP connections.
+    Tcp,
+    /// UDP datagrams.
+    Udp,
+    /// Connections through a Unix socket.
+    Unix,
+    /// Datagrams through a Unix socket.
+    UnixDatagram,
+}
+
+impl Kind {
+    fn of(endpoint: &Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Tcp(_) => Self::Tcp,
+            Endpoint::Udp(_) => Self::Udp,
+            Endpoint::Unix(_) => Self::Unix,
+            Endpoint::UnixDatagram(_) => Self::UnixDatagram,
+        }
+    }
+
+    /// An address as reports have it; reading it as an [`Endpoint`] gives this kind again.
+    fn describe(self, address: &Address) -> String {
+        match (self, address) {
+            (Self::Udp, Address::Ip(ip)) => format!("udp:{ip}"),
+            (_, Address::Ip(ip)) => ip.to_string(),
+            (Self::UnixDatagram, Address::Unix(name)) => format!("unixdgram:{}", Unix(name)),
+            (_, Address::Unix(name)) => format!("unix:{}", Unix(name)),
+            (_, Address::Unnamed) => "unbound".into(),
+        }
+    }
+}
+
+/// One bound socket: listening, if it is for connections; non-blocking and close-on-exec.
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    endpoint: Endpoint,
+    options: ListenOptions,
+    kind: Kind,
+    address: String,
+    adopted: bool,
+    file: Option<unix::SocketFile>,
+}
+
+impl Listener {
+    fn new(socket: OwnedFd, endpoint: &Endpoint, options: &ListenOptions) -> io::Result<Self> {
+        let kind = Kind::of(endpoint);
+        let address = kind.describe(&socket::local_address(&socket)?);
+        Ok(Self {
+            socket,
+            endpoint: endpoint.clone(),
+            options: options.clone(),
+            kind,
+            address,
+            adopted: false,
+            file: None,
+        })
+    }
+
+    /// What sort of socket it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// True if connections are accepted from it, false if datagrams are received.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        matches!(self.kind, Kind::Tcp | Kind::Unix)
+    }
+
+    /// Where it is bound, with the real port: `127.0.0.1:41234`, `udp:[::]:53`, `unix:/run/s.sock`,
+    /// `unixdgram:/run/s.sock`, `unix:@name`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What was asked for; of an adopted socket, where it is bound.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The options it was bound with; of an adopted socket, the defaults, which say nothing about it.
+    #[must_use]
+    pub fn options(&self) -> &ListenOptions {
+        &self.options
+    }
+
+    /// True if it was passed in already bound, so that others may have it too.
+    #[must_use]
+    pub fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// How many connections wait to be accepted, and how many may; `(0, 0)` for datagrams, which are not counted.
+    pub fn queue(&self) -> io::Result<(u32, u32)> {
+        match self.kind {
+            Kind::Tcp => tine_os::diag::tcp_queue(self.as_fd()),
+            Kind::Unix => tine_os::diag::unix_queue(self.as_fd()),
+            Kind::Udp | Kind::UnixDatagram => Ok((0, 0)),
+        }
+    }
+
+    /// A second descriptor of the same socket as the standard library's type; `InvalidInput` for other kinds.
+    pub fn try_clone_tcp(&self) -> io::Result<TcpListener> {
+        self.clone_as(Kind::Tcp)
+    }
+
+    /// As [`Self::try_clone_tcp`], for Unix connections.
+    pub fn try_clone_unix(&self) -> io::Result<UnixListener> {
+        self.clone_as(Kind::Unix)
+    }
+
+    /// As [`Self::try_clone_tcp`], for UDP.
+    pub fn try_clone_udp(&self) -> io::Result<UdpSocket> {
+        self.clone_as(Kind::Udp)
+    }
+
+    /// As [`Self::try_clone_tcp`], for Unix datagrams.
+    pub fn try_clone_unix_datagram(&self) -> io::Result<UnixDatagram> {
+        self.clone_as(Kind::UnixDatagram)
+    }
+
+    fn clone_as<T: From<OwnedFd>>(&self, kind: Kind) -> io::Result<T> {
+        if self.kind != kind {
+            let text = format!("{} is {:?}, not {kind:?}", self.address, self.kind);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        Ok(self.socket.try_clone()?.into())
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// All the sockets of a server: those asked for, in that order, then those passed in.
+///
+/// Dropping it closes descriptors and no more: in a worker, the supervisor's sockets and files live on.
+#[derive(Debug, Default)]
+pub struct Listeners(Vec<Listener>);
+
+impl Listeners {
+    /// Goes through them in order.
+    pub fn iter(&self) -> slice::Iter<'_, Listener> {
+        self.0.iter()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True if there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Removes the files of Unix sockets that this very process made, where the file is still the same one.
+    /// Tries all; the first failure is reported.
+    pub fn unlink(&self) -> io::Result<()> {
+        first_failure(
+            self.iter().filter_map(|listener| listener.file.as_ref()).map(unix::SocketFile::remove),
+        )
+    }
+
+    /// Keeps new connections from TCP listeners while those in the queue can still be accepted.
+    ///
+    /// Where the kernel lets us, new clients are not answered ([`socket::stop_new_connections`]), so that
+    /// whoever listens here next within a second has them; otherwise they are refused at once
+    /// ([`socket::refuse_new_connections`]). Adopted sockets belong to others too and are left alone, and Unix
+    /// sockets have no such means. Tries all; the first failure is reported.
+    pub fn stop_new(&self) -> io::Result<()> {
+        let ours = self.iter().filter(|listener| listener.kind == Kind::Tcp && !listener.adopted);
+        first_failure(ours.map(|listener| match socket::stop_new_connections(listener) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                socket::refuse_new_connections(listener)
+            }
+            result => result,
+        }))
+    }
+
+    /// Shuts our own sockets down for every process that has them: clients are refused from now on, waiting
+    /// `accept`s end. Adopted sockets are left alone. Tries all; the first failure is reported.
+    pub fn close_for_good(&self) -> io::Result<()> {
+        let ours = self.iter().filter(|listener| !listener.adopted);
+        first_failure(ours.map(|listener| match socket::shutdown(listener) {
+            // A datagram socket has no partner; the kernel wakes those who wait on it all the same.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        }))
+    }
+}
+
+/// Goes through all of them, whatever happens.
+fn first_failure(results: impl Iterator<Item = io::Result<()>>) -> io::Result<()> {
+    results.fold(Ok(()), io::Result::and)
+}
+
+impl Index<usize> for Listeners {
+    type Output = Listener;
+
+    fn index(&self, index: usize) -> &Listener {
+        &self.0[index]
+    }
+}
+
+impl<'a> IntoIterator for &'a Listeners {
+    type Item = &'a Listener;
+    type IntoIter = slice::Iter<'a, Listener>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
