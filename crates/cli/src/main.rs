@@ -1,2 +1,32 @@
-//! The program.
-fn main() {}
+//! `tine`, the program: reads what was typed, does it, and says by its exit code how that went.
+#![forbid(unsafe_code)]
+
+mod args;
+mod failure;
+mod instance;
+mod serve;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Arguments, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let result = Arguments::try_parse().map_err(Failure::from).and_then(|typed| run(typed.command));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(serve) => serve::run(serve),
+        Command::Status(status) => instance::status(status),
+        Command::Stop(stop) => instance::stop(stop),
+        Command::Reload(which) => instance::reload(which),
+    }
+}

@@ -1,1 +1,24 @@
-//! To be written.
+//! HTTP inside one worker: any tower service, isolated or multiplexed.
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! fn main() -> ExitCode {
+//!     tine::Prefork::new().listen("0.0.0.0:8080").concurrency(1000).run(|worker| {
+//!         tine_http::serve(worker, |_context| async {
+//!             Ok(axum::Router::new().route("/", axum::routing::get(|| async { "hello" })))
+//!         })
+//!     })
+//! }
+//! ```
+//!
+//! This crate knows a [`tine::Worker`] and no supervisor, pid or fork: it runs just as well on
+//! [`tine::Prefork::solo`] in one plain process.
+#![forbid(unsafe_code)]
+
+mod connection;
+mod io;
+mod observed;
+mod serve;
+
+pub use serve::{Limits, serve, serve_with};

@@ -53,6 +53,31 @@ pub fn open_beneath(dir: impl AsFd, path: &Path) -> io::Result<File> {
     }
 }
 
+/// Whether an error of [`open_beneath`] means that the path names nothing there that could be opened:
+/// it does not exist, leads out or in a circle, is too long, or is a socket or a device without a
+/// driver (`ENXIO`, `ENODEV`).
+#[must_use]
+pub fn names_nothing(error: &io::Error) -> bool {
+    let nothing = [
+        Errno::NOENT,
+        Errno::NOTDIR,
+        Errno::XDEV,
+        Errno::LOOP,
+        Errno::NAMETOOLONG,
+        Errno::NXIO,
+        Errno::NODEV,
+    ];
+    Errno::from_io_error(error).is_some_and(|error| nothing.contains(&error))
+}
+
+/// Whether it means that the same may work a little later: descriptors or memory are used up, or
+/// somebody holds a lease on the file (open(2), fcntl(2)).
+#[must_use]
+pub fn is_passing(error: &io::Error) -> bool {
+    let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN];
+    Errno::from_io_error(error).is_some_and(|error| passing.contains(&error))
+}
+
 fn by_kernel(dir: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let open = || rustix::fs::openat2(&dir, path, FLAGS, Mode::empty(), resolve);
@@ -227,6 +252,23 @@ mod tests {
         for (way, open) in WAYS {
             let mut fifo = File::from(open(&root, Path::new("fifo")).expect(way));
             assert_eq!(fifo.read(&mut [0]).expect("nobody writes: the end"), 0, "{way}");
+        }
+    }
+
+    #[test]
+    fn errors_say_whether_there_is_nothing_or_only_nothing_now() {
+        let tree = tree();
+        let socket = tree.path().join("root/socket");
+        let _listener = std::os::unix::net::UnixListener::bind(socket).expect("a socket");
+        let root = open_directory(&tree.path().join("root")).expect("it exists");
+        let long = "a".repeat(300);
+        for path in ["nothing", "out", "loop", "page/more", "socket", &long] {
+            let error = open_beneath(&root, Path::new(path)).expect_err(path);
+            assert!(names_nothing(&error) && !is_passing(&error), "{path}: {error}");
+        }
+        for (errno, passing) in [(Errno::MFILE, true), (Errno::ACCESS, false), (Errno::IO, false)] {
+            let error = errno.into();
+            assert_eq!((names_nothing(&error), is_passing(&error)), (false, passing), "{error}");
         }
     }
 

@@ -14,11 +14,13 @@ use std::{io, mem};
 
 mod datagram;
 mod file;
+mod peer;
 
 pub use datagram::{Correspondent, Datagram, receive_from, send_to};
 pub use file::{
     UNIX_PATH_MAX, UnixName, probe_unix, set_socket_file, unix_datagram, unix_listener,
 };
+pub use peer::{Credentials, peer_credentials, unix_connect};
 
 /// The longest queue asked for where nobody says otherwise: connections the kernel holds until somebody
 /// accepts them. It cuts this down to `net.core.somaxconn` without a word.
@@ -245,33 +247,6 @@ pub fn settings(socket: impl AsFd) -> io::Result<Settings> {
     })
 }
 
-/// Makes a listening TCP socket deaf to new connections while those already queued, and those whose
-/// handshake is under way, can still be accepted.
-///
-/// A classic packet filter drops segments with SYN and without ACK. The kernel runs it with the TCP header
-/// at offset 0 (IPv4 and IPv6 alike), where byte 13 holds the flags. A client whose SYN is dropped tries
-/// again after a second; if by then the socket is closed and another listens there, it gets through to that.
-///
-/// This holds for every process that has the socket, and accepted connections carry the filter on, to no effect.
-///
-/// # Errors
-/// `EPERM` without `CAP_NET_ADMIN` on kernels that have come to ask for it (6.18 does), containers included:
-/// [`refuse_new_connections`] needs no privilege.
-pub fn stop_new_connections(listener: impl AsFd) -> io::Result<()> {
-    const FLAGS_OFFSET: u32 = 13;
-    const SYN: u32 = 0x02;
-    const SYN_AND_ACK: u32 = 0x12;
-    let mut program = [
-        instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, FLAGS_OFFSET),
-        instruction(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, SYN_AND_ACK),
-        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, SYN),
-        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
-        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
-    ];
-    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    set_option(listener, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
-}
-
 /// Makes a listening TCP socket refuse new connections at once, as if it were closed, while those already
 /// queued, and those whose handshake is under way, can still be accepted. For every process that has it.
 ///
@@ -347,10 +322,6 @@ fn buffers(socket: &OwnedFd, receive: Option<u32>, send: Option<u32>) -> io::Res
 /// The kernel takes an `int` where only natural numbers make sense.
 fn whole(number: u128) -> libc::c_int {
     number.try_into().unwrap_or(libc::c_int::MAX)
-}
-
-fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
-    libc::sock_filter { code: code as u16, jt, jf, k }
 }
 
 /// Sets an option that rustix has no name for. `T` must be what the kernel reads for `name`.

@@ -37,13 +37,6 @@ fn accept(listener: &OwnedFd) -> (OwnedFd, Peer) {
 }
 
 /// A connect that does not wait for the handshake.
-fn begin_connect(to: SocketAddr) -> OwnedFd {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
-    let family = if to.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    let client = socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
-    assert_eq!(connect(&client, &to), Err(rustix::io::Errno::INPROGRESS));
-    client
-}
 
 #[test]
 fn accepted_sockets_inherit_buffers_nodelay_and_keepalive() {
@@ -148,36 +141,6 @@ fn check_queued(listener: &OwnedFd, mut client: TcpStream) {
     assert_eq!(nobody.kind(), io::ErrorKind::WouldBlock);
 }
 
-fn stopping_keeps_the_queue(host: IpAddr) {
-    let (listener, queued) = with_one_queued(host);
-    match socket::stop_new_connections(&listener) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            println!("skipped: this kernel wants CAP_NET_ADMIN for a filter on TCP");
-            return;
-        }
-        result => result.unwrap(),
-    }
-    let late = begin_connect(address(&listener));
-    let answered = ready(&late, PollFlags::OUT, Duration::from_millis(300));
-    assert!(!answered, "a connection came through");
-    check_queued(&listener, queued);
-
-    drop(listener);
-    assert!(ready(&late, PollFlags::OUT, DEADLINE), "the late connection was never answered");
-    let answer = rustix::net::sockopt::socket_error(&late).unwrap();
-    assert_eq!(answer, Err(rustix::io::Errno::CONNREFUSED));
-}
-
-#[test]
-fn a_stopped_ipv4_listener_hands_out_its_queue_and_takes_no_new_connection() {
-    stopping_keeps_the_queue(Ipv4Addr::LOCALHOST.into());
-}
-
-#[test]
-fn a_stopped_ipv6_listener_hands_out_its_queue_and_takes_no_new_connection() {
-    stopping_keeps_the_queue(Ipv6Addr::LOCALHOST.into());
-}
-
 #[test]
 fn a_refusing_listener_hands_out_its_queue_and_needs_no_privilege_for_it() {
     for host in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
@@ -203,21 +166,13 @@ fn a_refusing_dual_stack_listener_refuses_both_versions_of_ip() {
 
 #[test]
 fn a_handshake_under_way_is_finished_after_the_listener_stopped() {
-    let stops: [fn(&OwnedFd) -> io::Result<()>; 2] =
-        [|fd| socket::stop_new_connections(fd), |fd| socket::refuse_new_connections(fd)];
-    for (host, stop) in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()]
-        .into_iter()
-        .flat_map(|host| stops.map(|stop| (host, stop)))
-    {
+    for host in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
         // A deferred connection is half open for the kernel until the client sends something.
         let options =
             TcpOptions { defer_accept: Some(Duration::from_secs(30)), ..TcpOptions::default() };
         let listener = socket::tcp_listener((host, 0).into(), &options).unwrap();
         let client = TcpStream::connect(address(&listener)).unwrap();
-        match stop(&listener) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => continue,
-            result => result.unwrap(),
-        }
+        socket::refuse_new_connections(&listener).unwrap();
         (&client).write_all(b"x").unwrap();
         let mut heard = [0];
         TcpStream::from(accept(&listener).0).read_exact(&mut heard).unwrap();

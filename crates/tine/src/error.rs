@@ -55,13 +55,28 @@ impl Error {
         Self::new(Kind::Exhausted, text, None)
     }
 
-    #[cfg_attr(target_os = "linux", expect(dead_code, reason = "other systems are refused with it"))]
+    #[cfg_attr(
+        target_os = "linux",
+        expect(dead_code, reason = "other systems are refused with it")
+    )]
     pub(crate) fn platform(text: impl Into<String>) -> Self {
         Self::new(Kind::Platform, text, None)
     }
 
     pub(crate) fn os(text: impl Into<String>, source: io::Error) -> Self {
         Self::new(Kind::Os, text, Some(source))
+    }
+
+    /// What a program should exit with: 1 run-time failure, 2 configuration, 3 cannot bind, 4 cannot drop
+    /// privileges.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self.0.kind {
+            Kind::Config => 2,
+            Kind::Bind => 3,
+            Kind::Privilege => 4,
+            Kind::Boot | Kind::Exhausted | Kind::Platform | Kind::Os => 1,
+        }
     }
 
     /// Something that was asked for makes no sense, or names something that does not exist.

@@ -94,7 +94,7 @@ fn ipv4_alone_and_ipv6_alone_are_exclusive() {
 #[test]
 fn a_name_is_bound_on_every_address_it_has_with_one_port() {
     let (listeners, _) = bind(&["localhost:0"]);
-    let ports: Vec<u16> = listeners.iter().map(port).collect();
+    let ports: Vec<u16> = listeners.iter().map(|listener| port(listener)).collect();
     assert!(ports.iter().all(|port| *port == ports[0] && *port != 0), "{ports:?}");
     assert!(listeners.iter().any(|listener| listener.address().starts_with("127.0.0.1:")));
 }
@@ -233,7 +233,10 @@ fn sockets_passed_in_are_told_apart_and_made_ours() {
     let address = tcp.local_addr().unwrap();
     let list = asked(&["127.0.0.1:0"], &ListenOptions::default());
     let (listeners, _) = bind_all(&list, vec![tcp.into(), udp.into()]).unwrap();
-    assert_eq!(listeners.iter().map(Listener::adopted).collect::<Vec<_>>(), [false, true, true]);
+    assert_eq!(
+        listeners.iter().map(|listener| listener.adopted()).collect::<Vec<_>>(),
+        [false, true, true]
+    );
     assert_eq!(
         listeners.iter().map(Listener::kind).collect::<Vec<_>>(),
         [Kind::Tcp, Kind::Tcp, Kind::Udp]

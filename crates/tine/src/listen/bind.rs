@@ -8,6 +8,7 @@ use crate::{Error, Result};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use tine_os::socket::{self, Address};
 
 /// How often a port the kernel chose for one socket may turn out to be taken for the next.
@@ -51,8 +52,8 @@ fn bind_all_with(
         }
     }
     let Binder { made: Listeners(mut all), mut notes, .. } = binder;
-    notes.extend(all.iter().filter_map(short_backlog));
-    all.extend(adopted);
+    notes.extend(all.iter().filter_map(|listener| short_backlog(listener)));
+    all.extend(adopted.into_iter().map(Rc::new));
     Ok((Listeners(all), notes))
 }
 
@@ -100,7 +101,7 @@ impl Binder<'_> {
         loop {
             match self.attempt(group) {
                 Ok((listeners, notes)) => {
-                    self.made.0.extend(listeners);
+                    self.made.0.extend(listeners.into_iter().map(Rc::new));
                     self.notes.extend(notes);
                     return Ok(());
                 }

@@ -16,6 +16,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::ops::Index;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::rc::Rc;
 use std::{io, slice};
 use tine_os::socket::{self, Address};
 
@@ -176,11 +177,11 @@ impl AsFd for Listener {
 ///
 /// Dropping it closes descriptors and no more: in a worker, the supervisor's sockets and files live on.
 #[derive(Debug, Default)]
-pub struct Listeners(Vec<Listener>);
+pub struct Listeners(Vec<Rc<Listener>>);
 
 impl Listeners {
     /// Goes through them in order.
-    pub fn iter(&self) -> slice::Iter<'_, Listener> {
+    pub fn iter(&self) -> slice::Iter<'_, Rc<Listener>> {
         self.0.iter()
     }
 
@@ -204,27 +205,19 @@ impl Listeners {
         )
     }
 
-    /// Keeps new connections from TCP listeners while those in the queue can still be accepted.
-    ///
-    /// Where the kernel lets us, new clients are not answered ([`socket::stop_new_connections`]), so that
-    /// whoever listens here next within a second has them; otherwise they are refused at once
-    /// ([`socket::refuse_new_connections`]). Adopted sockets belong to others too and are left alone, and Unix
-    /// sockets have no such means. Tries all; the first failure is reported.
+    /// Refuses new connections to TCP listeners while those in the queue can still be accepted. Adopted
+    /// sockets belong to others too and are left alone, and Unix sockets have no such means: their file is
+    /// removed instead. Tries all; the first failure is reported.
     pub fn stop_new(&self) -> io::Result<()> {
         let ours = self.iter().filter(|listener| listener.kind == Kind::Tcp && !listener.adopted);
-        first_failure(ours.map(|listener| match socket::stop_new_connections(listener) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                socket::refuse_new_connections(listener)
-            }
-            result => result,
-        }))
+        first_failure(ours.map(|listener| socket::refuse_new_connections(&**listener)))
     }
 
     /// Shuts our own sockets down for every process that has them: clients are refused from now on, waiting
     /// `accept`s end. Adopted sockets are left alone. Tries all; the first failure is reported.
     pub fn close_for_good(&self) -> io::Result<()> {
         let ours = self.iter().filter(|listener| !listener.adopted);
-        first_failure(ours.map(|listener| match socket::shutdown(listener) {
+        first_failure(ours.map(|listener| match socket::shutdown(&**listener) {
             // A datagram socket has no partner; the kernel wakes those who wait on it all the same.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             result => result,
@@ -246,8 +239,8 @@ impl Index<usize> for Listeners {
 }
 
 impl<'a> IntoIterator for &'a Listeners {
-    type Item = &'a Listener;
-    type IntoIter = slice::Iter<'a, Listener>;
+    type Item = &'a Rc<Listener>;
+    type IntoIter = slice::Iter<'a, Rc<Listener>>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()

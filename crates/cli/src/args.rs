@@ -1,0 +1,224 @@
+//! What can be typed, and what is said about it: the flags, and the text of `--help`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use tine::control::By;
+use tine::{Level, Span, Workers};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, or served and stopped as asked
+  1  it failed while running
+  2  the command line or the configuration is wrong, or names no running server
+  3  cannot listen on an address
+  4  cannot drop privileges";
+
+/// Serves from many small processes that share one set of sockets.
+#[derive(Debug, Parser)]
+#[command(name = "tine", version, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the files of a directory
+    Serve(Serve),
+    /// Show what a running server does
+    Status(Status),
+    /// Stop a running server: requests in flight are finished
+    Stop(Stop),
+    /// Replace the workers of a running server, new ones first; no request is lost
+    #[command(after_help = EXIT_CODES)]
+    Reload(Which),
+}
+
+/// Serve the files of a directory.
+///
+/// Runs in the foreground until SIGTERM, SIGINT (Ctrl-C) or `tine stop`; requests in flight are
+/// finished, a second signal ends them. SIGHUP replaces the workers. Directories are served by their
+/// index.html or index.htm; names that begin with a dot, and what links reach outside the directory,
+/// are not served.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Serve {
+    /// The directory
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(crate) root: PathBuf,
+
+    /// Where to listen: HOST:PORT, PORT or unix:PATH; may be given several times
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: Vec<String>,
+
+    /// How many workers: always N, between MIN and MAX by load, or auto: one a CPU
+    #[arg(long, value_name = "N|MIN..MAX|auto", default_value = "auto")]
+    pub(crate) workers: Workers,
+
+    /// How many connections a worker serves at once
+    ///
+    /// With 1 the workers are isolated: each serves one connection to its end, so that whatever goes
+    /// wrong there can hurt no other; as many connections are served as there are workers, and more
+    /// wait. With more than 1 a worker serves that many side by side, which suits files and takes
+    /// far fewer processes.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) concurrency: u32,
+
+    /// Replace a worker after so many requests; between two numbers, each worker draws its own
+    #[arg(long, value_name = "N|MIN..MAX")]
+    pub(crate) max_requests: Option<Span>,
+
+    /// Write the server's pid to a file, removed at its end
+    #[arg(long, value_name = "PATH")]
+    pub(crate) pid_file: Option<PathBuf>,
+
+    /// The user the workers become: a name, or a number with --group
+    #[arg(long, value_name = "NAME|NUMBER")]
+    pub(crate) user: Option<String>,
+
+    /// The group the workers become; the user's own unless given
+    #[arg(long, value_name = "NAME|NUMBER")]
+    pub(crate) group: Option<String>,
+
+    /// How much is logged to standard error: error, warn, info or debug
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: Level,
+
+    /// Where the control socket is, for status, stop and reload; off for none [default: in the
+    /// runtime directory, by pid]
+    #[arg(long, value_name = "PATH|off")]
+    pub(crate) control: Option<Control>,
+
+    /// When stopping, cut off after so long what is still in flight
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub(crate) drain_timeout: Duration,
+
+    /// Serve from this one process, without a supervisor and without a fork: to debug
+    #[arg(long, conflicts_with_all = ["workers", "max_requests", "pid_file", "user", "group",
+          "control", "drain_timeout"])]
+    pub(crate) solo: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) which: Which,
+
+    /// As JSON, with all there is to know
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Stop {
+    #[command(flatten)]
+    pub(crate) which: Which,
+
+    /// Without finishing what is in flight
+    #[arg(long)]
+    pub(crate) now: bool,
+
+    /// How long to wait until it has stopped; it goes on stopping after that
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+/// Which server is meant. It need not be said if only one runs.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct Which {
+    /// The server with this pid (the supervisor's)
+    #[arg(long, value_name = "N")]
+    pid: Option<u32>,
+
+    /// The server that listens on this port
+    #[arg(long, value_name = "N")]
+    port: Option<u16>,
+
+    /// The server with this control socket
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+}
+
+impl From<Which> for By {
+    fn from(which: Which) -> Self {
+        match which {
+            Which { pid: Some(pid), .. } => Self::Pid(pid),
+            Which { port: Some(port), .. } => Self::Port(port),
+            Which { control: Some(path), .. } => Self::Path(path),
+            Which { pid: None, port: None, control: None } => Self::Only,
+        }
+    }
+}
+
+/// Whether there is a control socket, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Control {
+    At(PathBuf),
+    Off,
+}
+
+impl From<OsString> for Control {
+    fn from(text: OsString) -> Self {
+        if text == "off" { Self::Off } else { Self::At(text.into()) }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse::<f64>().ok();
+    let duration = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
+    duration.ok_or_else(|| "it is a number of seconds, such as 30 or 0.5".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Arguments::try_parse_from(line.split_whitespace()).map(|arguments| arguments.command)
+    }
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_has_defaults_and_takes_several_addresses() {
+        let Ok(Command::Serve(serve)) = parse("tine serve") else { panic!("it is serve") };
+        assert_eq!((serve.root, serve.concurrency), (PathBuf::from("."), 256));
+        assert_eq!(serve.listen, ["127.0.0.1:8080"]);
+        assert_eq!((serve.workers, serve.control), (Workers::per_cpu(), None));
+        let line = "tine serve site --listen 80 --listen unix:/s --workers 2..4 --control off";
+        let Ok(Command::Serve(serve)) = parse(line) else { panic!("it is serve") };
+        assert_eq!(serve.listen, ["80", "unix:/s"]);
+        assert_eq!((serve.workers, serve.control), (Workers::dynamic(2..=4), Some(Control::Off)));
+    }
+
+    #[test]
+    fn nonsense_is_a_usage_error_that_names_the_flag() {
+        for (line, flag) in [
+            ("tine serve --concurrency 0", "--concurrency"),
+            ("tine serve --workers many", "--workers"),
+            ("tine serve --log-level nonsense", "--log-level"),
+            ("tine serve --drain-timeout -1", "-1"),
+            ("tine serve --drain-timeout=-1", "--drain-timeout"),
+            ("tine serve --max-requests x", "--max-requests"),
+            ("tine serve --solo --user nobody", "--user"),
+            ("tine status --pid 1 --port 2", "--port"),
+            ("tine stop --timeout soon", "--timeout"),
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(flag), "{error}");
+        }
+    }
+}

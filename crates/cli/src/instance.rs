@@ -1,0 +1,25 @@
+//! `tine status`, `stop` and `reload`: what is asked of a server that runs.
+
+use tine::control::Client;
+
+use crate::args::{Status, Stop, Which};
+use crate::failure::{Failure, print};
+use crate::table;
+
+pub(crate) fn status(typed: Status) -> Result<(), Failure> {
+    let status = Client::find(&typed.which.into())?.status()?;
+    if !typed.json {
+        return print(&table::of(&status));
+    }
+    let json = serde_json::to_string_pretty(&status);
+    let json = json.map_err(|error| Failure::Reason(1, format!("cannot write JSON: {error}")))?;
+    print(&format!("{json}\n"))
+}
+
+pub(crate) fn stop(typed: Stop) -> Result<(), Failure> {
+    Ok(Client::find(&typed.which.into())?.stop(typed.now, typed.timeout)?)
+}
+
+pub(crate) fn reload(which: Which) -> Result<(), Failure> {
+    Ok(Client::find(&which.into())?.reload()?)
+}

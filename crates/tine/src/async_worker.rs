@@ -1,0 +1,278 @@
+//! Asynchronous workers: the only file of this crate that knows a runtime.
+//!
+//! The runtime is made in the worker, after the fork (tokio calls a fork after its start unsupported),
+//! has one thread, and takes futures that are not `Send`. While none of its tasks is alive the worker
+//! sleeps in the acceptor's own epoll, where a new connection wakes one worker and not all; as soon as
+//! any task lives, the program's background work too, it sleeps in the runtime.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::Notify;
+
+use crate::accept::{Acceptor, Next};
+use crate::conn::Conn;
+use crate::seat::Shutdown;
+use crate::worker::{BoxError, Worker};
+
+/// Whether this code runs inside a runtime: then a fork would copy half of it.
+pub(crate) fn runtime_is_entered() -> bool {
+    tokio::runtime::Handle::try_current().is_ok()
+}
+
+/// A descriptor of its own for something the runtime is to watch.
+#[derive(Debug)]
+struct Watched(OwnedFd);
+
+impl Watched {
+    /// Has the runtime this is called in watch for reading.
+    #[expect(
+        deprecated,
+        reason = "its successor is an unsafe function, and this crate has none; the descriptor is owned, \
+                  never replaced, and closed after it is deregistered"
+    )]
+    fn register(descriptor: impl AsFd) -> io::Result<AsyncFd<Self>> {
+        let own = Self(tine_os::fd::duplicate(descriptor)?);
+        AsyncFd::with_interest(own, tokio::io::Interest::READABLE)
+    }
+}
+
+impl AsRawFd for Watched {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// What an asynchronous handler can know of its worker; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Context {
+    shutdown: Shutdown,
+    watched: Rc<AsyncFd<Watched>>,
+}
+
+impl Context {
+    /// Waits until the worker is to leave.
+    pub async fn leaving(&self) {
+        while !self.is_leaving() {
+            match self.watched.readable().await {
+                Ok(mut guard) => {
+                    if !self.shutdown.is_requested() {
+                        guard.clear_ready();
+                    }
+                }
+                // The runtime ends, and with it whoever waits here.
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Whether the worker is to leave, as far as it is known without asking the kernel.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.shutdown.seat().is_leaving()
+    }
+
+    /// The worker's line in the scoreboard.
+    #[must_use]
+    pub fn record(&self) -> &crate::Record {
+        &self.shutdown.seat().record
+    }
+
+    /// A request is answered: counts it, and against `max_requests`. `now` is monotonic nanoseconds.
+    pub fn request_ended(&self, now: u64) {
+        let seat = self.shutdown.seat();
+        let answered = seat.record.request_ended(now);
+        seat.answered(answered);
+    }
+
+    /// How many connections the worker may serve at once; 1 = isolated.
+    #[must_use]
+    pub fn concurrency(&self) -> u32 {
+        self.shutdown.seat().concurrency
+    }
+}
+
+impl Worker {
+    /// Serves stream connections with futures on a runtime of this worker's own.
+    ///
+    /// `make` runs first; the worker is ready when it has finished, and cannot boot if it fails. The
+    /// handler it returns gets each connection, its socket not blocking. Up to
+    /// [`Worker::concurrency`] handlers run at once. Returns when the worker is to leave and all of
+    /// them are done.
+    ///
+    /// # Errors
+    /// What `make` fails with, and what the runtime or accepting can fail with.
+    pub fn serve_async<M, MF, H, HF>(self, make: M) -> Result<(), BoxError>
+    where
+        M: FnOnce(Context) -> MF,
+        MF: Future<Output = Result<H, BoxError>>,
+        H: Fn(Conn) -> HF + 'static,
+        HF: Future<Output = ()> + 'static,
+    {
+        let runtime =
+            Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+        let context = runtime.block_on(async { self.context() })?;
+        let handler = Rc::new(runtime.block_on(make(context.clone()))?);
+        let listeners = self.listeners.iter().filter(|listener| listener.is_stream()).cloned();
+        let mut acceptor = Acceptor::new(&self.shutdown, listeners, true)?;
+        self.seat.ready();
+        if self.seat.concurrency == 1 {
+            isolated(&runtime, &mut acceptor, &*handler)?;
+        } else {
+            multiplexed(&runtime, &mut acceptor, &handler)?;
+        }
+        // Background work that outlives its connections has nobody to finish for.
+        runtime.shutdown_timeout(Duration::from_millis(100));
+        Ok(())
+    }
+
+    fn context(&self) -> io::Result<Context> {
+        let watched = Rc::new(Watched::register(&self.shutdown)?);
+        Ok(Context { shutdown: self.shutdown.clone(), watched })
+    }
+}
+
+/// One connection after the other, each driven to its end.
+fn isolated<H, HF>(runtime: &LocalRuntime, acceptor: &mut Acceptor, handler: &H) -> io::Result<()>
+where
+    H: Fn(Conn) -> HF,
+    HF: Future<Output = ()>,
+{
+    loop {
+        let next = if runtime.metrics().num_alive_tasks() == 0 {
+            acceptor.next()?
+        } else {
+            runtime.block_on(async {
+                let watched = Watched::register(&*acceptor)?;
+                next_in_runtime(acceptor, &watched).await
+            })?
+        };
+        match next {
+            Next::Conn(conn) => runtime.block_on(handler(conn)),
+            Next::Datagram(_) | Next::Nothing => {}
+            Next::Done => return Ok(()),
+        }
+    }
+}
+
+/// The acceptor inside the runtime: other tasks go on meanwhile.
+async fn next_in_runtime(acceptor: &mut Acceptor, watched: &AsyncFd<Watched>) -> io::Result<Next> {
+    loop {
+        match acceptor.poll()? {
+            Next::Nothing => wait(watched, acceptor.resume_in()).await?,
+            found => return Ok(found),
+        }
+        acceptor.look()?;
+    }
+}
+
+/// Waits for the acceptor's epoll, at most so long.
+async fn wait(watched: &AsyncFd<Watched>, at_most: Option<Duration>) -> io::Result<()> {
+    match at_most {
+        None => watched.readable().await?.clear_ready(),
+        Some(pause) => {
+            // Time over is an answer, too: the pause has ended.
+            if let Ok(guard) = tokio::time::timeout(pause, watched.readable()).await {
+                guard?.clear_ready();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Up to `concurrency` connections at once, each a task.
+fn multiplexed<H, HF>(
+    runtime: &LocalRuntime,
+    acceptor: &mut Acceptor,
+    handler: &Rc<H>,
+) -> io::Result<()>
+where
+    H: Fn(Conn) -> HF + 'static,
+    HF: Future<Output = ()> + 'static,
+{
+    let tasks = Rc::new(Tasks::default());
+    let watched = runtime.block_on(async { Watched::register(&*acceptor) })?;
+    loop {
+        let next = if runtime.metrics().num_alive_tasks() == 0 {
+            acceptor.next()?
+        } else {
+            runtime.block_on(tasks.next(acceptor, &watched))?
+        };
+        match next {
+            Next::Conn(conn) => {
+                let (handler, guard) = (handler.clone(), tasks.begin());
+                runtime.spawn_local(async move {
+                    let _guard = guard;
+                    handler(conn).await;
+                });
+            }
+            Next::Datagram(_) | Next::Nothing => {}
+            Next::Done => {
+                runtime.block_on(tasks.all_done());
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The connections' tasks of a multiplexed worker.
+#[derive(Debug, Default)]
+struct Tasks {
+    alive: RefCell<u32>,
+    changed: Notify,
+}
+
+/// Held by a task while it lives.
+#[derive(Debug)]
+struct Alive(Rc<Tasks>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        *self.0.alive.borrow_mut() -= 1;
+        self.0.changed.notify_one();
+    }
+}
+
+impl Tasks {
+    fn begin(self: &Rc<Self>) -> Alive {
+        *self.alive.borrow_mut() += 1;
+        Alive(self.clone())
+    }
+
+    /// The next connection, or nothing when the last task has ended: then the worker can sleep in the
+    /// acceptor's own epoll again.
+    async fn next(&self, acceptor: &mut Acceptor, watched: &AsyncFd<Watched>) -> io::Result<Next> {
+        let limit = acceptor.concurrency();
+        while *self.alive.borrow() >= limit && !acceptor.is_leaving() {
+            self.changed.notified().await;
+        }
+        let mut found = pin!(next_in_runtime(acceptor, watched));
+        let mut changed = pin!(self.changed.notified());
+        std::future::poll_fn(|cx| {
+            if let std::task::Poll::Ready(found) = found.as_mut().poll(cx) {
+                return std::task::Poll::Ready(found);
+            }
+            while changed.as_mut().poll(cx).is_ready() {
+                if *self.alive.borrow() == 0 {
+                    return std::task::Poll::Ready(Ok(Next::Nothing));
+                }
+                changed.set(self.changed.notified());
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+
+    async fn all_done(&self) {
+        while *self.alive.borrow() > 0 {
+            self.changed.notified().await;
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What somebody asked for: plain values, nothing resolved, nothing opened.
+//!
+//! [`crate::plan`] gives them their meaning, or refuses them by name.
+
+use std::ops::{Range, RangeInclusive};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tine_os::privilege::Resource;
+
+use crate::{Error, Result};
+
+/// How many workers a pool has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workers(pub(crate) Policy);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Policy {
+    Fixed(u32),
+    PerCpu,
+    Dynamic { min: u32, max: u32, spare: Option<(u32, u32)> },
+}
+
+impl Workers {
+    /// Always so many (Twiggy::Prefork's way).
+    #[must_use]
+    pub const fn fixed(workers: u32) -> Self {
+        Self(Policy::Fixed(workers))
+    }
+
+    /// One a CPU this process may use: affinity and cgroup quota count, not the machine's cores
+    /// (fasthttp/prefork's way, row F1). This is the default.
+    #[must_use]
+    pub const fn per_cpu() -> Self {
+        Self(Policy::PerCpu)
+    }
+
+    /// Between the two, by load (Apache's and Net::Server's way).
+    #[must_use]
+    pub const fn dynamic(range: RangeInclusive<u32>) -> Self {
+        Self(Policy::Dynamic { min: *range.start(), max: *range.end(), spare: None })
+    }
+
+    /// How many workers should be idle: below the first the pool grows, above the second it shrinks.
+    /// Default 2 and 10, as far as the pool's bounds allow. Without meaning for pools of fixed size.
+    #[must_use]
+    pub const fn spare(mut self, range: RangeInclusive<u32>) -> Self {
+        if let Policy::Dynamic { spare, .. } = &mut self.0 {
+            *spare = Some((*range.start(), *range.end()));
+        }
+        self
+    }
+}
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self::per_cpu()
+    }
+}
+
+impl FromStr for Workers {
+    type Err = Error;
+
+    /// `4`, `2..16`, `auto`.
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || Error::config(format!("workers {text:?}: it is N, MIN..MAX or auto"));
+        if text == "auto" {
+            return Ok(Self::per_cpu());
+        }
+        let span = Span::from_str(text).map_err(|_| wrong())?;
+        let (min, max) = (narrow(span.0).ok_or_else(wrong)?, narrow(span.1).ok_or_else(wrong)?);
+        Ok(if text.contains("..") { Self::dynamic(min..=max) } else { Self::fixed(min) })
+    }
+}
+
+fn narrow(number: u64) -> Option<u32> {
+    u32::try_from(number).ok()
+}
+
+/// A limit of a worker's life, drawn anew for each worker between two bounds, both included; so that
+/// workers born together do not leave together (row T3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span(pub(crate) u64, pub(crate) u64);
+
+impl Span {
+    /// No limit.
+    pub const NONE: Self = Self(0, 0);
+}
+
+impl From<u64> for Span {
+    fn from(exactly: u64) -> Self {
+        Self(exactly, exactly)
+    }
+}
+
+impl From<RangeInclusive<u64>> for Span {
+    fn from(range: RangeInclusive<u64>) -> Self {
+        Self(*range.start(), *range.end())
+    }
+}
+
+impl FromStr for Span {
+    type Err = Error;
+
+    /// `1000` or `800..1200`.
+    fn from_str(text: &str) -> Result<Self> {
+        let number = |part: &str| {
+            part.parse::<u64>().map_err(|_| Error::config(format!("{text:?}: it is N or MIN..MAX")))
+        };
+        match text.split_once("..") {
+            None => Ok(Self::from(number(text)?)),
+            Some((min, max)) => {
+                let max = max.strip_prefix('=').unwrap_or(max);
+                Ok(Self(number(min)?, number(max)?))
+            }
+        }
+    }
+}
+
+/// What the breaker of a pool does when failures come too fast (row F8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exhausted {
+    /// Whoever serves goes on; replacements wait as long as the back-off allows. The default.
+    Throttle,
+    /// The service ends with an error.
+    Stop,
+}
+
+/// The numbers of a pool. Every wait has one; defaults and reasons stand with each.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// How many workers. Default: one a CPU.
+    pub workers: Workers,
+    /// Connections a worker serves at once; 1 = isolated, the default.
+    pub concurrency: u32,
+    /// Connections after which a worker is replaced; exactly so many are taken (row N25).
+    pub max_connections: Span,
+    /// Requests after which a worker is replaced; counted by the HTTP layer (row T2).
+    pub max_requests: Span,
+    /// Age at which a worker is replaced, drawn between the two. Default: never.
+    pub max_age: Range<Duration>,
+    /// A worker must be ready within this. Default 30 s.
+    pub boot_timeout: Duration,
+    /// A worker that leaves while the service goes on (recycled, retired) must be gone within this.
+    /// Default 10 min: a download may take that long.
+    pub drain_timeout: Duration,
+    /// The same when the service stops. Default 30 s, what Kubernetes and systemd grant at least.
+    pub stop_timeout: Duration,
+    /// Between `SIGTERM` and `SIGKILL` to a worker that is overdue. Default 1 s.
+    pub term_grace: Duration,
+    /// Between a worker's being stopped by a signal and `SIGKILL`. Default 1 s; it is replaced at once.
+    pub halt_grace: Duration,
+    /// Between two shrinkings. Default 10 s, as in Net::Server.
+    pub shrink_interval: Duration,
+    /// No shrinking so soon after growing. Default 10 s, as in Net::Server.
+    pub settle: Duration,
+    /// Without a connection for this long the pool goes to its floor. Default 30 s, as in Net::Server.
+    pub quiet: Duration,
+    /// First and longest delay before a place is tried again after quick failures; it doubles, half of
+    /// it drawn. Default 100 ms to 30 s.
+    pub backoff: (Duration, Duration),
+    /// Failures to boot, before any worker was ready, that end the service. Default 3.
+    pub boot_attempts: u32,
+    /// Failures within a window that open the breaker; clean and wanted exits do not count. Default
+    /// 1000 within 60 s; 0 = no breaker.
+    pub breaker: (u32, Duration),
+    /// What an open breaker does.
+    pub exhausted: Exhausted,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            workers: Workers::default(),
+            concurrency: 1,
+            max_connections: Span::NONE,
+            max_requests: Span::NONE,
+            max_age: Duration::ZERO..Duration::ZERO,
+            boot_timeout: seconds(30),
+            drain_timeout: seconds(600),
+            stop_timeout: seconds(30),
+            term_grace: seconds(1),
+            halt_grace: seconds(1),
+            shrink_interval: seconds(10),
+            settle: seconds(10),
+            quiet: seconds(30),
+            backoff: (Duration::from_millis(100), seconds(30)),
+            boot_attempts: 3,
+            breaker: (1000, seconds(60)),
+            exhausted: Exhausted::Throttle,
+        }
+    }
+}
+
+/// Who a worker becomes, and what it may do, after `prepare`.
+#[derive(Clone, Debug, Default)]
+pub struct PrivilegeConfig {
+    /// Name or number.
+    pub user: Option<String>,
+    /// Name or number; default: the user's own.
+    pub group: Option<String>,
+    /// Supplementary groups, names or numbers; default: those of the user's name, none for a number
+    /// without one.
+    pub groups: Option<Vec<String>>,
+    /// New root directory; the working directory becomes it, too.
+    pub chroot: Option<PathBuf>,
+    /// File mode mask, as in `umask(2)`.
+    pub umask: Option<u32>,
+    /// Soft and hard limits, as in `setrlimit(2)`.
+    pub limits: Vec<(Resource, u64, u64)>,
+    /// No program started by the worker gains privileges (`PR_SET_NO_NEW_PRIVS`).
+    pub no_new_privileges: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_are_a_number_a_range_or_auto() {
+        let parse = |text: &str| text.parse::<Workers>();
+        assert_eq!(parse("4").expect("a number"), Workers::fixed(4));
+        assert_eq!(parse("5..256").expect("a range"), Workers::dynamic(5..=256));
+        assert_eq!(parse("auto").expect("auto"), Workers::per_cpu());
+        for nonsense in ["", "-1", "a", "4..", "..4", "4294967296"] {
+            let error = parse(nonsense).expect_err(nonsense);
+            assert!(error.is_config() && error.to_string().contains("MIN..MAX"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The other side of the control socket: for programs that look after services.
+
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf, absolute};
+use std::time::{Duration, Instant};
+
+use tine_os::poll;
+use tine_os::process::{Pid, pidfd};
+use tine_os::socket::{peer_credentials, unix_connect};
+
+use super::command::{Answer, Request, Verb};
+use super::{PATIENCE, REPLY_MAX, Status, find};
+use crate::{Error, Result};
+
+/// Between two attempts to connect.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// Which of the services that this user may control.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The one whose supervisor is this process.
+    Pid(u32),
+    /// The one that listens on this TCP port; of several, the one that began last.
+    Port(u16),
+    /// The one with this control socket.
+    Path(PathBuf),
+    /// The only one that runs.
+    Only,
+}
+
+/// One running service.
+///
+/// It stays the same one: should it end, and another have its place, that is an error and not a stranger's
+/// status. Every call is a connection of its own and waits at most five seconds for its answer.
+#[derive(Debug)]
+pub struct Client {
+    path: PathBuf,
+    pid: Option<Pid>,
+    process: Option<OwnedFd>,
+}
+
+impl Client {
+    /// The service with this control socket, if it answers.
+    ///
+    /// # Errors
+    /// [`Error::is_config`] if there is none, or it will not talk to this user; else the system's.
+    pub fn connect(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let path = absolute(path)
+            .map_err(|error| Error::os(format!("no path: {}", path.display()), error))?;
+        let mut client = Self { path, pid: None, process: None };
+        let mut call = client.dial()?;
+        // That it answers afterwards shows that the descriptor is this process's, and not one's that
+        // was given its number since.
+        client.process = call.pid.and_then(|pid| pidfd(pid).ok());
+        client.pid = call.pid.filter(|_| client.process.is_some());
+        client.ask(&mut call, Verb::Ping)?;
+        Ok(client)
+    }
+
+    /// Looks for a service.
+    ///
+    /// # Errors
+    /// [`Error::is_config`] if there is none, or for [`By::Only`] more than one: the text names them.
+    pub fn find(by: &By) -> Result<Self> {
+        Self::find_in(&find::visible_directories(), by)
+    }
+
+    pub(super) fn find_in(directories: &[PathBuf], by: &By) -> Result<Self> {
+        let none =
+            |which: String| Error::config(format!("no service {which}{}", seen(directories)));
+        let found = match by {
+            By::Path(path) => return Self::connect(path),
+            By::Pid(pid) => {
+                let found = find::running(directories).into_iter().find(|it| it.pid == *pid);
+                found.ok_or_else(|| none(format!("runs as process {pid}")))?
+            }
+            By::Port(port) => find::with_port(directories, *port)
+                .ok_or_else(|| none(format!("listens on port {port}")))?,
+            By::Only => {
+                let mut all = find::running(directories);
+                let last = all.pop().ok_or_else(|| none("runs".into()))?;
+                if !all.is_empty() {
+                    all.push(last);
+                    return Err(ambiguous(&all));
+                }
+                last
+            }
+        };
+        let client = Self::connect(&found.path)?;
+        match client.pid() {
+            Some(pid) if pid != found.pid => Err(Error::config(format!(
+                "{} should be process {}'s, and is process {pid}'s: whoever may write there is not to be trusted",
+                found.path.display(),
+                found.pid,
+            ))),
+            _ => Ok(client),
+        }
+    }
+
+    /// The supervisor's process; `None` if it is in another pid namespace.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.pid.map(Pid::get)
+    }
+
+    /// Its control socket.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it is doing.
+    ///
+    /// # Errors
+    /// If it has ended or does not answer.
+    pub fn status(&self) -> Result<Status> {
+        let answer = self.request(Request::Status)?;
+        let status = answer.status.ok_or_else(|| self.error("it answered without a status"))?;
+        Ok(*status)
+    }
+
+    /// Ends it, at once if `now`, and returns when it has ended: its process too.
+    ///
+    /// # Errors
+    /// If it does not answer, or has not ended before the `deadline`: it will, later.
+    pub fn stop(&self, now: bool, deadline: Duration) -> Result<()> {
+        let began = Instant::now();
+        let stop = || -> Result<Call> {
+            let mut call = self.dial()?;
+            self.ask(&mut call, Verb::Ask(Request::Stop { now }))?;
+            Ok(call)
+        };
+        let call = match stop() {
+            Err(_) if self.process.is_some() && !self.is_running() => return Ok(()),
+            call => call?,
+        };
+        let left = deadline.saturating_sub(began.elapsed());
+        let ended = match &self.process {
+            Some(process) => poll::readable(process, Some(left)),
+            None => poll::readable(&call.stream, Some(left)),
+        };
+        match ended {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let text = format!("{} has not ended within {deadline:?}", self.name());
+                Err(Error::os(text, ErrorKind::TimedOut.into()))
+            }
+            Err(error) => Err(Error::os(format!("cannot wait for {}", self.name()), error)),
+        }
+    }
+
+    /// Has it replace its program, configuration and workers. Returns when it has been told.
+    ///
+    /// # Errors
+    /// If it refuses, has ended or does not answer.
+    pub fn reload(&self) -> Result<()> {
+        self.request(Request::Reload).map(drop)
+    }
+
+    /// One worker more. Returns when it has been told.
+    ///
+    /// # Errors
+    /// As [`Self::reload`].
+    pub fn grow(&self) -> Result<()> {
+        self.request(Request::Grow).map(drop)
+    }
+
+    /// One worker fewer. Returns when it has been told.
+    ///
+    /// # Errors
+    /// As [`Self::reload`].
+    pub fn shrink(&self) -> Result<()> {
+        self.request(Request::Shrink).map(drop)
+    }
+
+    fn request(&self, request: Request) -> Result<Answer> {
+        self.ask(&mut self.dial()?, Verb::Ask(request))
+    }
+
+    fn ask(&self, call: &mut Call, verb: Verb) -> Result<Answer> {
+        let answer = call.ask(verb).map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => {
+                Error::os(format!("{} does not answer within {PATIENCE:?}", self.name()), error)
+            }
+            _ => Error::os(format!("cannot talk to {}", self.name()), error),
+        })?;
+        match answer.error {
+            Some(text) => Err(self.error(&text)),
+            None if !answer.ok => Err(self.error("it refused without a reason")),
+            None => Ok(answer),
+        }
+    }
+
+    /// A connection to this service, and to no other.
+    fn dial(&self) -> Result<Call> {
+        let until = Instant::now() + PATIENCE;
+        let call = Call::dial(&self.path, until, || self.is_running());
+        let call = call.map_err(|error| match error.kind() {
+            ErrorKind::ConnectionRefused | ErrorKind::NotFound => {
+                Error::config(format!("no service has the control socket {}", self.path.display()))
+            }
+            _ => Error::os(format!("cannot connect to {}", self.path.display()), error),
+        })?;
+        match (self.pid, call.pid) {
+            (Some(known), Some(pid)) if known != pid => {
+                Err(self.error(&format!("it has ended, and process {pid} has its place")))
+            }
+            _ => Ok(call),
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        let process = self.process.as_ref();
+        process.is_some_and(|it| matches!(poll::readable(it, Some(Duration::ZERO)), Ok(false)))
+    }
+
+    fn name(&self) -> String {
+        match self.pid {
+            Some(pid) => format!("the service of process {pid}"),
+            None => format!("the service at {}", self.path.display()),
+        }
+    }
+
+    fn error(&self, text: &str) -> Error {
+        Error::config(format!("{}: {text}", self.name()))
+    }
+}
+
+/// Where was looked, for whoever found nothing.
+fn seen(directories: &[PathBuf]) -> String {
+    let shown: Vec<_> = directories.iter().map(|it| it.display().to_string()).collect();
+    match shown.as_slice() {
+        [] => " that this user could see".into(),
+        shown => format!(": there is no control socket of one in {}", shown.join(", ")),
+    }
+}
+
+fn ambiguous(all: &[find::Instance]) -> Error {
+    let pids: Vec<_> = all.iter().map(|it| it.pid.to_string()).collect();
+    Error::config(format!(
+        "several services run, as processes {}: choose one with --pid, --port or --control",
+        pids.join(", ")
+    ))
+}
+
+/// One connection.
+struct Call {
+    stream: UnixStream,
+    pid: Option<Pid>,
+    until: Instant,
+}
+
+impl Call {
+    /// Tries again while the service's queue is full, and while it has no socket but is `expected` to have
+    /// one soon: it executes itself anew.
+    fn dial(path: &Path, until: Instant, expected: impl Fn() -> bool) -> io::Result<Self> {
+        loop {
+            let error = match unix_connect(path) {
+                Ok(socket) => {
+                    let pid = peer_credentials(&socket)?.pid;
+                    return Ok(Self { stream: socket.into(), pid, until });
+                }
+                Err(error) => error,
+            };
+            let may_come = match error.kind() {
+                ErrorKind::WouldBlock => true,
+                ErrorKind::ConnectionRefused | ErrorKind::NotFound => expected(),
+                _ => false,
+            };
+            if !may_come || Instant::now() >= until {
+                return Err(error);
+            }
+            std::thread::sleep(AGAIN);
+        }
+    }
+
+    fn ask(&mut self, verb: Verb) -> io::Result<Answer> {
+        // A new connection has room for a line.
+        self.stream.write_all(verb.line().as_bytes()).or_else(unless_gone)?;
+        let mut line = Vec::new();
+        let mut part = [0; 16 << 10];
+        while line.last() != Some(&b'\n') {
+            let left = self.until.saturating_duration_since(Instant::now());
+            if !poll::readable(&self.stream, Some(left))? {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            match self.stream.read(&mut part) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) if line.len() + count <= REPLY_MAX => {
+                    line.extend_from_slice(&part[..count])
+                }
+                Ok(_) => return Err(ErrorKind::FileTooLarge.into()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(serde_json::from_slice(&line)?)
+    }
+}
+
+/// Somebody who is turned away is told so before he asks.
+fn unless_gone(error: io::Error) -> io::Result<()> {
+    if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
+}

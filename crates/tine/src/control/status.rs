@@ -1,0 +1,116 @@
+//! What a service says about itself.
+
+use serde::{Deserialize, Serialize};
+
+/// A running service at one moment.
+///
+/// Client and service need not be of the same version: what the one does not know is left out, what the
+/// other does not say is zero or empty.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Status {
+    /// Version of the service's Tine.
+    pub version: String,
+    /// The supervisor's process.
+    pub pid: u32,
+    /// `running`, `stopping` …
+    pub phase: String,
+    /// How often the service was reloaded: workers of an older generation are on their way out.
+    pub generation: u64,
+    /// Seconds since the start.
+    pub uptime: f64,
+    /// The sockets it listens on.
+    pub listeners: Vec<ListenerStatus>,
+    /// The pools, in the order they were configured.
+    pub pools: Vec<PoolStatus>,
+    /// All worker processes, those on their way out too.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// A socket.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ListenerStatus {
+    /// Where it is bound, with the real port: `127.0.0.1:8080`, `udp:[::]:53`, `unix:/run/s.sock`.
+    pub address: String,
+    /// Connections that wait to be accepted; 0 for datagrams, which are not counted.
+    pub queued: u32,
+    /// How many may wait.
+    pub backlog: u32,
+}
+
+/// A pool. Workers are counted now, totals since the start, workers that are gone included.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: String,
+    /// Fewest workers it may have.
+    pub min: u32,
+    /// Most workers it may have, draining ones not counted.
+    pub max: u32,
+    /// Workers it should have now.
+    pub wanted: u32,
+    /// Workers that take connections: the idle and the busy ones.
+    pub serving: u32,
+    /// Serving workers with room for another connection.
+    pub idle: u32,
+    /// Serving workers without.
+    pub busy: u32,
+    /// Workers that are not ready yet.
+    pub booting: u32,
+    /// Workers that finish what they have, and take nothing new.
+    pub draining: u32,
+    /// Connections that wait to be accepted, at all its listeners.
+    pub queued: u32,
+    /// Connections taken.
+    pub connections: u64,
+    /// Requests answered; 0 where nobody counts them.
+    pub requests: u64,
+    /// Workers that have ended, for whatever reason.
+    pub exits: u64,
+    /// Those of them that nobody wanted to end.
+    pub crashes: u64,
+}
+
+/// A worker process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct WorkerStatus {
+    /// Its number in this service, which no other worker gets.
+    pub worker: u64,
+    /// The name of its pool.
+    pub pool: String,
+    /// Its seat in the pool; a draining worker shares it with its successor.
+    pub place: u32,
+    /// The generation it belongs to.
+    pub generation: u64,
+    /// Its process; 0 before there is one.
+    pub pid: u32,
+    /// What the supervisor has it for: `booting`, `serving`, `draining` …
+    pub stage: String,
+    /// What it says it is doing, as Apache's letter (`_` idle, `R` reading, `W` working …).
+    pub letter: String,
+    /// The same as a word: `idle`, `reading`, `working` …
+    pub activity: String,
+    /// Connections open now.
+    pub open: u64,
+    /// Connections taken so far.
+    pub connections: u64,
+    /// Requests answered so far.
+    pub requests: u64,
+    /// Seconds since it was made.
+    pub age: f64,
+    /// Seconds since it began what it is doing.
+    pub in_state: f64,
+    /// The current or the last request, as the worker describes it; empty where there was none.
+    pub request: String,
+    /// Whose request it is; empty where nobody says.
+    pub client: String,
+    /// Seconds the current request has been running, or the last one took.
+    pub request_seconds: f64,
+}

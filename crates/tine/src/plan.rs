@@ -1,0 +1,164 @@
+//! What a configuration means: numbers checked, names resolved, bounds computed. Immutable.
+//!
+//! Made before a socket is bound, so that nonsense leaves nothing behind.
+
+use std::time::Duration;
+
+use crate::config::{Exhausted, Policy, PoolConfig, PrivilegeConfig, Span, Workers};
+use crate::privileges::{self, Privileges};
+use crate::supervisor::scale::Sizing;
+use crate::supervisor::state::{Nanos, Rules};
+use crate::{Error, Result};
+
+/// Places a pool may gain beyond its maximum by TTIN.
+const HEADROOM: u32 = 32;
+/// Most workers a pool may be asked for: Linux has about four million pids, and each worker costs two
+/// descriptors.
+const WORKERS_MAX: u32 = 100_000;
+/// Spare workers of a dynamic pool that names none (Net::Server's documented defaults, row N19).
+const SPARE: (u32, u32) = (2, 10);
+
+/// A pool's part of the plan.
+#[derive(Clone, Debug)]
+pub(crate) struct PoolPlan {
+    pub(crate) name: String,
+    pub(crate) rules: Rules,
+    pub(crate) concurrency: u32,
+    pub(crate) privileges: Privileges,
+}
+
+impl PoolPlan {
+    /// Checks and resolves one pool.
+    pub(crate) fn resolve(
+        name: &str,
+        config: &PoolConfig,
+        privileges: &PrivilegeConfig,
+    ) -> Result<Self> {
+        let wrong = |text: String| Error::config(format!("pool {name}: {text}"));
+        let sizing = sizing(config.workers).map_err(wrong)?;
+        if config.concurrency == 0 {
+            return Err(wrong("concurrency 0: a worker serves at least one connection".to_owned()));
+        }
+        for (what, span) in
+            [("max_connections", config.max_connections), ("max_requests", config.max_requests)]
+        {
+            check_span(what, span).map_err(wrong)?;
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            rules: rules(config, sizing),
+            concurrency: config.concurrency,
+            privileges: privileges::resolve(privileges)?,
+        })
+    }
+
+    /// Records the pool needs: its places, their successors, and as many who drain.
+    pub(crate) fn records(&self) -> usize {
+        3 * self.rules.capacity as usize + 4
+    }
+}
+
+fn sizing(workers: Workers) -> std::result::Result<Sizing, String> {
+    let sizing = match workers.0 {
+        Policy::Fixed(n) => Sizing::fixed(n),
+        Policy::PerCpu => Sizing::fixed(cpus()),
+        Policy::Dynamic { min, max, spare } => {
+            if min > max {
+                return Err(format!("workers {min}..{max}: the first is the smaller one"));
+            }
+            let max_default = SPARE.1.max(min).min(max);
+            let (min_spare, max_spare) = spare.unwrap_or((SPARE.0.min(max), max_default));
+            if min_spare > max_spare {
+                let text = format!("spare workers {min_spare}..{max_spare}");
+                return Err(format!("{text}: the first is the smaller one"));
+            }
+            if min_spare > max {
+                return Err(format!("{min_spare} spare workers of {max}: there are never so many"));
+            }
+            Sizing { min, max, min_spare, max_spare }
+        }
+    };
+    match sizing.max {
+        0 => Err("0 workers: nobody would serve".to_owned()),
+        1..=WORKERS_MAX => Ok(sizing),
+        many => Err(format!("{many} workers: at most {WORKERS_MAX}")),
+    }
+}
+
+/// CPUs this process may use: affinity mask and cgroup quota count (row F1).
+pub(crate) fn cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
+}
+
+fn check_span(what: &str, span: Span) -> std::result::Result<(), String> {
+    match span {
+        Span(min, max) if min > max => {
+            Err(format!("{what} {min}..{max}: the first is the smaller one"))
+        }
+        Span(0, 1..) => Err(format!("{what} 0..: 0 means no limit, begin with 1")),
+        _ => Ok(()),
+    }
+}
+
+fn rules(config: &PoolConfig, sizing: Sizing) -> Rules {
+    Rules {
+        sizing,
+        capacity: sizing.max + HEADROOM,
+        connections: (config.max_connections.0, config.max_connections.1),
+        requests: (config.max_requests.0, config.max_requests.1),
+        age: (nanos(config.max_age.start), nanos(config.max_age.end.max(config.max_age.start))),
+        boot_timeout: nanos(config.boot_timeout),
+        drain_timeout: nanos(config.drain_timeout),
+        stop_timeout: nanos(config.stop_timeout),
+        term_grace: nanos(config.term_grace),
+        halt_grace: nanos(config.halt_grace),
+        shrink_interval: nanos(config.shrink_interval),
+        settle: nanos(config.settle),
+        quiet: nanos(config.quiet),
+        backoff: (nanos(config.backoff.0), nanos(config.backoff.1)),
+        boot_attempts: config.boot_attempts.max(1),
+        breaker: (config.breaker.0, nanos(config.breaker.1)),
+        breaker_stops: config.exhausted == Exhausted::Stop,
+    }
+}
+
+/// A duration in [`Nanos`]; what does not fit is for ever.
+fn nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(workers: Workers) -> Result<PoolPlan> {
+        let config = PoolConfig { workers, ..PoolConfig::default() };
+        PoolPlan::resolve("p", &config, &PrivilegeConfig::default())
+    }
+
+    #[test]
+    fn a_small_maximum_is_a_small_pool_and_no_error() {
+        let pool = plan(Workers::dynamic(1..=4)).expect("a pool").rules.sizing;
+        assert_eq!(pool, Sizing { min: 1, max: 4, min_spare: 2, max_spare: 4 });
+    }
+
+    #[test]
+    fn the_minimum_that_was_asked_for_is_respected() {
+        let pool = plan(Workers::dynamic(1..=3)).expect("a pool").rules.sizing;
+        assert_eq!(pool.min, 1);
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_the_pool_and_the_number() {
+        let spare = Workers::dynamic(1..=4).spare(5..=6);
+        for workers in [Workers::fixed(0), Workers::dynamic(4..=2), spare] {
+            let error = plan(workers).expect_err("refused");
+            assert!(error.is_config() && error.to_string().starts_with("pool p:"), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_worker_a_usable_cpu_is_the_default() {
+        assert_eq!(plan(Workers::default()).expect("a pool").rules.sizing, Sizing::fixed(cpus()));
+    }
+}

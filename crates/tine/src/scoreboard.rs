@@ -1,0 +1,439 @@
+//! The scoreboard: what every worker is doing, in shared memory, one record a worker process.
+//!
+//! A record has one writer, its worker; the supervisor clears it before the fork. Counters and times are
+//! plain stores, so a request costs no system call and no lock. The supervisor, `tine status` and anyone
+//! else only read, and expect nonsense: a worker can be made to write anything here, so nothing read is
+//! ever used as a pid to signal or as an index (row A30).
+//!
+//! | words | content |
+//! |---|---|
+//! | a line a pool | spare workers left before the supervisor must be told, and whether it is told |
+//! | a record a worker | see [`Field`]; then the current request and its client as text |
+
+use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
+
+use serde::Serialize;
+
+use crate::shared::Region;
+use crate::{Error, Result};
+
+/// Layout version of the region.
+const VERSION: u32 = 1;
+/// Words of a pool's line: a cache line pair, so that pools do not share one.
+const LINE: usize = 16;
+/// Words of a record: 512 bytes, a multiple of the cache line.
+const RECORD: usize = 64;
+/// Where the current request's text stands in a record, in words; 128 bytes.
+const REQUEST: std::ops::Range<usize> = 16..32;
+/// Where its client's address stands; 64 bytes.
+const CLIENT: std::ops::Range<usize> = 32..40;
+
+/// What a worker is doing. Apache's scoreboard letters map onto it (row A30).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activity {
+    /// Nobody: `.`
+    Empty,
+    /// Booting: `S`
+    Starting,
+    /// Waiting for a connection: `_`
+    Idle,
+    /// Reading a request: `R`
+    Reading,
+    /// Handling a request or sending its answer: `W`
+    Working,
+    /// Keeping a connection for the next request: `K`
+    KeepAlive,
+    /// Writing its log: `L`
+    Logging,
+    /// Looking up a name: `D`
+    Resolving,
+    /// Closing a connection: `C`
+    Closing,
+    /// Finishing what it has, taking nothing new: `G`
+    Draining,
+    /// Leaving while idle: `I`
+    Leaving,
+}
+
+impl Activity {
+    const ALL: [Self; 11] = [
+        Self::Empty,
+        Self::Starting,
+        Self::Idle,
+        Self::Reading,
+        Self::Working,
+        Self::KeepAlive,
+        Self::Logging,
+        Self::Resolving,
+        Self::Closing,
+        Self::Draining,
+        Self::Leaving,
+    ];
+
+    /// Apache's letter for it.
+    #[must_use]
+    pub fn letter(self) -> char {
+        ['.', 'S', '_', 'R', 'W', 'K', 'L', 'D', 'C', 'G', 'I'][self as usize]
+    }
+
+    fn from_word(word: u64) -> Option<Self> {
+        Self::ALL.get(usize::try_from(word).ok()?).copied()
+    }
+}
+
+impl std::fmt::Display for Activity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Empty => "empty",
+            Self::Starting => "starting",
+            Self::Idle => "idle",
+            Self::Reading => "reading",
+            Self::Working => "working",
+            Self::KeepAlive => "keepalive",
+            Self::Logging => "logging",
+            Self::Resolving => "resolving",
+            Self::Closing => "closing",
+            Self::Draining => "draining",
+            Self::Leaving => "leaving",
+        })
+    }
+}
+
+/// The numbers of a record, in words.
+#[derive(Clone, Copy, Debug)]
+#[repr(usize)]
+enum Field {
+    Activity,
+    Pid,
+    Worker,
+    Place,
+    Generation,
+    /// Connections taken so far.
+    Connections,
+    /// Requests answered so far.
+    Requests,
+    /// Connections open now.
+    Open,
+    /// Monotonic nanoseconds: forked.
+    Started,
+    /// Monotonic nanoseconds: the activity last changed.
+    Since,
+    /// Monotonic nanoseconds: the current request began; 0 = none.
+    RequestBegan,
+    /// Nanoseconds the last request took.
+    RequestTook,
+}
+
+/// The whole board; each process of the service has it mapped.
+#[derive(Clone, Debug)]
+pub struct Scoreboard {
+    region: Region,
+    pools: usize,
+    records: usize,
+}
+
+impl Scoreboard {
+    /// A board for so many pools and worker processes, draining ones included.
+    ///
+    /// # Errors
+    /// What making a [`Region`] can fail with.
+    pub fn create(pools: usize, records: usize) -> Result<Self> {
+        if records > 1 << 20 {
+            return Err(Error::config(format!(
+                "{records} workers are more than a scoreboard holds"
+            )));
+        }
+        let region = Region::create("scoreboard", VERSION, pools * LINE + records * RECORD)?;
+        Ok(Self { region, pools, records })
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// A worker's record, for its owner to write and anyone to read.
+    ///
+    /// # Panics
+    /// If there is no such record.
+    #[must_use]
+    pub fn record(&self, index: usize) -> Record {
+        assert!(index < self.records, "record {index} of {}", self.records);
+        Record { region: self.region.clone(), base: self.pools * LINE + index * RECORD }
+    }
+
+    /// A pool's line.
+    ///
+    /// # Panics
+    /// If there is no such pool.
+    #[must_use]
+    pub(crate) fn line(&self, pool: usize) -> Line {
+        assert!(pool < self.pools, "pool {pool} of {}", self.pools);
+        Line { region: self.region.clone(), base: pool * LINE }
+    }
+}
+
+/// A pool's line: tells the supervisor of a shortage with one write for many connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    region: Region,
+    base: usize,
+}
+
+impl Line {
+    fn spare(&self) -> &AtomicU64 {
+        &self.region.words()[self.base]
+    }
+
+    fn armed(&self) -> &AtomicU64 {
+        &self.region.words()[self.base + 1]
+    }
+
+    /// A worker became busy; true if it must wake the supervisor. In the worker.
+    pub(crate) fn became_busy(&self) -> bool {
+        let before = self.spare().fetch_sub(1, AcqRel).cast_signed();
+        before <= 0 && self.armed().swap(0, AcqRel) == 1
+    }
+
+    /// A worker became idle. In the worker.
+    pub(crate) fn became_idle(&self) {
+        self.spare().fetch_add(1, AcqRel);
+    }
+
+    /// Sets how many may still become busy, and asks to be told; `recount` counts the idle ones. In the
+    /// supervisor.
+    ///
+    /// A worker stamps its record first and the line second. So a change between our look at the line
+    /// and our write to it makes the write fail, and we count again; after four tries the last count
+    /// stands, at worst too low: a wake-up for nothing.
+    pub(crate) fn rearm(&self, mut recount: impl FnMut() -> i64) {
+        for _ in 0..4 {
+            let before = self.spare().load(Acquire);
+            let spare = recount();
+            let set = self.spare().compare_exchange(before, spare.cast_unsigned(), AcqRel, Acquire);
+            if set.is_ok() {
+                break;
+            }
+        }
+        self.armed().store(1, std::sync::atomic::Ordering::Release);
+    }
+}
+
+/// One worker's record.
+#[derive(Clone, Debug)]
+pub struct Record {
+    region: Region,
+    base: usize,
+}
+
+impl Record {
+    fn words(&self) -> &[AtomicU64] {
+        &self.region.words()[self.base..self.base + RECORD]
+    }
+
+    fn field(&self, field: Field) -> &AtomicU64 {
+        &self.words()[field as usize]
+    }
+
+    /// Gives the record to a new worker; in the supervisor, before the fork.
+    pub(crate) fn begin(&self, worker: u64, place: usize, generation: u32, now: u64) {
+        self.clear();
+        self.field(Field::Worker).store(worker, Relaxed);
+        self.field(Field::Place).store(place as u64, Relaxed);
+        self.field(Field::Generation).store(u64::from(generation), Relaxed);
+        self.field(Field::Started).store(now, Relaxed);
+        self.field(Field::Since).store(now, Relaxed);
+        self.field(Field::Activity).store(Activity::Starting as u64, Relaxed);
+    }
+
+    /// Empties the record; in the supervisor, after the worker's end.
+    pub(crate) fn clear(&self) {
+        self.words().iter().for_each(|word| word.store(0, Relaxed));
+    }
+
+    pub(crate) fn set_pid(&self, pid: u32) {
+        self.field(Field::Pid).store(u64::from(pid), Relaxed);
+    }
+
+    /// Says what the worker does now. In the worker.
+    pub fn set(&self, activity: Activity) {
+        self.set_at(activity, tine_os::clock::monotonic());
+    }
+
+    /// The same, with a time that is known already (monotonic nanoseconds).
+    pub fn set_at(&self, activity: Activity, now: u64) {
+        self.field(Field::Since).store(now, Relaxed);
+        self.field(Field::Activity).store(activity as u64, Relaxed);
+    }
+
+    /// Counts a connection that was taken; returns how many there are open and taken. In the worker.
+    pub(crate) fn opened(&self) -> (u64, u64) {
+        let taken = self.field(Field::Connections).fetch_add(1, Relaxed) + 1;
+        (self.field(Field::Open).fetch_add(1, AcqRel) + 1, taken)
+    }
+
+    /// Counts a connection that is closed; returns how many are still open. In the worker.
+    pub(crate) fn closed(&self) -> u64 {
+        self.field(Field::Open).fetch_sub(1, AcqRel).saturating_sub(1)
+    }
+
+    /// A request has begun; `line` and `client` are cut to 128 and 64 bytes. In the worker.
+    pub fn request_began(&self, line: &str, client: &str, now: u64) {
+        self.put_text(REQUEST, line);
+        self.put_text(CLIENT, client);
+        self.field(Field::RequestBegan).store(now, Relaxed);
+        self.set_at(Activity::Working, now);
+    }
+
+    /// A request is answered; returns how many are. In the worker.
+    pub fn request_ended(&self, now: u64) -> u64 {
+        let began = self.field(Field::RequestBegan).swap(0, Relaxed);
+        self.field(Field::RequestTook).store(now.saturating_sub(began), Relaxed);
+        self.field(Field::Requests).fetch_add(1, Relaxed) + 1
+    }
+
+    fn put_text(&self, range: std::ops::Range<usize>, text: &str) {
+        let mut bytes = text.as_bytes();
+        for word in &self.words()[range] {
+            let (now, rest) = bytes.split_at(bytes.len().min(8));
+            let mut chunk = [0; 8];
+            chunk[..now.len()].copy_from_slice(now);
+            word.store(u64::from_le_bytes(chunk), Relaxed);
+            if now.is_empty() {
+                break;
+            }
+            bytes = rest;
+        }
+    }
+
+    fn text(&self, range: std::ops::Range<usize>) -> String {
+        let words = self.words()[range].iter();
+        let bytes: Vec<u8> = words.flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        let printable = |c: char| if c.is_control() { '?' } else { c };
+        String::from_utf8_lossy(&bytes[..end]).chars().map(printable).collect()
+    }
+
+    /// Whether the worker could take a connection now, as it says itself.
+    pub(crate) fn is_idle(&self, concurrency: u32) -> bool {
+        self.field(Field::Open).load(Acquire) < u64::from(concurrency)
+    }
+
+    /// Connections the worker says it has taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.field(Field::Connections).load(Relaxed)
+    }
+
+    /// A copy of the record as it is now; every field may be nonsense.
+    #[must_use]
+    pub fn read(&self) -> Snapshot {
+        let get = |field| self.field(field).load(Relaxed);
+        Snapshot {
+            activity: Activity::from_word(get(Field::Activity)),
+            pid: get(Field::Pid),
+            worker: get(Field::Worker),
+            place: get(Field::Place),
+            generation: get(Field::Generation),
+            connections: get(Field::Connections),
+            requests: get(Field::Requests),
+            open: get(Field::Open),
+            started: get(Field::Started),
+            since: get(Field::Since),
+            request_began: get(Field::RequestBegan),
+            request_took: get(Field::RequestTook),
+            request: self.text(REQUEST),
+            client: self.text(CLIENT),
+        }
+    }
+}
+
+/// A record's content at one moment. Times are monotonic nanoseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Snapshot {
+    /// What the worker does; `None` = a value nobody writes.
+    pub activity: Option<Activity>,
+    /// The worker's pid as it wrote it. For eyes only.
+    pub pid: u64,
+    /// Its number.
+    pub worker: u64,
+    /// Its place.
+    pub place: u64,
+    /// Its generation.
+    pub generation: u64,
+    /// Connections taken.
+    pub connections: u64,
+    /// Requests answered.
+    pub requests: u64,
+    /// Connections open.
+    pub open: u64,
+    /// When it was forked.
+    pub started: u64,
+    /// When its activity last changed.
+    pub since: u64,
+    /// When the current request began; 0 = none.
+    pub request_began: u64,
+    /// How long the last request took.
+    pub request_took: u64,
+    /// The current, or last, request.
+    pub request: String,
+    /// Its client.
+    pub client: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_reads_back_what_its_worker_wrote() {
+        let board = Scoreboard::create(1, 4).expect("a board");
+        let record = board.record(3);
+        record.begin(9, 2, 1, 1_000);
+        assert_eq!(record.opened(), (1, 1));
+        record.request_began("GET /a\u{7} HTTP/1.1", "127.0.0.1:9", 2_000);
+        assert_eq!(record.request_ended(2_500), 1);
+        let now = record.read();
+        assert_eq!(now.request, "GET /a? HTTP/1.1");
+        assert_eq!((now.client.as_str(), now.request_took), ("127.0.0.1:9", 500));
+        assert_eq!((now.activity, now.open), (Some(Activity::Working), 1));
+        assert_eq!(record.closed(), 0);
+        assert_eq!(board.record(2).read().worker, 0, "no other record is touched");
+    }
+
+    #[test]
+    fn a_short_text_does_not_show_the_end_of_a_longer_one() {
+        let board = Scoreboard::create(1, 1).expect("a board");
+        let record = board.record(0);
+        record.request_began(&"x".repeat(500), "somebody", 1);
+        assert_eq!(record.read().request.len(), 128);
+        record.request_began("GET /short", "", 2);
+        assert_eq!(record.read().request, "GET /short");
+        record.request_began("12345678", "", 3);
+        assert_eq!(record.read().request, "12345678");
+    }
+
+    #[test]
+    fn the_supervisor_is_told_once_when_the_spares_are_used_up() {
+        let line = Scoreboard::create(1, 1).expect("a board").line(0);
+        line.rearm(|| 2);
+        assert_eq!(
+            [line.became_busy(), line.became_busy(), line.became_busy()],
+            [false, false, true]
+        );
+        assert!(!line.became_busy(), "it has been told");
+        line.became_idle();
+        line.rearm(|| 0);
+        assert!(line.became_busy());
+    }
+
+    #[test]
+    fn any_bytes_can_be_read() {
+        let board = Scoreboard::create(1, 1).expect("a board");
+        for word in board.record(0).words() {
+            word.store(u64::MAX, Relaxed);
+        }
+        assert_eq!(board.record(0).read().activity, None);
+    }
+}

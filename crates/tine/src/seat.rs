@@ -1,0 +1,331 @@
+//! What a worker process shares among its parts: its record, its limits, and its way to the supervisor.
+//!
+//! Everything here runs in the worker. The supervisor's word arrives on the channel, its death on its
+//! pidfd, and a signal sent to the worker itself on an event descriptor; all three end in the same
+//! place: [`Seat::is_leaving`].
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::Duration;
+
+use tine_os::event::EventFd;
+use tine_os::fd::{receive_message, send_message};
+use tine_os::poll::{Epoll, Interest, Ready};
+
+use crate::scoreboard::{Activity, Line, Record};
+
+/// Worker to supervisor: ready; will soon be at its limit; takes nothing more; the text of a failure.
+pub(crate) const READY: u8 = b'R';
+pub(crate) const EXPIRING: u8 = b'E';
+pub(crate) const LEAVING: u8 = b'L';
+pub(crate) const FAILURE: u8 = b'F';
+/// Supervisor to worker: the place is yours; leave, siblings go on; leave, the service ends.
+pub(crate) const GO: u8 = b'G';
+pub(crate) const LEAVE: u8 = b'l';
+pub(crate) const FINISH: u8 = b'f';
+
+/// Bytes a message has at most; a failure's text is cut to it.
+pub(crate) const MESSAGE_BYTES: usize = 1024;
+
+/// Why a worker leaves, as far as it matters to what it does with the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Leave {
+    /// It does not.
+    No,
+    /// Siblings take what is queued.
+    Alone,
+    /// Everybody leaves: what is queued is taken by whoever still can.
+    Together,
+}
+
+/// See the module.
+pub(crate) struct Seat {
+    pub(crate) record: Record,
+    /// Only a pool that breathes counts its idle workers.
+    line: Option<Line>,
+    channel: Option<OwnedFd>,
+    supervisor: Option<OwnedFd>,
+    /// Readable once the worker is to leave, for ever.
+    leave_event: Arc<EventFd>,
+    /// Wakes the supervisor.
+    wake: Arc<EventFd>,
+    /// Wakes one idle sibling.
+    poke: Arc<EventFd>,
+    leave: AtomicU8,
+    go: AtomicBool,
+    announced: AtomicBool,
+    ready: AtomicBool,
+    orphaned: AtomicBool,
+    pub(crate) concurrency: u32,
+    /// Connections to take; 0 = no limit.
+    max_connections: u64,
+    /// Requests to answer; 0 = no limit.
+    max_requests: AtomicU64,
+    /// How long a worker may go on when its supervisor is dead.
+    grace: Duration,
+}
+
+/// What a seat is made of.
+pub(crate) struct Parts {
+    pub(crate) record: Record,
+    pub(crate) line: Option<Line>,
+    pub(crate) channel: Option<OwnedFd>,
+    pub(crate) supervisor: Option<OwnedFd>,
+    pub(crate) leave_event: Arc<EventFd>,
+    pub(crate) wake: Arc<EventFd>,
+    pub(crate) poke: Arc<EventFd>,
+    pub(crate) standby: bool,
+    pub(crate) concurrency: u32,
+    pub(crate) max_connections: u64,
+    pub(crate) max_requests: u64,
+    pub(crate) grace: Duration,
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat").field("leave", &self.leave()).finish_non_exhaustive()
+    }
+}
+
+impl Seat {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            record: parts.record,
+            line: parts.line,
+            channel: parts.channel,
+            supervisor: parts.supervisor,
+            leave_event: parts.leave_event,
+            wake: parts.wake,
+            poke: parts.poke,
+            leave: AtomicU8::new(Leave::No as u8),
+            go: AtomicBool::new(!parts.standby),
+            announced: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
+            orphaned: AtomicBool::new(false),
+            concurrency: parts.concurrency,
+            max_connections: parts.max_connections,
+            max_requests: AtomicU64::new(parts.max_requests),
+            grace: parts.grace,
+        }
+    }
+
+    /// Tells the supervisor that work can be taken; only the first call does.
+    pub(crate) fn ready(&self) {
+        if !self.ready.swap(true, SeqCst) {
+            self.record.set(Activity::Idle);
+            self.tell(READY, "");
+        }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Relaxed)
+    }
+
+    /// Whether the place is this worker's (a successor waits for it).
+    pub(crate) fn may_take(&self) -> bool {
+        self.go.load(Relaxed)
+    }
+
+    pub(crate) fn leave(&self) -> Leave {
+        match self.leave.load(SeqCst) {
+            0 => Leave::No,
+            1 => Leave::Alone,
+            _ => Leave::Together,
+        }
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leave() != Leave::No
+    }
+
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.orphaned.load(Relaxed)
+    }
+
+    /// Takes nothing new from now on.
+    pub(crate) fn begin_to_leave(&self, how: Leave) {
+        let before = self.leave.fetch_max(how as u8, SeqCst);
+        if before == Leave::No as u8 {
+            self.leave_event.signal();
+            self.tell(LEAVING, "");
+        }
+    }
+
+    /// A connection is taken: counts it, and says what follows from it.
+    pub(crate) fn taken(self: &Arc<Self>) -> Busy {
+        let (open, taken) = self.record.opened();
+        if open == u64::from(self.concurrency) {
+            self.record.set(Activity::Reading);
+            if self.line.as_ref().is_some_and(Line::became_busy) {
+                self.wake.signal();
+            }
+        }
+        let limit = self.max_connections;
+        if limit > 0 {
+            self.near_limit(taken, limit);
+        }
+        Busy { seat: self.clone() }
+    }
+
+    /// At the limit the worker leaves; a little before, its successor is asked for, so that it is ready.
+    fn near_limit(&self, done: u64, limit: u64) {
+        if done >= limit {
+            self.begin_to_leave(Leave::Alone);
+        } else if done >= limit - (limit / 8).max(1) && !self.announced.swap(true, SeqCst) {
+            self.tell(EXPIRING, "");
+        }
+    }
+
+    /// A request is answered; the HTTP layer calls it.
+    pub(crate) fn answered(&self, requests: u64) {
+        let limit = self.max_requests.load(Relaxed);
+        if limit > 0 {
+            self.near_limit(requests, limit);
+        }
+    }
+
+    fn released(&self) {
+        let open = self.record.closed();
+        if open + 1 == u64::from(self.concurrency) {
+            if let Some(line) = &self.line {
+                line.became_idle();
+            }
+        }
+        if open == 0 {
+            let next = if self.is_leaving() { Activity::Leaving } else { Activity::Idle };
+            self.record.set(next);
+        }
+    }
+
+    /// A sibling should look at the listeners: this worker may have been woken for a connection it will
+    /// not take.
+    pub(crate) fn pass_wake_on(&self) {
+        self.poke.signal();
+    }
+
+    pub(crate) fn leave_event(&self) -> Arc<EventFd> {
+        self.leave_event.clone()
+    }
+
+    pub(crate) fn poke(&self) -> &EventFd {
+        &self.poke
+    }
+
+    /// Sends a message; a supervisor that is gone or does not read is noticed elsewhere.
+    pub(crate) fn tell(&self, kind: u8, text: &str) {
+        let Some(channel) = &self.channel else { return };
+        let mut message = vec![kind];
+        message.extend_from_slice(&text.as_bytes()[..text.len().min(MESSAGE_BYTES - 1)]);
+        let _ = send_message(channel, &message);
+    }
+
+    /// Reads whatever has arrived; call it when [`Control`] is readable.
+    fn attend(&self) {
+        if tine_os::signal::leave_signals() > 0 {
+            self.begin_to_leave(Leave::Alone);
+        }
+        self.read_channel();
+        let dead =
+            |pidfd: &OwnedFd| tine_os::poll::readable(pidfd, Some(Duration::ZERO)).unwrap_or(true);
+        if self.supervisor.as_ref().is_some_and(dead) && !self.orphaned.swap(true, SeqCst) {
+            // Nobody is left who could kill a worker that hangs; the kernel will.
+            tine_os::signal::arm_alarm(self.grace);
+            self.begin_to_leave(Leave::Together);
+        }
+    }
+
+    fn read_channel(&self) {
+        let Some(channel) = &self.channel else { return };
+        let mut buffer = [0; MESSAGE_BYTES];
+        while let Ok(Some(message)) = receive_message(channel, &mut buffer) {
+            match message.first() {
+                Some(&GO) => self.go.store(true, SeqCst),
+                Some(&LEAVE) => self.begin_to_leave(Leave::Alone),
+                Some(&FINISH) => self.begin_to_leave(Leave::Together),
+                // From a newer supervisor, or the end of an old one: its pidfd tells.
+                Some(_) => {}
+                None => break,
+            }
+        }
+    }
+}
+
+/// Held while a connection is served: the scoreboard, the pool's size and the worker's limit go by it.
+///
+/// A server with an accept loop of its own takes one for every connection and drops it at its end.
+#[derive(Debug)]
+pub struct Busy {
+    seat: Arc<Seat>,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.seat.released();
+    }
+}
+
+/// Everything that can tell a worker to leave, behind one descriptor.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    seat: Arc<Seat>,
+    epoll: Rc<Epoll>,
+}
+
+impl Shutdown {
+    pub(crate) fn new(seat: Arc<Seat>) -> std::io::Result<Self> {
+        let epoll = Epoll::new()?;
+        epoll.add(&*seat.leave_event, 0, Interest::READ)?;
+        for descriptor in [&seat.channel, &seat.supervisor].into_iter().flatten() {
+            epoll.add(descriptor, 1, Interest::READ)?;
+        }
+        Ok(Self { seat, epoll: Rc::new(epoll) })
+    }
+
+    /// Whether this worker should take nothing new and end. Asks the kernel.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        if !self.seat.is_leaving() {
+            self.seat.attend();
+        }
+        self.seat.is_leaving()
+    }
+
+    /// Waits for that, at most so long; says whether it is.
+    ///
+    /// # Errors
+    /// What `epoll_wait(2)` says.
+    pub fn wait(&self, at_most: Duration) -> std::io::Result<bool> {
+        let mut ready = Ready::with_capacity(1);
+        let end = std::time::Instant::now() + at_most;
+        while !self.is_requested() {
+            let left = end.saturating_duration_since(std::time::Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            self.epoll.wait(&mut ready, Some(left))?;
+        }
+        Ok(true)
+    }
+
+    /// Whether the supervisor is dead: the reason to leave, then.
+    #[must_use]
+    pub fn is_orphaned(&self) -> bool {
+        self.seat.is_orphaned()
+    }
+
+    pub(crate) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
+}
+
+impl AsFd for Shutdown {
+    /// Readable when [`Shutdown::is_requested`] should be asked, for `poll(2)` and event loops; readable
+    /// for ever once the answer is yes.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}

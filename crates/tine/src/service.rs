@@ -1,0 +1,445 @@
+//! A service: pools under one supervisor, from what was asked for to its end.
+//!
+//! [`crate::Prefork`] is a service with one pool; use this for several.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tine_os::event::EventFd;
+
+use crate::config::{PoolConfig, PrivilegeConfig};
+use crate::control;
+use crate::endpoint::Endpoint;
+use crate::listen::{ListenOptions, Listeners, bind_all};
+use crate::log::{Log, info, warning};
+use crate::pidfile::PidFile;
+use crate::plan::PoolPlan;
+use crate::program::Program;
+use crate::scoreboard::Scoreboard;
+use crate::seat::{Parts as SeatParts, Seat, Shutdown};
+use crate::shared::Region;
+use crate::signals::Signals;
+use crate::supervisor::run::{Parts, Pool as RunningPool, Supervisor};
+use crate::worker::Worker;
+use crate::{Error, Result};
+
+/// Workers of one program under one policy, and the sockets they share.
+#[derive(Debug)]
+#[must_use = "a pool does nothing until its service runs"]
+pub struct Pool {
+    pub(crate) name: String,
+    pub(crate) config: PoolConfig,
+    pub(crate) privileges: PrivilegeConfig,
+    pub(crate) endpoints: Vec<(String, ListenOptions)>,
+    pub(crate) sockets: Vec<OwnedFd>,
+    pub(crate) program: Program,
+}
+
+impl Pool {
+    /// A pool that runs this program.
+    pub fn new(name: impl Into<String>, program: Program) -> Self {
+        Self {
+            name: name.into(),
+            config: PoolConfig::default(),
+            privileges: PrivilegeConfig::default(),
+            endpoints: Vec::new(),
+            sockets: Vec::new(),
+            program,
+        }
+    }
+
+    /// Its numbers.
+    pub fn config(mut self, config: PoolConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Who its workers become.
+    pub fn privileges(mut self, privileges: PrivilegeConfig) -> Self {
+        self.privileges = privileges;
+        self
+    }
+
+    /// An address to listen on; see [`Endpoint`] for what can be written.
+    pub fn listen(mut self, address: impl Into<String>, options: ListenOptions) -> Self {
+        self.endpoints.push((address.into(), options));
+        self
+    }
+
+    /// A socket that is bound already.
+    pub fn socket(mut self, socket: OwnedFd) -> Self {
+        self.sockets.push(socket);
+        self
+    }
+
+    fn parsed(&self) -> Result<Vec<(Endpoint, ListenOptions)>> {
+        let mut all = Vec::new();
+        for (text, options) in &self.endpoints {
+            let endpoints = Endpoint::parse_all(text)?;
+            all.extend(endpoints.into_iter().map(|endpoint| (endpoint, options.clone())));
+        }
+        Ok(all)
+    }
+}
+
+/// Stops a service from code; cheap to clone, and still good in a process forked from the supervisor's.
+#[derive(Clone, Debug)]
+pub struct Handle(Arc<EventFd>);
+
+impl Handle {
+    /// Asks for a graceful stop; a second time, for an end at once (row F13).
+    pub fn stop(&self) {
+        self.0.signal();
+    }
+}
+
+/// Where the control socket is.
+#[derive(Clone, Debug, Default)]
+enum ControlAt {
+    /// By pid, in the runtime directory.
+    #[default]
+    Default,
+    Path(PathBuf),
+    Nowhere,
+}
+
+/// Pools under one supervisor.
+#[derive(Debug)]
+#[must_use = "a service does nothing until it runs"]
+pub struct Service {
+    pools: Vec<Pool>,
+    regions: Vec<(String, u32, usize)>,
+    log: Log,
+    signals: Signals,
+    pid_file: Option<PathBuf>,
+    control: ControlAt,
+    stop: Result<Arc<EventFd>>,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Service {
+    /// A service without a pool.
+    pub fn new() -> Self {
+        let stop = EventFd::new().map(Arc::new);
+        Self {
+            pools: Vec::new(),
+            regions: Vec::new(),
+            log: Log::default(),
+            signals: Signals::default(),
+            pid_file: None,
+            control: ControlAt::default(),
+            stop: stop.map_err(|error| Error::os("cannot make an event descriptor", error)),
+        }
+    }
+
+    /// Adds a pool.
+    pub fn pool(mut self, pool: Pool) -> Self {
+        self.pools.push(pool);
+        self
+    }
+
+    /// Adds a shared region of `words` 64-bit words, which workers find by its name.
+    pub fn region(mut self, name: impl Into<String>, version: u32, words: usize) -> Self {
+        self.regions.push((name.into(), version, words));
+        self
+    }
+
+    /// The log. Default: standard error, level info.
+    pub fn log(mut self, log: Log) -> Self {
+        self.log = log;
+        self
+    }
+
+    /// What signals mean.
+    pub fn signals(mut self, signals: Signals) -> Self {
+        self.signals = signals;
+        self
+    }
+
+    /// Writes the supervisor's pid to a file, locked while it runs and removed at its end.
+    pub fn pid_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.pid_file = Some(path.into());
+        self
+    }
+
+    /// Where the control socket is. Default: by pid, in the runtime directory.
+    pub fn control(mut self, path: impl Into<PathBuf>) -> Self {
+        self.control = ControlAt::Path(path.into());
+        self
+    }
+
+    /// No control socket: `tine status` and `tine stop` do not find this service.
+    pub fn no_control(mut self) -> Self {
+        self.control = ControlAt::Nowhere;
+        self
+    }
+
+    /// Something to stop the service by, from code.
+    ///
+    /// # Errors
+    /// What `eventfd(2)` says.
+    pub fn handle(&self) -> Result<Handle> {
+        match &self.stop {
+            Ok(event) => Ok(Handle(event.clone())),
+            Err(error) => Err(Error::config(error.to_string())),
+        }
+    }
+
+    /// Serves until it is stopped. Call it while the process has one thread and no runtime: workers are
+    /// forked from it.
+    ///
+    /// # Errors
+    /// A configuration error before anything is bound; a bind error; a privilege error; a boot error if
+    /// no worker ever became ready.
+    pub fn run(self) -> Result<()> {
+        let log = self.log.clone();
+        let plans = self.plan()?;
+        refuse_threads()?;
+        let limit = tine_os::privilege::raise_open_files();
+        let limit =
+            limit.map_err(|error| Error::os("cannot raise the limit of open files", error))?;
+        warn_of_limit(&log, &plans, limit);
+        let stop = self.stop?;
+        let records = plans.iter().map(PoolPlan::records).sum();
+        let board = Scoreboard::create(plans.len(), records)?;
+        let mut regions = Vec::new();
+        for (name, version, words) in self.regions {
+            regions.push(Region::create(&name, version, words)?);
+        }
+        let mut pools = Vec::new();
+        let mut cleanup = Cleanup::default();
+        for (index, (pool, plan)) in self.pools.into_iter().zip(plans).enumerate() {
+            let running = bind(pool, plan, board.line(index), &log, &mut cleanup)?;
+            pools.push(running);
+        }
+        let pid = tine_os::process::pid().get();
+        if let Some(path) = &self.pid_file {
+            cleanup.pid_file = Some(PidFile::create(path, pid)?);
+        }
+        let control = open_control(&self.control, pid, &pools, &log)?;
+        announce(&log, &pools, control.as_ref());
+        let preset = self.signals;
+        let private = cleanup.pid_file.iter().map(PidFile::descriptor).collect();
+        let parts =
+            Parts { pools, board, regions, log: log.clone(), control, stop, preset, private };
+        let supervisor = Supervisor::new(parts)
+            .map_err(|error| Error::os("cannot set the supervisor up", error))?;
+        let result = supervisor.run();
+        cleanup.perform();
+        if result.is_ok() {
+            info!(log, "stopped");
+        }
+        result
+    }
+
+    fn plan(&self) -> Result<Vec<PoolPlan>> {
+        if self.pools.is_empty() {
+            return Err(Error::config("a service needs a pool"));
+        }
+        let mut plans: Vec<PoolPlan> = Vec::new();
+        for pool in &self.pools {
+            if plans.iter().any(|plan| plan.name == pool.name) {
+                return Err(Error::config(format!("pool {}: two pools have this name", pool.name)));
+            }
+            pool.parsed()?;
+            plans.push(PoolPlan::resolve(&pool.name, &pool.config, &pool.privileges)?);
+        }
+        Ok(plans)
+    }
+
+    /// The first pool's program in this very process: no supervisor, no fork, to debug and to test.
+    /// Sockets are bound as usual; signals, privileges and limits are left alone.
+    ///
+    /// # Errors
+    /// As [`Service::run`].
+    pub(crate) fn solo(mut self) -> Result<(Worker, Program)> {
+        self.plan()?;
+        let pool = self.pools.swap_remove(0);
+        let (bound, notes) = bind_all(&pool.parsed()?, pool.sockets)?;
+        notes.iter().for_each(|note| warning!(self.log, "{note}"));
+        for listener in &bound {
+            info!(self.log, "listening on {}", listener.address());
+        }
+        let os = |error| Error::os("cannot set the worker up", error);
+        let event = || EventFd::new().map(Arc::new).map_err(os);
+        let seat = Arc::new(Seat::new(SeatParts {
+            record: Scoreboard::create(1, 1)?.record(0),
+            line: None,
+            channel: None,
+            supervisor: None,
+            leave_event: self.stop?,
+            wake: event()?,
+            poke: event()?,
+            standby: false,
+            concurrency: pool.config.concurrency.max(1),
+            max_connections: 0,
+            max_requests: 0,
+            grace: Duration::MAX,
+        }));
+        let regions = self
+            .regions
+            .iter()
+            .map(|(name, version, words)| Region::create(name, *version, *words));
+        let worker = Worker {
+            shutdown: Shutdown::new(seat.clone()).map_err(os)?,
+            seat,
+            listeners: bound.iter().cloned().collect(),
+            regions: regions.collect::<Result<_>>()?,
+            log: self.log,
+            id: 1,
+            pool: pool.name,
+            place: 0,
+            generation: 1,
+        };
+        Ok((worker, pool.program))
+    }
+}
+
+/// What a service leaves on disk, removed however [`Service::run`] is left; never in a child, which ends
+/// without destructors.
+#[derive(Debug, Default)]
+struct Cleanup {
+    bound: Vec<Rc<Listeners>>,
+    pid_file: Option<PidFile>,
+}
+
+impl Cleanup {
+    fn perform(mut self) {
+        self.clean();
+    }
+
+    fn clean(&mut self) {
+        for listeners in self.bound.drain(..) {
+            // Gone already, or somebody else's by now: nothing to do about it at the end.
+            let _ = listeners.unlink();
+        }
+        if let Some(file) = self.pid_file.take() {
+            let _ = file.remove();
+        }
+    }
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        self.clean();
+    }
+}
+
+fn refuse_threads() -> Result<()> {
+    #[cfg(feature = "tokio")]
+    if crate::async_worker::runtime_is_entered() {
+        let text = "the service runs inside a tokio runtime; run it from a plain main: the workers make \
+                    runtimes of their own";
+        return Err(Error::config(text));
+    }
+    let threads = tine_os::process::thread_count()
+        .map_err(|error| Error::os("cannot count this process's threads", error))?;
+    if threads > 1 {
+        let text = format!(
+            "this process has {threads} threads, and a fork would copy one of them; run the service \
+             before any thread is started, or test with Prefork::solo"
+        );
+        return Err(Error::config(text));
+    }
+    Ok(())
+}
+
+/// Every worker costs the supervisor a pidfd and a channel.
+fn warn_of_limit(log: &Log, plans: &[PoolPlan], limit: u64) {
+    let workers: u64 = plans.iter().map(|plan| u64::from(plan.rules.sizing.max)).sum();
+    let need = 2 * workers + 64;
+    if need > limit {
+        warning!(
+            log,
+            "{workers} workers need {need} open files and the limit is {limit}: raise it"
+        );
+    }
+}
+
+fn bind(
+    pool: Pool,
+    plan: PoolPlan,
+    line: crate::scoreboard::Line,
+    log: &Log,
+    cleanup: &mut Cleanup,
+) -> Result<RunningPool> {
+    let mut endpoints = pool.parsed()?;
+    if let Some(identity) = &plan.privileges.identity {
+        // A Unix socket belongs to whoever serves on it (row N14).
+        for (_, options) in &mut endpoints {
+            options.unix_uid = options.unix_uid.or(Some(identity.uid));
+            options.unix_gid = options.unix_gid.or(Some(identity.gid));
+        }
+    }
+    let (bound, notes) = bind_all(&endpoints, pool.sockets)?;
+    notes.iter().for_each(|note| warning!(log, "{note}"));
+    let bound = Rc::new(bound);
+    cleanup.bound.push(bound.clone());
+    let poke = EventFd::semaphore()
+        .map_err(|error| Error::os("cannot make an event descriptor", error))?;
+    Ok(RunningPool {
+        plan,
+        program: pool.program,
+        listeners: bound.iter().cloned().collect(),
+        bound,
+        line,
+        poke: Arc::new(poke),
+        past: crate::supervisor::procs::Totals::default(),
+    })
+}
+
+fn open_control(
+    at: &ControlAt,
+    pid: u32,
+    pools: &[RunningPool],
+    log: &Log,
+) -> Result<Option<control::Server>> {
+    let addresses: Vec<String> =
+        pools.iter().flat_map(|pool| &pool.listeners).map(|l| l.address().to_owned()).collect();
+    let open = |path: &Path| {
+        let mut server = control::Server::open(path)?;
+        server.publish(&addresses)?;
+        Ok(server)
+    };
+    match at {
+        ControlAt::Nowhere => Ok(None),
+        ControlAt::Path(path) => open(path).map(Some),
+        // Nobody asked for it by name, so the service is worth more than its control socket.
+        ControlAt::Default => match open(&control::default_path(pid)) {
+            Ok(server) => Ok(Some(server)),
+            Err(error) => {
+                warning!(log, "no control socket: {error}");
+                Ok(None)
+            }
+        },
+    }
+}
+
+fn announce(log: &Log, pools: &[RunningPool], control: Option<&control::Server>) {
+    for pool in pools {
+        for listener in &pool.listeners {
+            info!(log, "listening on {}", listener.address());
+        }
+        let sizing = pool.plan.rules.sizing;
+        let workers = match (sizing.min, sizing.max) {
+            (min, max) if min == max => format!("{max} workers"),
+            (min, max) => format!("{min} to {max} workers"),
+        };
+        let each = match pool.plan.concurrency {
+            1 => "one connection each".to_owned(),
+            many => format!("up to {many} connections each"),
+        };
+        info!(log, "pool {}: {workers}, {each}", pool.plan.name);
+    }
+    if let Some(control) = control {
+        info!(log, "control socket {}", control.path().display());
+    }
+}

@@ -1,0 +1,161 @@
+//! Everything a supervisor can do, as one closed list.
+//!
+//! [`super::step`] decides, [`super::run`] performs. The result of an action, its failure too, comes back
+//! as an [`super::event::Event`].
+
+use serde::{Deserialize, Serialize};
+
+use super::event::Exit;
+use super::state::{Why, WorkerId};
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Fork a worker.
+    Fork(Assignment),
+    /// Send the worker a message.
+    Tell(WorkerId, Tell),
+    /// Send the worker `SIGTERM`.
+    Terminate(WorkerId),
+    /// Send the worker `SIGKILL`.
+    Kill(WorkerId),
+    /// Wake one idle worker of the pool: a wake-up may have died with another.
+    Poke(usize),
+    /// Take no new connections; those in the queues can still be taken.
+    StopNew,
+    /// Close the listeners for good.
+    CloseListeners,
+    /// Reopen the log files.
+    Reopen,
+    /// Tell people.
+    Note(Note),
+    /// Leave the loop.
+    End(Outcome),
+}
+
+/// What a worker is told about itself when it is forked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Its number; never given twice.
+    pub worker: WorkerId,
+    /// Index of its pool.
+    pub pool: usize,
+    /// Index of its place in the pool.
+    pub place: usize,
+    /// Generation it belongs to.
+    pub generation: u32,
+    /// Wait for [`Tell::Go`] before taking work.
+    pub standby: bool,
+    /// Leave after this many connections; 0 = no limit.
+    pub max_connections: u64,
+    /// Leave after this many requests; 0 = no limit.
+    pub max_requests: u64,
+}
+
+/// Messages from the supervisor to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tell {
+    /// The place is yours: take work.
+    Go,
+    /// Take nothing new, finish, end.
+    Leave,
+}
+
+/// How a supervisor's run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It was asked to.
+    Stopped,
+    /// No worker of the pool ever became ready.
+    NeverReady {
+        /// The pool's index.
+        pool: usize,
+        /// How the last try ended.
+        exit: Exit,
+    },
+    /// The breaker of the pool gave up.
+    Exhausted {
+        /// The pool's index.
+        pool: usize,
+        /// Failures within its window.
+        failures: u32,
+    },
+}
+
+/// What a person should know; the words are made in [`crate::log`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A worker took its place.
+    Serving(WorkerId),
+    /// A worker ended.
+    Exited {
+        /// Which.
+        worker: WorkerId,
+        /// How.
+        exit: Exit,
+        /// Why it was leaving, if it was.
+        why: Option<Why>,
+        /// Milliseconds until its place is tried again.
+        retry_ms: u64,
+    },
+    /// Forks fail; said once an episode.
+    ForkFailing {
+        /// The kernel's error number.
+        errno: i32,
+        /// Milliseconds until the next try.
+        retry_ms: u64,
+    },
+    /// Forks work again.
+    ForkRecovered,
+    /// A worker was not ready in time and is killed.
+    BootTimeout(WorkerId),
+    /// A worker was stopped by a signal, and is replaced.
+    Halted(WorkerId),
+    /// A worker did not end in time.
+    Overdue {
+        /// Which.
+        worker: WorkerId,
+        /// Whether it is killed now (else: terminated).
+        killed: bool,
+    },
+    /// The pool changed its size.
+    Resized {
+        /// The pool's index.
+        pool: usize,
+        /// Places before.
+        from: u32,
+        /// Places now.
+        to: u32,
+    },
+    /// Every worker the pool may have is busy; said once an episode.
+    Saturated {
+        /// The pool's index.
+        pool: usize,
+        /// Connections in the queues.
+        queued: u32,
+    },
+    /// Too many failures within the window; said once an episode.
+    BreakerOpen {
+        /// The pool's index.
+        pool: usize,
+        /// Failures within the window.
+        failures: u32,
+    },
+    /// Every worker is being replaced.
+    Rolling {
+        /// The new generation.
+        generation: u32,
+    },
+    /// Every worker has been replaced.
+    Rolled {
+        /// The new generation.
+        generation: u32,
+    },
+    /// The graceful stop has begun.
+    Stopping {
+        /// Workers that have to end.
+        workers: usize,
+        /// Seconds they have.
+        seconds: u64,
+    },
+}

@@ -1,0 +1,40 @@
+//! When must the supervisor look again by itself? Pure, and `None` when nothing can change without an
+//! event: an idle service sleeps.
+
+use super::state::{Nanos, Phase, Stage, State, Succession, Worker};
+
+impl State {
+    /// The earliest instant at which [`super::event::Event::Time`] would change something.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Nanos> {
+        let workers = self.workers.values().filter_map(Worker::deadline);
+        let own = match self.phase {
+            Phase::Stopping { closed: false, look } => Some(look),
+            Phase::Stopping { closed: true, .. } | Phase::Ended => None,
+            Phase::Running => self.staffing_deadline(),
+        };
+        workers.chain(own).min()
+    }
+
+    fn staffing_deadline(&self) -> Option<Nanos> {
+        let forks = self.fork_trouble.map_or(0, |(_, not_before)| not_before);
+        let retry = |pool: usize| {
+            let vacancies = self.vacancies(pool);
+            vacancies.iter().map(|vacancy| vacancy.not_before.max(forks)).min()
+        };
+        let retries = (0..self.pools.len()).filter_map(retry);
+        let looks = self.pools.iter().filter_map(|pool| pool.look_at);
+        retries.chain(looks).min()
+    }
+}
+
+impl Worker {
+    fn deadline(&self) -> Option<Nanos> {
+        match self.stage {
+            Stage::Booting(until) => Some(until),
+            Stage::Draining { next, .. } => Some(next),
+            Stage::Serving if self.succession != Some(Succession::WhenReady) => self.expires,
+            Stage::Forking | Stage::Standby | Stage::Serving => None,
+        }
+    }
+}

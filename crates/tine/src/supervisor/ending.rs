@@ -1,0 +1,208 @@
+//! Ending workers, and the service: ask, then `SIGTERM`, then `SIGKILL`, each with its deadline.
+
+use super::action::{Action, Note, Tell};
+use super::state::{
+    MILLISECOND, Nanos, Phase, Rules, Rung, SECOND, Stage, State, Succession, Why, Worker, WorkerId,
+};
+
+/// How often the queues are looked at while the last connections are taken.
+const QUEUE_LOOK: Nanos = 10 * MILLISECOND;
+/// How often a worker that even `SIGKILL` has not ended yet is killed again.
+const KILL_AGAIN: Nanos = 5 * SECOND;
+
+impl State {
+    /// Begins the graceful stop; once.
+    pub(super) fn begin_stop(&mut self, rules: &[Rules], now: Nanos, actions: &mut Vec<Action>) {
+        if self.is_stopping() {
+            return;
+        }
+        self.phase = Phase::Stopping { closed: false, look: now + QUEUE_LOOK };
+        let seconds = rules.iter().map(|rules| rules.stop_timeout).max().unwrap_or(0) / SECOND;
+        let workers = self.workers.len();
+        actions.push(Action::Note(Note::Stopping { workers, seconds }));
+        actions.push(Action::StopNew);
+        let ids: Vec<_> = self.workers.keys().copied().collect();
+        for id in ids {
+            self.dismiss(rules, id, Why::Stop, now, actions);
+        }
+    }
+
+    /// No more patience: everyone gets `SIGTERM` now and `SIGKILL` after the grace.
+    pub(super) fn stop_now(&mut self, rules: &[Rules], now: Nanos, actions: &mut Vec<Action>) {
+        for (&id, worker) in &mut self.workers {
+            let grace = rules[worker.pool].term_grace;
+            if let Stage::Draining { rung: rung @ Rung::Asked, next, .. } = &mut worker.stage {
+                *rung = Rung::Terminated;
+                *next = now + grace;
+                actions.push(Action::Terminate(id));
+            }
+        }
+        self.close(actions);
+    }
+
+    /// Closes the listeners, once, when the service stops.
+    pub(super) fn close(&mut self, actions: &mut Vec<Action>) {
+        if let Phase::Stopping { closed: closed @ false, .. } = &mut self.phase {
+            *closed = true;
+            actions.push(Action::CloseListeners);
+        }
+    }
+
+    /// Ends the run when nobody is left.
+    pub(super) fn end_if_empty(&mut self, actions: &mut Vec<Action>) {
+        if matches!(self.phase, Phase::Stopping { .. }) && self.workers.is_empty() {
+            self.close(actions);
+            self.phase = Phase::Ended;
+            actions.push(Action::End(self.outcome));
+        }
+    }
+
+    /// Tells a worker to leave, and frees its place.
+    pub(super) fn dismiss(
+        &mut self,
+        rules: &[Rules],
+        id: WorkerId,
+        why: Why,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        if worker.stage == Stage::Forking {
+            return;
+        }
+        if !worker.is_draining() {
+            actions.push(Action::Tell(id, Tell::Leave));
+        }
+        self.drain(rules, id, why, now);
+    }
+
+    /// Notes that a worker takes nothing new, frees its place and sets its deadline.
+    pub(super) fn drain(&mut self, rules: &[Rules], id: WorkerId, why: Why, now: Nanos) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let rules = &rules[worker.pool];
+        let mut patience = if why == Why::Stop { rules.stop_timeout } else { rules.drain_timeout };
+        if worker.halted {
+            patience = patience.min(rules.halt_grace);
+        }
+        let by = now.saturating_add(patience);
+        worker.stage = match worker.stage {
+            Stage::Draining { why: first, rung, next } => {
+                let why = if why == Why::Stop { why } else { first };
+                Stage::Draining { why, rung, next: next.min(by) }
+            }
+            _ => Stage::Draining { why, rung: Rung::Asked, next: by },
+        };
+        let worker = worker.clone();
+        self.vacate(&worker, id);
+    }
+
+    /// Takes a worker's name off its place.
+    pub(super) fn vacate(&mut self, worker: &Worker, id: WorkerId) {
+        let place = &mut self.pools[worker.pool].places[worker.place];
+        if place.incumbent == Some(id) {
+            place.incumbent = None;
+        }
+        if place.successor == Some(id) {
+            place.successor = None;
+        }
+    }
+
+    /// Everything whose time is over.
+    pub(super) fn expire(&mut self, rules: &[Rules], now: Nanos, actions: &mut Vec<Action>) {
+        if let Phase::Stopping { closed: false, look } = &mut self.phase
+            && *look <= now
+        {
+            *look = now + QUEUE_LOOK;
+        }
+        for pool in &mut self.pools {
+            pool.look_at = pool.look_at.filter(|&at| at > now);
+        }
+        for (&id, worker) in &mut self.workers {
+            worker.expire(id, rules[worker.pool].term_grace, now, actions);
+        }
+    }
+
+    /// A worker was stopped by a signal: somebody else takes its place, and it must wake up or go.
+    pub(super) fn halt(
+        &mut self,
+        rules: &[Rules],
+        id: WorkerId,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if worker.halted {
+            return;
+        }
+        worker.halted = true;
+        let pool = worker.pool;
+        actions.push(Action::Note(Note::Halted(id)));
+        self.dismiss(rules, id, Why::Halted, now, actions);
+        actions.push(Action::Poke(pool));
+    }
+
+    /// It runs again: it may finish what it has.
+    pub(super) fn resume(&mut self, rules: &[Rules], id: WorkerId, now: Nanos) {
+        let stopping = self.is_stopping();
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.halted = false;
+        let rules = &rules[worker.pool];
+        let patience = if stopping { rules.stop_timeout } else { rules.drain_timeout };
+        if let Stage::Draining { rung: Rung::Asked, next, .. } = &mut worker.stage {
+            *next = now.saturating_add(patience);
+        }
+    }
+
+    /// Every worker is to be replaced by one of a new generation.
+    ///
+    /// Whoever is still booting is replaced as well, once it serves.
+    pub(super) fn roll(&mut self, actions: &mut Vec<Action>) {
+        if self.is_stopping() {
+            return;
+        }
+        self.generation += 1;
+        self.rolling = true;
+        actions.push(Action::Note(Note::Rolling { generation: self.generation }));
+        for worker in self.workers.values_mut().filter(|worker| worker.stage == Stage::Serving) {
+            worker.succession = Some(Succession::WhenReady);
+        }
+    }
+
+    /// Says so when the last worker of an older generation has given up its place.
+    pub(super) fn finish_roll(&mut self, actions: &mut Vec<Action>) {
+        let generation = self.generation;
+        let old = |worker: &Worker| worker.generation < generation && !worker.is_draining();
+        if self.rolling && !self.workers.values().any(old) {
+            self.rolling = false;
+            actions.push(Action::Note(Note::Rolled { generation }));
+        }
+    }
+}
+
+impl Worker {
+    /// What is due for this worker.
+    fn expire(&mut self, id: WorkerId, grace: Nanos, now: Nanos, actions: &mut Vec<Action>) {
+        match &mut self.stage {
+            Stage::Booting(until) if *until <= now => {
+                actions.push(Action::Note(Note::BootTimeout(id)));
+                actions.push(Action::Kill(id));
+                let (why, rung) = (Why::BootTimeout, Rung::Killed);
+                self.stage = Stage::Draining { why, rung, next: now + KILL_AGAIN };
+                // The place is kept until it is gone: its failure decides when the place is tried again.
+            }
+            Stage::Draining { rung, next, .. } if *next <= now => {
+                let kill = self.halted || *rung != Rung::Asked;
+                if *rung != Rung::Killed {
+                    actions.push(Action::Note(Note::Overdue { worker: id, killed: kill }));
+                }
+                actions.push(if kill { Action::Kill(id) } else { Action::Terminate(id) });
+                *next = now + if kill { KILL_AGAIN } else { grace };
+                *rung = if kill { Rung::Killed } else { Rung::Terminated };
+            }
+            Stage::Serving if self.expires.is_some_and(|at| at <= now) => {
+                self.succession = Some(Succession::WhenReady);
+            }
+            _ => {}
+        }
+    }
+}

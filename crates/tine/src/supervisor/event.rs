@@ -1,0 +1,126 @@
+//! Everything that can happen to a supervisor, as one closed list.
+//!
+//! Signals, ends of children, messages, results of its own actions and the passing of time all arrive
+//! here; [`super::step`] answers each with a list of [`super::action::Action`]s and nothing else.
+
+use serde::{Deserialize, Serialize};
+
+use super::state::WorkerId;
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// Time has passed: some deadline may be over.
+    Time,
+    /// A person, a signal or a handle asks for something.
+    Command(Command),
+    /// The fork asked for was made.
+    Forked {
+        /// Whose.
+        worker: WorkerId,
+        /// The process; shown to people, never used to signal.
+        pid: u32,
+    },
+    /// The fork asked for could not be made.
+    ForkFailed {
+        /// Whose.
+        worker: WorkerId,
+        /// The kernel's error number (`fork(2)`: `EAGAIN`, `ENOMEM`; descriptors: `EMFILE`).
+        errno: i32,
+    },
+    /// The worker has booted and can take work.
+    Ready(WorkerId),
+    /// The worker will soon reach its limit and would like a successor.
+    Expiring(WorkerId),
+    /// The worker takes nothing new any more and ends by itself.
+    Leaving(WorkerId),
+    /// The worker was stopped by a signal (`SIGSTOP`, `SIGTSTP` …).
+    Halted(WorkerId),
+    /// The stopped worker runs again.
+    Continued(WorkerId),
+    /// The worker is gone.
+    Exited {
+        /// Which.
+        worker: WorkerId,
+        /// How.
+        exit: Exit,
+        /// Connections it had taken, as its record says: a hint, since the worker wrote it.
+        served: u64,
+    },
+    /// What the workers of a pool are doing right now.
+    Load {
+        /// The pool's index.
+        pool: usize,
+        /// The view.
+        load: Load,
+    },
+    /// No connection waits in any listener's queue (only told while stopping).
+    QueuesEmpty,
+}
+
+/// What can be asked of a running supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Finish what is in flight, then end; asked twice it means [`Command::StopNow`].
+    Stop,
+    /// End at once.
+    StopNow,
+    /// Replace every worker, new ones ready first.
+    Reload,
+    /// Reopen the log files.
+    Reopen,
+    /// One worker more in the first pool.
+    Grow,
+    /// One worker fewer in the first pool, never below one.
+    Shrink,
+    /// Known, and answered by nothing: a terminal's resize is no reason to stop a server.
+    Nothing,
+}
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    /// Status 0.
+    Clean,
+    /// It said that it could not boot.
+    BootFailed,
+    /// It could not become the user it should be.
+    PrivilegeFailed,
+    /// A handler panicked.
+    Panicked,
+    /// Any other status.
+    Code(i32),
+    /// Killed by a signal.
+    Signal {
+        /// Its number.
+        number: i32,
+        /// Whether the kernel wrote a core file.
+        core: bool,
+    },
+}
+
+/// What a pool's workers are doing: the input of sizing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Serving workers that could take a connection now.
+    pub idle: Vec<WorkerId>,
+    /// Serving workers that cannot.
+    pub busy: u32,
+    /// Connections that wait in the listeners' queues.
+    pub queued: u32,
+    /// Connections taken so far by all workers; only its changes matter.
+    pub taken: u64,
+}
+
+impl Exit {
+    /// Whether somebody else ended it: a signal that no fault of its own raises (`signal(7)`).
+    #[must_use]
+    pub fn is_from_outside(self) -> bool {
+        const HUP: i32 = 1;
+        const INT: i32 = 2;
+        const QUIT: i32 = 3;
+        const KILL: i32 = 9;
+        const TERM: i32 = 15;
+        matches!(self, Self::Signal { number: HUP | INT | QUIT | KILL | TERM, .. })
+    }
+}

@@ -1,0 +1,22 @@
+//! The supervisor: one thread, one epoll loop, no client's byte.
+//!
+//! Its mind is pure ([`step`], [`size`], [`staff`], [`ending`], [`scale`], [`deadline`] over [`state`]);
+//! its hands are [`run`], [`spawn`] and [`procs`]; its mouth is [`note`] and [`report`].
+
+pub(crate) mod action;
+mod deadline;
+mod ending;
+pub(crate) mod event;
+mod note;
+pub(crate) mod procs;
+mod report;
+pub(crate) mod run;
+pub(crate) mod scale;
+mod size;
+pub(crate) mod spawn;
+mod staff;
+pub(crate) mod state;
+mod step;
+
+#[cfg(test)]
+mod properties;

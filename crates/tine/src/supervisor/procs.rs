@@ -1,0 +1,151 @@
+//! The processes: their descriptors, their messages, their ends.
+
+use std::os::fd::OwnedFd;
+
+use serde::Serialize;
+use tine_os::fd::receive_message;
+use tine_os::poll::{Epoll, Interest};
+use tine_os::process::{self, Change, Pid};
+use tine_os::signal::Signal;
+
+use super::action::Assignment;
+use super::event::Event;
+use super::run::{CHANNEL, KIND, PIDFD, Supervisor};
+use super::state::WorkerId;
+use crate::program::exit_of;
+use crate::seat::{EXPIRING, FAILURE, LEAVING, MESSAGE_BYTES, READY};
+
+/// Messages read from one worker in one go; a worker that floods waits for its next turn.
+const MESSAGES: usize = 16;
+
+/// A worker's process as the supervisor holds it.
+#[derive(Debug)]
+pub(crate) struct Proc {
+    pub(crate) pool: usize,
+    pub(crate) place: usize,
+    pub(crate) pid: Pid,
+    /// What it is signalled by: never its pid, which could be somebody else's by then.
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) channel: OwnedFd,
+    pub(crate) record: usize,
+    /// Its channel is closed and no longer watched.
+    silent: bool,
+}
+
+/// What the workers of a pool have done that are gone, so that totals never fall.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Totals {
+    pub(crate) connections: u64,
+    pub(crate) requests: u64,
+    pub(crate) exits: u64,
+    pub(crate) crashes: u64,
+}
+
+impl Proc {
+    /// Watches a child that was just forked; one that cannot be watched is ended here and now.
+    pub(super) fn watch(
+        epoll: &Epoll,
+        assignment: &Assignment,
+        pid: Pid,
+        channel: OwnedFd,
+        record: usize,
+    ) -> std::io::Result<Self> {
+        let Assignment { worker, pool, place, .. } = *assignment;
+        let watch = || {
+            let pidfd = process::pidfd(pid)?;
+            epoll.add(&pidfd, PIDFD << KIND | worker.0, Interest::READ)?;
+            epoll.add(&channel, CHANNEL << KIND | worker.0, Interest::READ)?;
+            Ok(pidfd)
+        };
+        match watch() {
+            Ok(pidfd) => Ok(Self { pool, place, pid, pidfd, channel, record, silent: false }),
+            Err(error) => {
+                // It is our child and not reaped, so the number is still its own.
+                let _ = process::signal_pid(pid, Signal::KILL);
+                while process::reap_pid(pid).is_ok_and(|change| change.is_none()) {
+                    std::thread::yield_now();
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Supervisor {
+    /// Reads what a worker has to say.
+    pub(super) fn read_channel(&mut self, id: WorkerId) {
+        let mut buffer = [0; MESSAGE_BYTES];
+        for _ in 0..MESSAGES {
+            let Some(proc) = self.procs.get_mut(&id) else { return };
+            if proc.silent {
+                return;
+            }
+            let (kind, text) = match receive_message(&proc.channel, &mut buffer) {
+                Ok(Some([kind, text @ ..])) => (*kind, String::from_utf8_lossy(text).into_owned()),
+                Ok(None) => return,
+                Ok(Some([])) | Err(_) => {
+                    proc.silent = true;
+                    let _ = self.epoll.remove(&proc.channel);
+                    return;
+                }
+            };
+            match kind {
+                READY => self.happen(Event::Ready(id)),
+                EXPIRING => self.happen(Event::Expiring(id)),
+                LEAVING => self.happen(Event::Leaving(id)),
+                FAILURE => {
+                    crate::log::error!(self.log, "worker {id}: {text}");
+                    self.last_words = Some(text);
+                }
+                _ => crate::log::debug!(self.log, "worker {id}: unknown message {kind}"),
+            }
+        }
+    }
+
+    /// A worker is gone: its last words first, then its end.
+    pub(super) fn reap(&mut self, id: WorkerId) {
+        let Some(proc) = self.procs.get(&id) else { return };
+        let change = match process::reap(&proc.pidfd) {
+            Ok(change) => change,
+            // Somebody else has reaped it: gone all the same.
+            Err(_) => Some(Change::Exited(0)),
+        };
+        let Some(exit) = change.and_then(exit_of) else { return };
+        self.read_channel(id);
+        let Some(proc) = self.procs.get(&id) else { return };
+        let _ = self.epoll.remove(&proc.pidfd);
+        if !proc.silent {
+            let _ = self.epoll.remove(&proc.channel);
+        }
+        let served = self.fold(id);
+        self.happen(Event::Exited { worker: id, exit, served });
+        if let Some(proc) = self.procs.remove(&id) {
+            self.board.record(proc.record).clear();
+            self.free_records.push(proc.record);
+        }
+    }
+
+    /// Adds what a worker did to its pool's past; what it wrote is a claim, so sums saturate.
+    fn fold(&mut self, id: WorkerId) -> u64 {
+        let Some(proc) = self.procs.get(&id) else { return 0 };
+        let record = self.board.record(proc.record).read();
+        let past = &mut self.pools[proc.pool].past;
+        past.connections = past.connections.saturating_add(record.connections);
+        past.requests = past.requests.saturating_add(record.requests);
+        past.exits += 1;
+        record.connections
+    }
+
+    /// Finds the workers that a signal has stopped, or let go on.
+    pub(super) fn find_stopped(&mut self) {
+        let ids: Vec<WorkerId> = self.procs.keys().copied().collect();
+        for id in ids {
+            let Some(proc) = self.procs.get(&id) else { continue };
+            match process::stop_state(&proc.pidfd) {
+                Ok(Some(Change::Stopped(_))) => self.happen(Event::Halted(id)),
+                Ok(Some(Change::Continued)) => self.happen(Event::Continued(id)),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What the supervisor tells over its control socket, and what it does when asked there.
+
+use tine_os::clock::monotonic;
+
+use super::event::{Command, Event};
+use super::procs::Proc;
+use super::run::Supervisor;
+use super::state::{Phase, Stage, Worker, WorkerId};
+use crate::control::{ListenerStatus, PoolStatus, Reply, Request, Status, WorkerStatus};
+
+impl Supervisor {
+    /// A descriptor of the control socket is ready.
+    pub(super) fn control(&mut self, offset: u64) {
+        let Some(mut control) = self.control.take() else { return };
+        let mut commands = Vec::new();
+        let status = || self.status();
+        let stopping = self.state.is_stopping();
+        control.handle(&self.epoll, offset, monotonic(), &mut |request| match request {
+            Request::Status => Reply::Status(Box::new(status())),
+            Request::Stop { now } => {
+                commands.push(if now { Command::StopNow } else { Command::Stop });
+                Reply::Done
+            }
+            Request::Reload | Request::Grow | Request::Shrink if stopping => {
+                Reply::Refused("the service is stopping".to_owned())
+            }
+            Request::Reload => {
+                commands.push(Command::Reload);
+                Reply::Done
+            }
+            Request::Grow => {
+                commands.push(Command::Grow);
+                Reply::Done
+            }
+            Request::Shrink => {
+                commands.push(Command::Shrink);
+                Reply::Done
+            }
+        });
+        self.control = Some(control);
+        for command in commands {
+            self.happen(Event::Command(command));
+        }
+    }
+
+    fn status(&self) -> Status {
+        let now = monotonic();
+        let pools = 0..self.pools.len();
+        let listeners = self.pools.iter().flat_map(|pool| &pool.listeners);
+        let listeners = listeners.map(|listener| {
+            let (queued, backlog) = listener.queue().unwrap_or((0, 0));
+            ListenerStatus { address: listener.address().to_owned(), queued, backlog }
+        });
+        let workers = self.procs.iter().filter_map(|(id, proc)| {
+            self.state.workers.get(id).map(|worker| self.worker_status(*id, worker, proc, now))
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: tine_os::process::pid().get(),
+            phase: match self.state.phase {
+                Phase::Running if self.state.rolling => "reloading".to_owned(),
+                Phase::Running => "running".to_owned(),
+                Phase::Stopping { .. } | Phase::Ended => "stopping".to_owned(),
+            },
+            generation: u64::from(self.state.generation),
+            uptime: seconds(now.saturating_sub(self.started)),
+            listeners: listeners.collect(),
+            pools: pools.map(|pool| self.pool_status(pool)).collect(),
+            workers: workers.collect(),
+        }
+    }
+
+    fn pool_status(&self, index: usize) -> PoolStatus {
+        let (pool, state) = (&self.pools[index], &self.state.pools[index]);
+        let mut status = PoolStatus {
+            name: pool.plan.name.clone(),
+            min: state.sizing.min,
+            max: state.sizing.max,
+            wanted: state.wanted(),
+            queued: self.queued(Some(index)),
+            connections: pool.past.connections,
+            requests: pool.past.requests,
+            exits: pool.past.exits,
+            crashes: pool.past.crashes,
+            ..PoolStatus::default()
+        };
+        for (id, proc) in self.procs.iter().filter(|(_, proc)| proc.pool == index) {
+            let record = self.board.record(proc.record);
+            let read = record.read();
+            status.connections = status.connections.saturating_add(read.connections);
+            status.requests = status.requests.saturating_add(read.requests);
+            match self.state.workers.get(id).map(|worker| worker.stage) {
+                Some(Stage::Serving) => {
+                    status.serving += 1;
+                    if record.is_idle(pool.plan.concurrency) {
+                        status.idle += 1;
+                    } else {
+                        status.busy += 1;
+                    }
+                }
+                Some(Stage::Draining { .. }) => status.draining += 1,
+                Some(Stage::Forking | Stage::Booting(_) | Stage::Standby) => status.booting += 1,
+                None => {}
+            }
+        }
+        status
+    }
+
+    fn worker_status(&self, id: WorkerId, worker: &Worker, proc: &Proc, now: u64) -> WorkerStatus {
+        let read = self.board.record(proc.record).read();
+        let letter = read.activity.map_or('?', crate::Activity::letter);
+        WorkerStatus {
+            worker: id.0,
+            pool: self.pools[proc.pool].plan.name.clone(),
+            place: u32::try_from(worker.place).unwrap_or(u32::MAX),
+            generation: u64::from(worker.generation),
+            pid: proc.pid.get(),
+            stage: stage_text(worker.stage).to_owned(),
+            letter: letter.to_string(),
+            activity: read.activity.map_or("unknown".to_owned(), |activity| activity.to_string()),
+            open: read.open,
+            connections: read.connections,
+            requests: read.requests,
+            age: seconds(now.saturating_sub(worker.since)),
+            in_state: seconds(now.saturating_sub(read.since)),
+            request: read.request,
+            client: read.client,
+            request_seconds: match read.request_began {
+                0 => 0.0,
+                began => seconds(now.saturating_sub(began)),
+            },
+        }
+    }
+}
+
+fn stage_text(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Forking | Stage::Booting(_) => "booting",
+        Stage::Standby => "standby",
+        Stage::Serving => "serving",
+        Stage::Draining { .. } => "draining",
+    }
+}
+
+/// Nanoseconds as seconds, for people and JSON.
+#[expect(clippy::cast_precision_loss, reason = "a display value")]
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}

@@ -1,0 +1,402 @@
+//! The supervisor's hands: wait, translate into events, step, perform.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tine_os::clock::monotonic;
+use tine_os::event::EventFd;
+use tine_os::fd::{message_pair, send_message};
+use tine_os::poll::{Epoll, Interest, Ready};
+use tine_os::process;
+use tine_os::signal::{Signal, SignalFd};
+
+use super::action::{Action, Assignment, Outcome, Tell};
+use super::event::{Event, Load};
+use super::procs::Proc;
+use super::scale::Sizing;
+use super::spawn;
+use super::state::{Phase, Rules, Stage, State, WorkerId};
+use crate::control;
+use crate::listen::{Listener, Listeners};
+use crate::log::Log;
+use crate::plan::PoolPlan;
+use crate::program::Program;
+use crate::scoreboard::{Line, Scoreboard};
+use crate::seat::{FINISH, GO, LEAVE};
+use crate::shared::Region;
+use crate::signals::Signals;
+use crate::{Error, Result};
+
+/// Tokens of the epoll: what is ready, and whose.
+pub(super) const KIND: u64 = 60;
+pub(super) const SIGNALS: u64 = 0;
+pub(super) const WAKE: u64 = 1;
+pub(super) const STOP: u64 = 2;
+pub(super) const PIDFD: u64 = 3;
+pub(super) const CHANNEL: u64 = 4;
+pub(super) const CONTROL: u64 = 5;
+
+/// Events of one wait, at most; the rest comes at the next.
+const BATCH: usize = 256;
+
+/// A pool at run time.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) plan: PoolPlan,
+    pub(crate) program: Program,
+    pub(crate) bound: Rc<Listeners>,
+    pub(crate) listeners: Vec<Rc<Listener>>,
+    pub(crate) line: Line,
+    pub(crate) poke: Arc<EventFd>,
+    /// What workers that are gone have done.
+    pub(crate) past: super::procs::Totals,
+}
+
+/// Everything of a running service. See the module.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    pub(crate) pools: Vec<Pool>,
+    pub(crate) board: Scoreboard,
+    pub(crate) regions: Vec<Region>,
+    pub(crate) log: Log,
+    pub(crate) pid: process::Pid,
+    /// Written by a worker that uses up the spares.
+    pub(crate) wake: Arc<EventFd>,
+    pub(super) rules: Vec<Rules>,
+    pub(super) state: State,
+    pub(super) procs: BTreeMap<WorkerId, Proc>,
+    pub(super) free_records: Vec<usize>,
+    pub(super) epoll: Epoll,
+    pub(super) control: Option<control::Server>,
+    pub(super) started: u64,
+    stop: Arc<EventFd>,
+    signals: SignalFd,
+    preset: Signals,
+    private: Vec<i32>,
+    reaps_orphans: bool,
+    events: VecDeque<Event>,
+    outcome: Option<Outcome>,
+    /// The text of the last failure a worker told of: the reason, should none ever become ready.
+    pub(super) last_words: Option<String>,
+}
+
+/// What a supervisor is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) pools: Vec<Pool>,
+    pub(crate) board: Scoreboard,
+    pub(crate) regions: Vec<Region>,
+    pub(crate) log: Log,
+    pub(crate) control: Option<control::Server>,
+    pub(crate) stop: Arc<EventFd>,
+    pub(crate) preset: Signals,
+    /// Descriptors of the caller's that no worker may keep: a lock above all.
+    pub(crate) private: Vec<i32>,
+}
+
+impl Supervisor {
+    /// Takes the signals over; from here on they wait for the loop.
+    pub(crate) fn new(parts: Parts) -> std::io::Result<Self> {
+        let mut handled = crate::signals::HANDLED.to_vec();
+        handled.push(Signal::CHLD);
+        tine_os::signal::set_default(Signal::CHLD)?;
+        tine_os::signal::ignore(Signal::PIPE)?;
+        tine_os::signal::block(&handled)?;
+        let rules: Vec<Rules> = parts.pools.iter().map(|pool| pool.plan.rules.clone()).collect();
+        let now = monotonic();
+        let mut supervisor = Self {
+            state: State::new(&rules, now ^ u64::from(process::pid().get())),
+            rules,
+            pools: parts.pools,
+            free_records: (0..parts.board.records()).rev().collect(),
+            board: parts.board,
+            regions: parts.regions,
+            log: parts.log,
+            pid: process::pid(),
+            wake: Arc::new(EventFd::new()?),
+            procs: BTreeMap::new(),
+            epoll: Epoll::new()?,
+            control: parts.control,
+            started: now,
+            stop: parts.stop,
+            signals: SignalFd::new(&handled)?,
+            preset: parts.preset,
+            private: parts.private,
+            reaps_orphans: process::pid().get() == 1 || process::is_subreaper(),
+            events: VecDeque::new(),
+            outcome: None,
+            last_words: None,
+        };
+        supervisor.register()?;
+        Ok(supervisor)
+    }
+
+    fn register(&mut self) -> std::io::Result<()> {
+        self.epoll.add(&self.signals, SIGNALS << KIND, Interest::READ)?;
+        self.epoll.add(&*self.wake, WAKE << KIND, Interest::READ)?;
+        self.epoll.add(&*self.stop, STOP << KIND, Interest::READ)?;
+        if let Some(control) = &mut self.control {
+            control.register(&self.epoll, CONTROL << KIND)?;
+        }
+        Ok(())
+    }
+
+    /// Serves until the end.
+    pub(crate) fn run(mut self) -> Result<()> {
+        let mut ready = Ready::with_capacity(BATCH);
+        self.happen(Event::Time);
+        self.look();
+        while self.outcome.is_none() {
+            self.epoll
+                .wait(&mut ready, self.timeout())
+                .map_err(|error| Error::os("cannot wait for events", error))?;
+            for event in ready.iter() {
+                self.translate(event.token);
+            }
+            if let Some(control) = &mut self.control {
+                control.expire(&self.epoll, monotonic());
+            }
+            self.happen(Event::Time);
+            self.look();
+        }
+        self.finish()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let control = self.control.as_ref().and_then(control::Server::deadline);
+        let next = [self.state.deadline(), control].into_iter().flatten().min()?;
+        Some(Duration::from_nanos(next.saturating_sub(monotonic())))
+    }
+
+    /// Says what a ready descriptor means.
+    fn translate(&mut self, token: u64) {
+        let (kind, id) = (token >> KIND, token & ((1 << KIND) - 1));
+        match kind {
+            SIGNALS => self.read_signals(),
+            WAKE => drop(self.wake.take()),
+            STOP => {
+                if self.stop.take().is_some() {
+                    self.happen(Event::Command(super::event::Command::Stop));
+                }
+            }
+            PIDFD => self.reap(WorkerId(id)),
+            CHANNEL => self.read_channel(WorkerId(id)),
+            CONTROL => self.control(id),
+            _ => {}
+        }
+    }
+
+    fn read_signals(&mut self) {
+        while let Some(info) = self.signals.read() {
+            if info.signal == Signal::CHLD {
+                self.children_changed();
+                continue;
+            }
+            let command = self.preset.command(info.signal);
+            crate::log::debug!(self.log, "{} from pid {}: {command:?}", info.signal, info.pid);
+            self.happen(Event::Command(command));
+        }
+    }
+
+    /// A child stopped, went on or ended. Ends are seen on the pidfds; what is looked for here are stops
+    /// and, as PID 1 or subreaper, children of nobody.
+    fn children_changed(&mut self) {
+        if tine_os::process::any_stop_pending().unwrap_or(false) {
+            self.find_stopped();
+        }
+        while self.reaps_orphans {
+            let Ok(Some(pid)) = process::peek_exited() else { break };
+            match self.procs.iter().find(|(_, proc)| proc.pid == pid).map(|(id, _)| *id) {
+                Some(id) => self.reap(id),
+                None => drop(process::reap_pid(pid)),
+            }
+        }
+    }
+
+    /// One event, and everything that follows from it.
+    pub(super) fn happen(&mut self, event: Event) {
+        self.events.push_back(event);
+        while let Some(event) = self.events.pop_front() {
+            for action in self.state.step(&self.rules, monotonic(), event) {
+                self.perform(action);
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Fork(assignment) => {
+                let event = self.fork(assignment);
+                self.events.push_back(event);
+            }
+            Action::Tell(worker, tell) => self.tell(worker, tell),
+            Action::Terminate(worker) => self.signal(worker, Signal::TERM),
+            Action::Kill(worker) => self.signal(worker, Signal::KILL),
+            Action::Poke(pool) => self.pools[pool].poke.signal(),
+            Action::StopNew => {
+                self.on_listeners("stop new connections", |all| all.stop_new().and(all.unlink()))
+            }
+            Action::CloseListeners => {
+                self.on_listeners("close listeners", Listeners::close_for_good)
+            }
+            Action::Reopen => {}
+            Action::Note(note) => self.note(&note),
+            Action::End(outcome) => self.outcome = Some(outcome),
+        }
+    }
+
+    fn on_listeners(&self, what: &str, act: impl Fn(&Listeners) -> std::io::Result<()>) {
+        for pool in &self.pools {
+            if let Err(error) = act(&pool.bound) {
+                crate::log::warning!(self.log, "cannot {what}: {error}");
+            }
+        }
+    }
+
+    fn fork(&mut self, assignment: Assignment) -> Event {
+        let worker = assignment.worker;
+        match self.try_fork(assignment) {
+            Ok(pid) => Event::Forked { worker, pid },
+            Err(error) => {
+                crate::log::debug!(self.log, "worker {worker}: cannot fork: {error}");
+                Event::ForkFailed { worker, errno: error.raw_os_error().unwrap_or(0) }
+            }
+        }
+    }
+
+    fn try_fork(&mut self, assignment: Assignment) -> std::io::Result<u32> {
+        const ENOMEM: i32 = 12;
+        let (ours, theirs) = message_pair()?;
+        let free = self.free_records.last().copied();
+        let record = free.ok_or_else(|| std::io::Error::from_raw_os_error(ENOMEM))?;
+        let Assignment { worker, place, generation, .. } = assignment;
+        self.board.record(record).begin(worker.0, place, generation, monotonic());
+        let pid = spawn::fork(self, assignment, record, theirs, &ours)?;
+        let proc = Proc::watch(&self.epoll, &assignment, pid, ours, record)?;
+        self.free_records.pop();
+        self.procs.insert(worker, proc);
+        Ok(pid.get())
+    }
+
+    fn tell(&mut self, worker: WorkerId, tell: Tell) {
+        let Some(proc) = self.procs.get(&worker) else { return };
+        let message = match tell {
+            Tell::Go => GO,
+            Tell::Leave if self.state.is_stopping() => FINISH,
+            Tell::Leave => LEAVE,
+        };
+        if let Err(error) = send_message(&proc.channel, &[message]) {
+            // It has ended, or does not read; its pidfd or its deadline will tell.
+            crate::log::debug!(self.log, "worker {worker}: {error}");
+        }
+    }
+
+    fn signal(&self, worker: WorkerId, signal: Signal) {
+        if let Some(proc) = self.procs.get(&worker)
+            && let Err(error) = process::send(&proc.pidfd, signal)
+        {
+            crate::log::debug!(self.log, "worker {worker}: {signal}: {error}");
+        }
+    }
+
+    /// Looks at what cannot announce itself: the load of pools that breathe, and the queues of a service
+    /// that stops.
+    fn look(&mut self) {
+        match self.state.phase {
+            Phase::Running => {
+                for pool in 0..self.pools.len() {
+                    if !self.state.pools[pool].sizing.is_fixed() {
+                        let load = self.load(pool);
+                        self.happen(Event::Load { pool, load });
+                    }
+                }
+            }
+            Phase::Stopping { closed: false, .. } if self.queued(None) == 0 => {
+                self.happen(Event::QueuesEmpty);
+            }
+            _ => {}
+        }
+    }
+
+    /// What the workers of a pool do. The line is armed before the count: who becomes busy after the
+    /// count wakes us, so nothing is missed in between.
+    fn load(&self, pool: usize) -> Load {
+        let Sizing { max, min_spare, .. } = self.state.pools[pool].sizing;
+        let concurrency = self.pools[pool].plan.concurrency;
+        let serving = || {
+            let procs = self.procs.iter().filter(move |(_, proc)| proc.pool == pool);
+            procs.filter(|(id, _)| {
+                self.state.workers.get(id).is_some_and(|worker| worker.stage == Stage::Serving)
+            })
+        };
+        let idle = |proc: &Proc| self.board.record(proc.record).is_idle(concurrency);
+        if self.state.pools[pool].wanted() < max {
+            self.pools[pool].line.rearm(|| {
+                let idle = serving().filter(|(_, proc)| idle(proc)).count();
+                i64::try_from(idle).unwrap_or(i64::MAX) - i64::from(min_spare)
+            });
+        }
+        let mut load = Load { queued: self.queued(Some(pool)), ..Load::default() };
+        for (&id, proc) in serving() {
+            load.taken = load.taken.wrapping_add(self.board.record(proc.record).taken());
+            if idle(proc) {
+                load.idle.push(id);
+            } else {
+                load.busy += 1;
+            }
+        }
+        load.taken = load.taken.wrapping_add(self.pools[pool].past.connections);
+        load
+    }
+
+    /// Connections that wait in the queues of one pool, or of all.
+    pub(super) fn queued(&self, pool: Option<usize>) -> u32 {
+        let pools =
+            self.pools.iter().enumerate().filter(|(i, _)| pool.is_none_or(|pool| pool == *i));
+        let listeners = pools.flat_map(|(_, pool)| &pool.listeners);
+        let queue = |listener: &Rc<Listener>| listener.queue().map_or(0, |(now, _)| now);
+        listeners.map(queue).fold(0, u32::saturating_add)
+    }
+
+    /// Numbers of the descriptors that are the supervisor's alone: a child closes them.
+    pub(super) fn descriptors(&self) -> Vec<i32> {
+        let own = [self.epoll.as_fd(), self.signals.as_fd(), self.stop.as_fd()];
+        let procs = self.procs.values().flat_map(|proc| [proc.pidfd.as_fd(), proc.channel.as_fd()]);
+        let number = |descriptor: BorrowedFd<'_>| descriptor.as_raw_fd();
+        let mut all: Vec<i32> = own.into_iter().chain(procs).map(number).collect();
+        if let Some(control) = &self.control {
+            control.descriptors(&mut all);
+        }
+        all.extend(&self.private);
+        all
+    }
+
+    fn finish(mut self) -> Result<()> {
+        if let Some(control) = self.control.take() {
+            control.remove();
+        }
+        let words = self.last_words.take();
+        let reason = |exit| words.clone().unwrap_or_else(|| super::note::exit_text(exit));
+        match self.outcome {
+            Some(Outcome::NeverReady {
+                pool,
+                exit: exit @ super::event::Exit::PrivilegeFailed,
+            }) => {
+                let name = &self.pools[pool].plan.name;
+                Err(Error::privilege(format!("pool {name}: {}", reason(exit))))
+            }
+            Some(Outcome::NeverReady { pool, exit }) => {
+                let name = &self.pools[pool].plan.name;
+                Err(Error::boot(format!("pool {name}: no worker could boot: {}", reason(exit))))
+            }
+            Some(Outcome::Exhausted { pool, failures }) => {
+                let name = &self.pools[pool].plan.name;
+                Err(Error::exhausted(format!("pool {name}: {failures} workers failed, too fast")))
+            }
+            Some(Outcome::Stopped) | None => Ok(()),
+        }
+    }
+}

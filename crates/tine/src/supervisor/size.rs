@@ -1,0 +1,159 @@
+//! Changing a pool's size: by what its workers do, or because somebody said so.
+//!
+//! How many is [`super::scale`]'s answer; which places, and when to look again, is decided here.
+
+use super::action::{Action, Note};
+use super::event::Load;
+use super::scale::{View, grow, shrink};
+use super::state::{Nanos, Rules, SECOND, State, Why};
+
+impl State {
+    /// Sizes a pool by what its workers do.
+    pub(super) fn resize(
+        &mut self,
+        rules: &[Rules],
+        index: usize,
+        load: &Load,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.is_stopping() {
+            return;
+        }
+        let booting = self.in_pool(index).filter(|worker| worker.is_coming()).count();
+        let pool = &mut self.pools[index];
+        let view = View {
+            wanted: pool.wanted(),
+            idle: u32::try_from(load.idle.len()).unwrap_or(u32::MAX),
+            booting: u32::try_from(booting).unwrap_or(u32::MAX),
+            queued: load.queued,
+        };
+        if load.taken != pool.taken.0 {
+            pool.taken = (load.taken, now);
+        }
+        let more = grow(&pool.sizing, view);
+        if more > 0 {
+            self.want(index, more, now, actions);
+        } else {
+            self.note_saturation(index, view, actions);
+            self.shrink(rules, index, load, view, now, actions);
+        }
+        self.plan_look(index, load, now);
+    }
+
+    fn note_saturation(&mut self, index: usize, view: View, actions: &mut Vec<Action>) {
+        let pool = &mut self.pools[index];
+        let full = view.idle == 0 && view.booting == 0 && view.wanted >= pool.sizing.max;
+        if full && !pool.saturated && !pool.sizing.is_fixed() {
+            actions.push(Action::Note(Note::Saturated { pool: index, queued: view.queued }));
+        }
+        pool.saturated = full || (pool.saturated && view.idle < pool.sizing.min_spare);
+    }
+
+    fn shrink(
+        &mut self,
+        all: &[Rules],
+        index: usize,
+        load: &Load,
+        view: View,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        let rules = &all[index];
+        let pool = &mut self.pools[index];
+        let due = now >= pool.shrunk_at.saturating_add(rules.shrink_interval)
+            && now >= pool.grown_at.saturating_add(rules.settle);
+        let quiet = load.busy == 0 && now >= pool.taken.1.saturating_add(rules.quiet);
+        let fewer = shrink(&pool.sizing, view, quiet);
+        if !due || fewer == 0 {
+            return;
+        }
+        pool.shrunk_at = now;
+        // The youngest go first: the oldest have the warmest caches and the earliest place in the queue.
+        let mut idle = load.idle.clone();
+        idle.sort_unstable_by(|a, b| b.cmp(a));
+        for id in idle.into_iter().take(fewer as usize) {
+            if let Some(worker) = self.workers.get(&id) {
+                self.give_up(all, index, worker.place, now, actions);
+            }
+        }
+        let (from, to) = (view.wanted, self.pools[index].wanted());
+        actions.push(Action::Note(Note::Resized { pool: index, from, to }));
+    }
+
+    /// A pool above its floor is looked at once a second, so that it can shrink; others sleep.
+    fn plan_look(&mut self, index: usize, load: &Load, now: Nanos) {
+        let pool = &mut self.pools[index];
+        let can_shrink = pool.wanted() > pool.sizing.start();
+        let watching = can_shrink || (load.busy > 0 && !pool.sizing.is_fixed());
+        pool.look_at = watching.then_some(now + SECOND);
+    }
+
+    /// Wants `more` places, the lowest free ones.
+    fn want(&mut self, index: usize, more: u32, now: Nanos, actions: &mut Vec<Action>) {
+        let pool = &mut self.pools[index];
+        let from = pool.wanted();
+        for place in pool.places.iter_mut().filter(|place| !place.wanted).take(more as usize) {
+            place.wanted = true;
+        }
+        pool.grown_at = now;
+        let to = pool.wanted();
+        if from != to {
+            actions.push(Action::Note(Note::Resized { pool: index, from, to }));
+        }
+    }
+
+    /// Gives up a place, and whoever sits or waits there.
+    fn give_up(
+        &mut self,
+        rules: &[Rules],
+        index: usize,
+        place: usize,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        let seat = &mut self.pools[index].places[place];
+        seat.wanted = false;
+        for id in [seat.incumbent, seat.successor].into_iter().flatten() {
+            self.dismiss(rules, id, Why::Retired, now, actions);
+        }
+    }
+
+    /// TTIN and TTOU: the first pool's bounds move by one, between one and its capacity (row N32).
+    pub(super) fn shift(
+        &mut self,
+        rules: &[Rules],
+        up: bool,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(pool) =
+            self.pools.first_mut().filter(|_| self.phase == super::state::Phase::Running)
+        else {
+            return;
+        };
+        let capacity = rules[0].capacity;
+        let moved = |n: u32| if up { (n + 1).min(capacity) } else { n.saturating_sub(1).max(1) };
+        let fixed = pool.sizing.is_fixed();
+        pool.sizing.min = moved(pool.sizing.min);
+        pool.sizing.max = moved(pool.sizing.max).max(pool.sizing.min);
+        if fixed {
+            pool.sizing.max_spare = pool.sizing.max;
+        }
+        let (wanted, sizing) = (pool.wanted(), pool.sizing);
+        if up && sizing.start() > wanted {
+            self.want(0, sizing.start() - wanted, now, actions);
+        } else if !up && wanted > 1 && (fixed || wanted > sizing.max) {
+            self.give_up_highest(rules, now, actions);
+        }
+    }
+
+    fn give_up_highest(&mut self, rules: &[Rules], now: Nanos, actions: &mut Vec<Action>) {
+        let Some(place) = self.pools[0].places.iter().rposition(|place| place.wanted) else {
+            return;
+        };
+        let from = self.pools[0].wanted();
+        self.give_up(rules, 0, place, now, actions);
+        actions.push(Action::Note(Note::Resized { pool: 0, from, to: from - 1 }));
+    }
+}

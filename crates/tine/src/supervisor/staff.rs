@@ -1,0 +1,203 @@
+//! Filling places: who is missing, who may be forked now, and what a failure costs its place.
+
+use super::action::{Action, Assignment, Note, Outcome};
+use super::event::Exit;
+use super::state::{MILLISECOND, Nanos, Rules, SECOND, Stage, State, Succession, Worker, WorkerId};
+
+/// A fork that should be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Vacancy {
+    place: usize,
+    standby: bool,
+    pub(super) not_before: Nanos,
+}
+
+/// Between failing forks: the first and the longest wait.
+const FORK_RETRY: (Nanos, Nanos) = (100 * MILLISECOND, 2 * SECOND);
+
+impl State {
+    /// The forks a pool needs, as far as its bounds on draining and surging workers let it.
+    pub(super) fn vacancies(&self, pool: usize) -> Vec<Vacancy> {
+        let places = &self.pools[pool].places;
+        let bound = self.pools[pool].sizing.max.max(1) as usize;
+        let may_hand_over = self.draining(pool) < bound;
+        let coming = places.iter().filter(|place| place.successor.is_some()).count();
+        let mut surge = (bound / 4).max(1).saturating_sub(coming);
+        let mut vacancies = Vec::new();
+        for (index, place) in places.iter().enumerate().filter(|(_, place)| place.wanted) {
+            let standby = match place.incumbent {
+                None if place.successor.is_none() && may_hand_over => false,
+                Some(id) if place.successor.is_none() => match self.workers[&id].succession {
+                    Some(Succession::AtLimit) => true,
+                    Some(Succession::WhenReady) if surge > 0 && may_hand_over => {
+                        surge -= 1;
+                        true
+                    }
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            vacancies.push(Vacancy { place: index, standby, not_before: place.not_before });
+        }
+        vacancies
+    }
+
+    /// Asks for the forks that are due.
+    pub(super) fn fill(&mut self, rules: &[Rules], now: Nanos, actions: &mut Vec<Action>) {
+        if self.is_stopping() {
+            return;
+        }
+        let mut budget = match self.fork_trouble {
+            Some((_, not_before)) if not_before > now => return,
+            // One fork finds out whether the trouble is over.
+            Some(_) => 1,
+            None => usize::MAX,
+        };
+        for (pool, rules) in rules.iter().enumerate() {
+            for vacancy in self.vacancies(pool) {
+                if vacancy.not_before > now {
+                    continue;
+                }
+                if budget == 0 {
+                    return;
+                }
+                budget -= 1;
+                actions.push(Action::Fork(self.assign(rules, pool, vacancy, now)));
+            }
+        }
+    }
+
+    fn assign(&mut self, rules: &Rules, pool: usize, vacancy: Vacancy, now: Nanos) -> Assignment {
+        self.last_worker += 1;
+        let id = WorkerId(self.last_worker);
+        let age = self.draw(rules.age);
+        let assignment = Assignment {
+            worker: id,
+            pool,
+            place: vacancy.place,
+            generation: self.generation,
+            standby: vacancy.standby,
+            max_connections: self.draw(rules.connections),
+            max_requests: self.draw(rules.requests),
+        };
+        let worker = Worker {
+            pool,
+            place: vacancy.place,
+            generation: self.generation,
+            pid: None,
+            stage: Stage::Forking,
+            since: now,
+            ready_at: None,
+            expires: (age > 0).then(|| now.saturating_add(age)),
+            succession: None,
+            standby: vacancy.standby,
+            halted: false,
+        };
+        self.workers.insert(id, worker);
+        let place = &mut self.pools[pool].places[vacancy.place];
+        if place.incumbent.is_some() {
+            place.successor = Some(id);
+        } else {
+            place.incumbent = Some(id);
+        }
+        assignment
+    }
+
+    /// A fork failed: nobody forks until the trouble has had time to pass.
+    pub(super) fn fork_failed(&mut self, errno: i32, now: Nanos, actions: &mut Vec<Action>) {
+        let (failures, not_before) = self.fork_trouble.unwrap_or((0, 0));
+        if not_before > now {
+            return;
+        }
+        let wait = doubled(FORK_RETRY, failures);
+        if failures == 0 {
+            let retry_ms = wait / MILLISECOND;
+            actions.push(Action::Note(Note::ForkFailing { errno, retry_ms }));
+        }
+        self.fork_trouble = Some((failures.saturating_add(1), now + wait));
+    }
+
+    /// What an unwanted end means for the place and the pool; returns the delay before the next try.
+    pub(super) fn count_failure(
+        &mut self,
+        rules: &Rules,
+        worker: &Worker,
+        exit: Exit,
+        served: u64,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) -> Nanos {
+        if exit != Exit::Clean {
+            self.feed_breaker(rules, worker.pool, now, actions);
+        }
+        let open = self.pools[worker.pool].breaker_open;
+        let place = &mut self.pools[worker.pool].places[worker.place];
+        if is_quick(worker, exit, served, now) {
+            place.failures = place.failures.saturating_add(1);
+        } else {
+            place.failures = 0;
+        }
+        let failures = place.failures;
+        let base = match failures {
+            0 if !open => 0,
+            _ if open => rules.backoff.1,
+            n => doubled(rules.backoff, n - 1),
+        };
+        // Half fixed, half drawn: places that failed together are not tried together.
+        let wait = base / 2 + self.draw((0, base - base / 2));
+        self.pools[worker.pool].places[worker.place].not_before = now + wait;
+        self.give_up_if_never_ready(rules, worker, exit);
+        wait
+    }
+
+    fn feed_breaker(&mut self, rules: &Rules, pool: usize, now: Nanos, actions: &mut Vec<Action>) {
+        let (limit, window) = rules.breaker;
+        if limit == 0 {
+            return;
+        }
+        let state = &mut self.pools[pool];
+        state.failures.push_back(now);
+        while state.failures.front().is_some_and(|&at| at + window < now)
+            || state.failures.len() > limit as usize + 1
+        {
+            state.failures.pop_front();
+        }
+        let failures = u32::try_from(state.failures.len()).unwrap_or(u32::MAX);
+        let open = failures > limit;
+        if open && !state.breaker_open {
+            actions.push(Action::Note(Note::BreakerOpen { pool, failures }));
+            if rules.breaker_stops {
+                self.outcome = Outcome::Exhausted { pool, failures };
+            }
+        }
+        self.pools[pool].breaker_open = open;
+    }
+
+    fn give_up_if_never_ready(&mut self, rules: &Rules, worker: &Worker, exit: Exit) {
+        let pool = &mut self.pools[worker.pool];
+        if pool.ever_ready || worker.ready_at.is_some() {
+            return;
+        }
+        pool.boot_failures += 1;
+        if pool.boot_failures >= rules.boot_attempts || exit == Exit::PrivilegeFailed {
+            self.outcome = Outcome::NeverReady { pool: worker.pool, exit };
+        }
+    }
+}
+
+/// Whether a worker's end says that its place will fail again at once.
+///
+/// Somebody's `kill` of a worker that was ready says nothing of the kind; a worker that had served says
+/// that a request was to blame. Both are replaced without delay.
+fn is_quick(worker: &Worker, exit: Exit, served: u64, now: Nanos) -> bool {
+    let Some(ready_at) = worker.ready_at else {
+        return true;
+    };
+    let lived = now.saturating_sub(ready_at);
+    lived < SECOND && served == 0 && !exit.is_from_outside()
+}
+
+/// `first`, doubled `times` times, at most `longest`.
+fn doubled((first, longest): (Nanos, Nanos), times: u32) -> Nanos {
+    first.saturating_mul(1_u64.checked_shl(times.min(40)).unwrap_or(u64::MAX)).min(longest)
+}

@@ -1,0 +1,202 @@
+//! The supervisor's mind: state + now + event → actions. Pure: no clock, no descriptor, no log.
+//!
+//! Every event has its row in [`State::step`]; what a row does is one small function here, in
+//! [`super::staff`] (who is forked), [`super::size`] (how many) or [`super::ending`] (who is ended). After each event the places
+//! are filled, so no row has to remember to.
+
+use super::action::{Action, Note, Outcome, Tell};
+use super::event::{Command, Event, Exit};
+use super::state::{MILLISECOND, Nanos, Rules, Stage, State, Succession, Why, Worker, WorkerId};
+
+impl State {
+    /// Takes one event and says what to do about it.
+    pub fn step(&mut self, rules: &[Rules], now: Nanos, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Time => {}
+            Event::Command(command) => self.command(rules, command, now, &mut actions),
+            Event::Forked { worker, pid } => self.forked(rules, worker, pid, now, &mut actions),
+            Event::ForkFailed { worker, errno } => {
+                self.forget(worker);
+                self.fork_failed(errno, now, &mut actions);
+            }
+            Event::Ready(worker) => self.ready(worker, now),
+            Event::Expiring(worker) => self.wants_successor(worker, Succession::AtLimit),
+            Event::Leaving(worker) => self.leaving(rules, worker, now),
+            Event::Halted(worker) => self.halt(rules, worker, now, &mut actions),
+            Event::Continued(worker) => self.resume(rules, worker, now),
+            Event::Exited { worker, exit, served } => {
+                self.exited(rules, worker, exit, served, now, &mut actions);
+            }
+            Event::Load { pool, load } => self.resize(rules, pool, &load, now, &mut actions),
+            Event::QueuesEmpty => self.close(&mut actions),
+        }
+        self.expire(rules, now, &mut actions);
+        self.settle(rules, now, &mut actions);
+        actions
+    }
+
+    /// What every event may have made possible: a stop that is due, forks, the end.
+    fn settle(&mut self, rules: &[Rules], now: Nanos, actions: &mut Vec<Action>) {
+        if !self.is_stopping() && self.outcome != Outcome::Stopped {
+            self.begin_stop(rules, now, actions);
+        }
+        self.hand_over(rules, now, actions);
+        self.fill(rules, now, actions);
+        self.finish_roll(actions);
+        self.end_if_empty(actions);
+    }
+
+    fn command(
+        &mut self,
+        rules: &[Rules],
+        command: Command,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        match command {
+            Command::Stop if self.is_stopping() => self.stop_now(rules, now, actions),
+            Command::Stop => self.begin_stop(rules, now, actions),
+            Command::StopNow => {
+                self.begin_stop(rules, now, actions);
+                self.stop_now(rules, now, actions);
+            }
+            Command::Reload => self.roll(actions),
+            Command::Reopen => actions.push(Action::Reopen),
+            Command::Grow => self.shift(rules, true, now, actions),
+            Command::Shrink => self.shift(rules, false, now, actions),
+            Command::Nothing => {}
+        }
+    }
+
+    fn forked(
+        &mut self,
+        rules: &[Rules],
+        id: WorkerId,
+        pid: u32,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.fork_trouble.take().is_some() {
+            actions.push(Action::Note(Note::ForkRecovered));
+        }
+        let stopping = self.is_stopping();
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.pid = Some(pid);
+        worker.stage = Stage::Booting(now.saturating_add(rules[worker.pool].boot_timeout));
+        if stopping {
+            self.dismiss(rules, id, Why::Stop, now, actions);
+        }
+    }
+
+    fn ready(&mut self, id: WorkerId, now: Nanos) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if !matches!(worker.stage, Stage::Booting(_)) {
+            return;
+        }
+        worker.ready_at = Some(now);
+        worker.stage = Stage::Standby;
+        worker.expires = worker.expires.map(|at| at.saturating_add(now - worker.since));
+        let pool = worker.pool;
+        self.pools[pool].ever_ready = true;
+    }
+
+    fn wants_successor(&mut self, id: WorkerId, how: Succession) {
+        if let Some(worker) = self.workers.get_mut(&id)
+            && worker.stage == Stage::Serving
+            && worker.succession.is_none()
+        {
+            worker.succession = Some(how);
+        }
+    }
+
+    fn leaving(&mut self, rules: &[Rules], id: WorkerId, now: Nanos) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        if worker.is_draining() {
+            return;
+        }
+        let why = if self.is_stopping() { Why::Stop } else { Why::Recycled };
+        self.drain(rules, id, why, now);
+    }
+
+    /// Gives places to the successors that wait for them, and work to whoever is ready.
+    fn hand_over(&mut self, rules: &[Rules], now: Nanos, actions: &mut Vec<Action>) {
+        if self.is_stopping() {
+            return;
+        }
+        for pool in 0..self.pools.len() {
+            let bound = self.pools[pool].sizing.max.max(1) as usize;
+            let mut draining = self.draining(pool);
+            for place in 0..self.pools[pool].places.len() {
+                if let Some(old) = self.superseded(pool, place) {
+                    self.dismiss(rules, old, Why::Recycled, now, actions);
+                    draining += 1;
+                }
+                let seat = &mut self.pools[pool].places[place];
+                if seat.incumbent.is_none() && draining <= bound {
+                    seat.incumbent = seat.successor.take();
+                }
+                if let Some(id) = seat.incumbent {
+                    self.promote(id, actions);
+                }
+            }
+        }
+    }
+
+    /// The incumbent of the place, if it only waited for a successor that is ready now.
+    fn superseded(&self, pool: usize, place: usize) -> Option<WorkerId> {
+        let seat = &self.pools[pool].places[place];
+        let (old, new) = seat.incumbent.zip(seat.successor)?;
+        let waits = self.workers[&old].succession == Some(Succession::WhenReady);
+        (waits && self.workers[&new].stage == Stage::Standby).then_some(old)
+    }
+
+    /// Lets a ready incumbent work.
+    fn promote(&mut self, id: WorkerId, actions: &mut Vec<Action>) {
+        let generation = self.generation;
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if worker.stage != Stage::Standby {
+            return;
+        }
+        worker.stage = Stage::Serving;
+        if worker.generation < generation {
+            worker.succession = Some(Succession::WhenReady);
+        }
+        if worker.standby {
+            actions.push(Action::Tell(id, Tell::Go));
+        }
+        actions.push(Action::Note(Note::Serving(id)));
+    }
+
+    fn exited(
+        &mut self,
+        rules: &[Rules],
+        id: WorkerId,
+        exit: Exit,
+        served: u64,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(worker) = self.forget(id) else { return };
+        let why = match worker.stage {
+            Stage::Draining { why, .. } => Some(why),
+            _ => None,
+        };
+        let unwanted = matches!(why, None | Some(Why::BootTimeout));
+        let wait = if unwanted && !self.is_stopping() {
+            self.count_failure(&rules[worker.pool], &worker, exit, served, now, actions)
+        } else {
+            0
+        };
+        let retry_ms = wait / MILLISECOND;
+        actions.push(Action::Note(Note::Exited { worker: id, exit, why, retry_ms }));
+        actions.push(Action::Poke(worker.pool));
+    }
+
+    /// Takes a worker out of every table.
+    fn forget(&mut self, id: WorkerId) -> Option<Worker> {
+        let worker = self.workers.remove(&id)?;
+        self.vacate(&worker, id);
+        Some(worker)
+    }
+}

@@ -1,0 +1,233 @@
+//! A worker, as the program sees it: its listeners, its place, and how to serve.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tine_os::socket::receive_from;
+
+use crate::accept::{Acceptor, Next};
+use crate::conn::{Conn, Packet};
+use crate::listen::Listener;
+use crate::log::{Log, error};
+use crate::scoreboard::Record;
+use crate::seat::{Busy, Seat, Shutdown};
+use crate::shared::Region;
+
+/// What a program's code inside a worker may fail with; the text goes to the log.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A worker process, given to the program's closure after the fork and after the privileges are
+/// dropped. [`crate::Prefork::solo`] makes one without any fork.
+pub struct Worker {
+    pub(crate) seat: Arc<Seat>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) listeners: Vec<Rc<Listener>>,
+    pub(crate) regions: Vec<Region>,
+    pub(crate) log: Log,
+    pub(crate) id: u64,
+    pub(crate) pool: String,
+    pub(crate) place: usize,
+    pub(crate) generation: u32,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("id", &self.id)
+            .field("pool", &self.pool)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// Its number: counted from 1 over the life of the service, never given twice.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Its place in the pool, from 0; a replacement has its predecessor's (row F20).
+    #[must_use]
+    pub fn place(&self) -> usize {
+        self.place
+    }
+
+    /// Its pool's name.
+    #[must_use]
+    pub fn pool(&self) -> &str {
+        &self.pool
+    }
+
+    /// Its generation: 1, and one more at every reload.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// How many connections it may serve at once.
+    #[must_use]
+    pub fn concurrency(&self) -> u32 {
+        self.seat.concurrency
+    }
+
+    /// The pool's listeners, in the order they were named.
+    #[must_use]
+    pub fn listeners(&self) -> &[Rc<Listener>] {
+        &self.listeners
+    }
+
+    /// A shared region of the service, by name.
+    #[must_use]
+    pub fn region(&self, name: &str) -> Option<&Region> {
+        self.regions.iter().find(|region| region.name() == name)
+    }
+
+    /// The log of the service.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Its line in the scoreboard.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.seat.record
+    }
+
+    /// Says that it has booted. Every `serve` does it; a server with a loop of its own calls it before
+    /// its first accept.
+    pub fn ready(&self) {
+        self.seat.ready();
+    }
+
+    /// What tells this worker to end: for a server with a loop of its own.
+    #[must_use]
+    pub fn shutdown(&self) -> Shutdown {
+        self.shutdown.clone()
+    }
+
+    /// Counts a connection that a loop of the program's own has taken; hold it while it is served.
+    #[must_use = "the connection counts as served until this is dropped"]
+    pub fn busy(&self) -> Busy {
+        self.seat.taken()
+    }
+
+    /// Serves stream connections one after the other, each to its end.
+    ///
+    /// An error of the handler ends its connection and is logged; a panic ends the worker, and only it.
+    /// Returns when the worker is to leave and its last connection is done.
+    ///
+    /// # Errors
+    /// What accepting can fail with beyond the connection at hand.
+    pub fn serve<H>(self, mut handler: H) -> Result<(), BoxError>
+    where
+        H: FnMut(Conn) -> io::Result<()>,
+    {
+        self.serve_all(&mut handler, &mut |_packet: &Packet<'_>| Ok(()), |listener| {
+            listener.is_stream()
+        })
+    }
+
+    /// Serves datagrams one after the other.
+    ///
+    /// # Errors
+    /// As [`Worker::serve`].
+    pub fn serve_datagrams<H>(self, mut handler: H) -> Result<(), BoxError>
+    where
+        H: FnMut(&Packet<'_>) -> io::Result<()>,
+    {
+        self.serve_all(&mut |_| Ok(()), &mut handler, |listener| !listener.is_stream())
+    }
+
+    /// Serves both, when a pool listens for both.
+    ///
+    /// # Errors
+    /// As [`Worker::serve`].
+    pub fn serve_both<C, P>(self, mut streams: C, mut datagrams: P) -> Result<(), BoxError>
+    where
+        C: FnMut(Conn) -> io::Result<()>,
+        P: FnMut(&Packet<'_>) -> io::Result<()>,
+    {
+        self.serve_all(&mut streams, &mut datagrams, |_| true)
+    }
+
+    fn serve_all(
+        self,
+        streams: &mut dyn FnMut(Conn) -> io::Result<()>,
+        datagrams: &mut dyn FnMut(&Packet<'_>) -> io::Result<()>,
+        wanted: impl Fn(&Listener) -> bool,
+    ) -> Result<(), BoxError> {
+        let listeners = self.listeners.iter().filter(|listener| wanted(listener)).cloned();
+        let mut acceptor = Acceptor::new(&self.shutdown, listeners, false)?;
+        let mut buffer = vec![0; self.datagram_bytes()];
+        self.seat.ready();
+        loop {
+            let result = match acceptor.next()? {
+                Next::Conn(conn) => streams(conn),
+                Next::Datagram(listener) => self.receive(&listener, &mut buffer, datagrams),
+                Next::Nothing => Ok(()),
+                Next::Done => return Ok(()),
+            };
+            if let Err(failure) = result {
+                error!(self.log, "worker {}: a connection failed: {failure}", self.id);
+            }
+        }
+    }
+
+    fn datagram_bytes(&self) -> usize {
+        let datagrams = self.listeners.iter().filter(|listener| !listener.is_stream());
+        datagrams.map(|listener| listener.options().datagram_bytes).max().unwrap_or(0)
+    }
+
+    /// Handles what a datagram socket holds, up to a bound so that others have their turn.
+    fn receive(
+        &self,
+        listener: &Rc<Listener>,
+        buffer: &mut [u8],
+        handler: &mut dyn FnMut(&Packet<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        for _ in 0..64 {
+            let datagram = match receive_from(&**listener, buffer) {
+                Ok(datagram) => datagram,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // An ICMP error of an earlier answer: it concerns nobody here (udp(7)).
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
+                Err(error) => return Err(error),
+            };
+            let busy = self.seat.taken();
+            let bytes = &buffer[..datagram.bytes];
+            let packet = Packet::new(bytes, datagram.truncated, datagram.sender, listener.clone());
+            handler(&packet)?;
+            drop(busy);
+            if self.seat.is_leaving() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What `prepare` gets: a worker before its privileges are dropped.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    pub(crate) place: usize,
+    pub(crate) chroot: Option<&'a Path>,
+}
+
+impl Setup<'_> {
+    /// The worker's place.
+    #[must_use]
+    pub fn place(&self) -> usize {
+        self.place
+    }
+
+    /// The directory that will be its root.
+    #[must_use]
+    pub fn chroot(&self) -> Option<&Path> {
+        self.chroot
+    }
+}

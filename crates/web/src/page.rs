@@ -1,0 +1,50 @@
+//! The small pages of a site's own: errors and redirections. Nothing of the request is repeated in
+//! them.
+
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::{HeaderValue, Response, StatusCode, Uri};
+use percent_encoding::{CONTROLS, utf8_percent_encode};
+
+use crate::body::FileBody;
+
+/// A page that says no more than the status.
+pub(crate) fn status(status: StatusCode) -> Response<FileBody> {
+    let title = format!("{} {}", status.as_str(), status.canonical_reason().unwrap_or_default());
+    let page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <title>{title}</title>\n<h1>{title}</h1>\n</html>\n"
+    );
+    let length = page.len();
+    let mut response = Response::new(FileBody::from(bytes::Bytes::from(page)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, length.into());
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    response
+}
+
+/// What a method gets that is neither GET nor HEAD (RFC 9110, 15.5.6).
+pub(crate) fn wrong_method() -> Response<FileBody> {
+    let mut response = status(StatusCode::METHOD_NOT_ALLOWED);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+/// Sends the client to the same path with a `/` at its end, the query kept.
+///
+/// The path must be one [`crate::path::parse`] has accepted: it begins with one `/`, so it can only
+/// be an address on the same host.
+pub(crate) fn with_slash(uri: &Uri) -> Response<FileBody> {
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let location = format!("{}/{query}", uri.path());
+    // Bytes beyond ASCII are accepted in a request, and have no place in a field (RFC 9110, 5.5).
+    let location = utf8_percent_encode(&location, CONTROLS).to_string();
+    match HeaderValue::try_from(location) {
+        Ok(location) => {
+            let mut response = status(StatusCode::PERMANENT_REDIRECT);
+            response.headers_mut().insert(LOCATION, location);
+            response
+        }
+        Err(_) => status(StatusCode::BAD_REQUEST),
+    }
+}
