@@ -27,6 +27,11 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve the files of a directory
+    ///
+    /// Runs in the foreground until SIGTERM, SIGINT (Ctrl-C) or `tine stop`; requests in flight are
+    /// finished, a second signal ends them. SIGHUP replaces the workers. A directory is served by its
+    /// index.html or index.htm. Names that begin with a dot, and what links reach outside the
+    /// directory, are not served.
     Serve(Serve),
     /// Show what a running server does
     Status(Status),
@@ -37,12 +42,6 @@ pub(crate) enum Command {
     Reload(Which),
 }
 
-/// Serve the files of a directory.
-///
-/// Runs in the foreground until SIGTERM, SIGINT (Ctrl-C) or `tine stop`; requests in flight are
-/// finished, a second signal ends them. SIGHUP replaces the workers. Directories are served by their
-/// index.html or index.htm; names that begin with a dot, and what links reach outside the directory,
-/// are not served.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Serve {

@@ -65,13 +65,15 @@ impl From<tine_web::FilesError> for Failure {
     }
 }
 
-/// The text of an error and of what it came from, each said once.
+/// The text of an error and of what it came from, each said once: some texts name their cause
+/// already, without the number or in small letters.
 fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
         let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
+        let words = cause_text.split(" (os error").next().unwrap_or_default();
+        if !text.to_lowercase().contains(&words.to_lowercase()) {
             text.push_str(": ");
             text.push_str(&cause_text);
         }

@@ -144,6 +144,7 @@ fn a_busy_port_is_3() {
         let server = server.start();
         let text = assert_fails(&server, 3);
         assert!(text.contains(&address), "{text}");
+        assert_eq!(text.to_lowercase().matches("in use").count(), 1, "{text}");
         assert_eq!(server.count_lines("serving"), 0, "{text}");
     }
 }
@@ -152,7 +153,7 @@ fn a_busy_port_is_3() {
 fn privileges_that_cannot_be_dropped_are_4() {
     let place = Place::new();
     let mut server = tine(&["serve", "--control", "off", "--listen", "127.0.0.1:0"])
-        .args(["--user", "nobody"])
+        .args(["--user", "daemon"])
         .arg(place.path("site"));
     if is_root() {
         if !require_peer("setpriv") {

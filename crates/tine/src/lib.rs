@@ -1,4 +1,35 @@
-//! To be written.
+//! A pre-forking process model for any network server.
+//!
+//! Many small processes share one set of sockets, so that one bad request can hurt only the process it is
+//! in. A *supervisor* binds the sockets, forks *workers*, sizes, replaces, recycles and stops them, and
+//! never reads a client's byte.
+//!
+//! ```no_run
+//! use std::{io, process::ExitCode};
+//!
+//! fn main() -> ExitCode {
+//!     tine::Prefork::new()
+//!         .listen("127.0.0.1:7007")
+//!         .run(|worker| worker.serve(|mut conn| {
+//!             let mut reader = conn.try_clone()?;
+//!             io::copy(&mut reader, &mut conn).map(drop)
+//!         }))
+//! }
+//! ```
+//!
+//! - [`Prefork`] builds a server with one pool of workers; [`Service`] and [`Pool`] several pools.
+//! - [`Worker`] is what the closure gets, in the worker: [`Worker::serve`] for one connection after the
+//!   other, [`Worker::serve_datagrams`] for datagrams, `Worker::serve_async` (feature `tokio`) for
+//!   futures, and [`Worker::listeners`] with [`Worker::busy`] and [`Worker::shutdown`] for a server with
+//!   an accept loop of its own.
+//! - [`Prefork::solo`] makes a worker without any fork: for debuggers, and for tests, whose runner has
+//!   threads and therefore cannot fork.
+//! - [`Region`] is memory that all workers share; [`control`] asks a running service what it does.
+//!
+//! Forking is safe because the supervisor has one thread, and is refused by name where it has not. Start
+//! no thread and no runtime before [`Prefork::run`]; in the worker both are welcome.
+//!
+//! Linux only; elsewhere it compiles to a refusal ([`Error::is_platform`]).
 #![forbid(unsafe_code)]
 
 mod accept;

@@ -133,7 +133,8 @@ fn claim(path: &Path, old: &File) -> Result<Vec<u8>> {
         Err(TryLockError::WouldBlock) => Err(match pid_in(&text) {
             Some(pid) if is_alive(pid).unwrap_or(true) => runs(path, pid),
             _ => Error::config(format!(
-                "{} is locked: a process that has it runs, starts or is on its way out; wait for it, or stop it",
+                "{} is locked: a process that has it runs, starts or is on its way \
+                 out; wait for it, or stop it",
                 path.display()
             )),
         }),

@@ -158,11 +158,13 @@ impl Seat {
     /// A connection is taken: counts it, and says what follows from it.
     pub(crate) fn taken(self: &Arc<Self>) -> Busy {
         let (open, taken) = self.record.opened();
-        if open == u64::from(self.concurrency) {
+        if open == 1 {
             self.record.set(Activity::Reading);
-            if self.line.as_ref().is_some_and(Line::became_busy) {
-                self.wake.signal();
-            }
+        }
+        if open == u64::from(self.concurrency)
+            && self.line.as_ref().is_some_and(Line::became_busy)
+        {
+            self.wake.signal();
         }
         let limit = self.max_connections;
         if limit > 0 {
@@ -190,10 +192,10 @@ impl Seat {
 
     fn released(&self) {
         let open = self.record.closed();
-        if open + 1 == u64::from(self.concurrency) {
-            if let Some(line) = &self.line {
-                line.became_idle();
-            }
+        if open + 1 == u64::from(self.concurrency)
+            && let Some(line) = &self.line
+        {
+            line.became_idle();
         }
         if open == 0 {
             let next = if self.is_leaving() { Activity::Leaving } else { Activity::Idle };

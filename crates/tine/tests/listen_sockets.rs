@@ -238,7 +238,7 @@ fn sockets_passed_in_are_told_apart_and_made_ours() {
         [false, true, true]
     );
     assert_eq!(
-        listeners.iter().map(Listener::kind).collect::<Vec<_>>(),
+        listeners.iter().map(|listener| listener.kind()).collect::<Vec<_>>(),
         [Kind::Tcp, Kind::Tcp, Kind::Udp]
     );
     assert_eq!(listeners[1].address(), address.to_string());

@@ -92,7 +92,8 @@ impl Client {
         let client = Self::connect(&found.path)?;
         match client.pid() {
             Some(pid) if pid != found.pid => Err(Error::config(format!(
-                "{} should be process {}'s, and is process {pid}'s: whoever may write there is not to be trusted",
+                "{} should be process {}'s, and is process {pid}'s: \
+                 whoever may write there is not to be trusted",
                 found.path.display(),
                 found.pid,
             ))),

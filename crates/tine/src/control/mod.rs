@@ -16,7 +16,8 @@
 //!
 //! Root and the user of the service may connect: the socket's mode says so, and the kernel is asked who it
 //! is. Sixteen at once are served, the others wait. Who says nothing for five seconds, or does not read an
-//! answer within five, is dropped; who waits for the end may be silent.
+//! answer within five, is dropped; who waits for the end may be silent. Who shuts down his sending side is
+//! answered and dropped. Twelve may wait for the end; whoever comes after them is dropped like the others.
 
 mod client;
 mod command;

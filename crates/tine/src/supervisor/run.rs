@@ -14,7 +14,7 @@ use tine_os::process;
 use tine_os::signal::{Signal, SignalFd};
 
 use super::action::{Action, Assignment, Outcome, Tell};
-use super::event::{Event, Load};
+use super::event::{Command, Event, Load};
 use super::procs::Proc;
 use super::scale::Sizing;
 use super::spawn;
@@ -177,11 +177,7 @@ impl Supervisor {
         match kind {
             SIGNALS => self.read_signals(),
             WAKE => drop(self.wake.take()),
-            STOP => {
-                if self.stop.take().is_some() {
-                    self.happen(Event::Command(super::event::Command::Stop));
-                }
-            }
+            STOP if self.stop.take().is_some() => self.happen(Event::Command(Command::Stop)),
             PIDFD => self.reap(WorkerId(id)),
             CHANNEL => self.read_channel(WorkerId(id)),
             CONTROL => self.control(id),
