@@ -161,8 +161,7 @@ impl Seat {
         if open == 1 {
             self.record.set(Activity::Reading);
         }
-        if open == u64::from(self.concurrency)
-            && self.line.as_ref().is_some_and(Line::became_busy)
+        if open == u64::from(self.concurrency) && self.line.as_ref().is_some_and(Line::became_busy)
         {
             self.wake.signal();
         }

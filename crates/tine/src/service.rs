@@ -406,7 +406,10 @@ fn open_control(
         pools.iter().flat_map(|pool| &pool.listeners).map(|l| l.address().to_owned()).collect();
     let open = |path: &Path| {
         let mut server = control::Server::open(path)?;
-        server.publish(&addresses)?;
+        if let Err(error) = server.publish(&addresses) {
+            server.remove();
+            return Err(error);
+        }
         Ok(server)
     };
     match at {

@@ -100,6 +100,7 @@ pub(crate) struct Parts {
 impl Supervisor {
     /// Takes the signals over; from here on they wait for the loop.
     pub(crate) fn new(parts: Parts) -> std::io::Result<Self> {
+        warm_up();
         let mut handled = crate::signals::HANDLED.to_vec();
         handled.push(Signal::CHLD);
         tine_os::signal::set_default(Signal::CHLD)?;
@@ -395,4 +396,11 @@ impl Supervisor {
             Some(Outcome::Stopped) | None => Ok(()),
         }
     }
+}
+
+/// Does once what every worker would do again after its fork: the standard library asks the CPU for its
+/// features at first use, which costs tens of microseconds on a virtual machine.
+fn warm_up() {
+    #[cfg(target_arch = "x86_64")]
+    let _ = std::arch::is_x86_feature_detected!("avx2");
 }

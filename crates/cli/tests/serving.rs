@@ -1,0 +1,177 @@
+//! What a service promises while its processes come and go, made to `tine serve` under load.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use testkit::load::Load;
+use testkit::{Client, Running, Server, TempDir, alive, client, process, wait_gone, wait_until};
+
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+const SIGHUP: i32 = 1;
+const SIGSTOP: i32 = 19;
+
+/// A site of thirteen bytes.
+struct Site(TempDir);
+
+impl Site {
+    fn new() -> Self {
+        let site = Self(TempDir::new().expect("a directory"));
+        std::fs::write(site.0.path().join("index.html"), "Hello, World!").expect("a file");
+        site
+    }
+
+    fn control(&self) -> PathBuf {
+        self.0.path().join(".control.sock")
+    }
+
+    /// Serves it on a free port; returns when workers take connections.
+    fn serve(&self, more: &[&str]) -> (Running, String) {
+        let server = Server::command(env!("CARGO_BIN_EXE_tine"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--control"])
+            .arg(self.control())
+            .args(more)
+            .arg(self.0.path())
+            .start();
+        let address = server.address();
+        assert_eq!(client::get(&address, "/").text(), "Hello, World!");
+        (server, address)
+    }
+}
+
+/// The pids of the workers, once there are so many.
+fn workers(server: &Running, count: usize) -> Vec<u32> {
+    server.wait_children(count)
+}
+
+#[test]
+fn term_under_load_answers_every_accepted_request_and_leaves_nothing() {
+    let site = Site::new();
+    for more in [&["--workers", "3"][..], &["--workers", "4", "--concurrency", "1"]] {
+        let (server, address) = site.serve(more);
+        let pids = server.children();
+        let load = if more.len() == 2 {
+            Load::keep_alive(&address, "/").connections(32)
+        } else {
+            Load::one_per_connection(&address, "/").connections(8)
+        };
+        let load = load.start();
+        load.wait_answered(500);
+        server.signal(SIGTERM);
+        assert!(server.wait_exit().success(), "{}", server.lines().join("\n"));
+        let report = load.stop();
+        // Nobody listens any more: those who came after are refused, and nobody is cut.
+        assert_eq!(report.reset_after_send, 0, "{report:?}");
+        pids.into_iter().for_each(wait_gone);
+        assert!(!site.control().exists(), "the control socket is left");
+    }
+}
+
+#[test]
+fn recycling_every_fifty_requests_loses_none() {
+    let site = Site::new();
+    for (mode, concurrency) in [("keep-alive", "64"), ("one each", "1")] {
+        let (server, address) =
+            site.serve(&["--workers", "4", "--max-requests", "50", "--concurrency", concurrency]);
+        let load = match mode {
+            "keep-alive" => Load::keep_alive(&address, "/").connections(16),
+            _ => Load::one_per_connection(&address, "/").connections(16),
+        };
+        let report = load.run_requests(10_000);
+        assert_eq!((report.failed_total, report.answered), (0, 10_000), "{mode}: {report:?}");
+        server.signal(SIGTERM);
+        assert!(server.wait_exit().success());
+        let log = server.lines().join("\n");
+        assert!(!log.contains("error"), "{log}");
+    }
+}
+
+#[test]
+fn a_reload_under_load_loses_no_request_and_replaces_every_worker() {
+    let site = Site::new();
+    let (server, address) = site.serve(&["--workers", "3"]);
+    let before = workers(&server, 3);
+    let load =
+        Load::keep_alive(&address, "/").connections(16).think(Duration::from_millis(2)).start();
+    load.wait_answered(200);
+    for generation in 2..5 {
+        server.signal(SIGHUP);
+        server.wait_line(&format!("generation {generation} serves"));
+        load.wait_answered(200);
+    }
+    let report = load.stop();
+    assert_eq!(report.failed_total, 0, "{report:?}");
+    before.into_iter().for_each(wait_gone);
+}
+
+#[test]
+fn a_worker_killed_again_and_again_costs_only_what_ran_in_it() {
+    let site = Site::new();
+    let (server, address) = site.serve(&["--workers", "4", "--concurrency", "1"]);
+    let load = Load::one_per_connection(&address, "/").connections(8).start();
+    let mut killed = 0_u64;
+    while killed < 30 {
+        load.wait_answered(100);
+        let pids = server.children();
+        let Some(&pid) = pids.get(usize::try_from(killed).expect("small") % pids.len().max(1))
+        else {
+            continue;
+        };
+        killed += u64::from(process::signal(pid, SIGKILL));
+    }
+    let report = load.stop();
+    // Each had one connection at most.
+    assert!(report.failed_total <= killed, "{killed} killed: {report:?}");
+    assert!(report.slowest < Duration::from_secs(1), "{report:?}");
+    server.wait_until("the pool is whole", || server.children().len() == 4);
+}
+
+#[test]
+fn a_killed_supervisor_takes_its_idle_workers_along_and_frees_the_port() {
+    let site = Site::new();
+    for concurrency in ["1", "64"] {
+        let (server, address) = site.serve(&["--workers", "3", "--concurrency", concurrency]);
+        let pids = workers(&server, 3);
+        let port = address.rsplit(':').next().expect("a port").parse().expect("a number");
+        server.signal(SIGKILL);
+        let killed = Instant::now();
+        pids.into_iter().for_each(wait_gone);
+        assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
+        wait_until("the port is free", Duration::from_secs(1), || process::listeners_on(port) == 0);
+    }
+}
+
+#[test]
+fn a_stopped_worker_is_replaced_and_nobody_waits_for_it() {
+    let site = Site::new();
+    let (server, address) = site.serve(&["--workers", "4", "--concurrency", "1"]);
+    let mut slowest = Duration::ZERO;
+    for round in 0..8 {
+        let pids = workers(&server, 4);
+        let victim = pids[round % pids.len()];
+        process::signal(victim, SIGSTOP);
+        for _ in 0..20 {
+            let sent = Instant::now();
+            assert_eq!(client::get(&address, "/").status, 200);
+            slowest = slowest.max(sent.elapsed());
+        }
+        wait_gone(victim);
+        server.wait_until("its replacement", || server.children().len() == 4);
+    }
+    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+    assert!(server.count_lines("was stopped by a signal") >= 8);
+}
+
+#[test]
+fn a_second_stop_ends_what_the_first_one_waits_for() {
+    let site = Site::new();
+    let (server, address) = site.serve(&["--workers", "1", "--drain-timeout", "60"]);
+    let mut slow = Client::connect(&address);
+    slow.send(b"GET / HTTP/1.1\r\nHost: a\r\n");
+    let pid = workers(&server, 1)[0];
+    server.signal(SIGTERM);
+    server.wait_line("stopping");
+    server.signal(SIGTERM);
+    assert!(server.wait_exit_within(Duration::from_secs(8)).success());
+    assert!(!alive(pid));
+}
