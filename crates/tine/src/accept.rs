@@ -81,6 +81,8 @@ pub(crate) struct Acceptor {
     nonblocking: bool,
     /// Whether the listeners stand in the epoll.
     open: bool,
+    /// The epoll spoke of a connection, and nobody has looked for it yet.
+    woken: bool,
     pause: Option<(Instant, Duration)>,
     last_round: Option<Instant>,
 }
@@ -111,6 +113,7 @@ impl Acceptor {
             next: 0,
             nonblocking,
             open: false,
+            woken: false,
             pause: None,
             last_round: None,
             seat,
@@ -165,11 +168,13 @@ impl Acceptor {
     }
 
     /// How many connections the worker may serve at once.
+    #[cfg(feature = "tokio")]
     pub(crate) fn concurrency(&self) -> u32 {
         self.seat.concurrency
     }
 
     /// Whether the worker is to leave, as far as it is known.
+    #[cfg(feature = "tokio")]
     pub(crate) fn is_leaving(&self) -> bool {
         self.seat.is_leaving()
     }
@@ -179,6 +184,7 @@ impl Acceptor {
         self.epoll.wait(&mut self.ready, timeout)?;
         let mut control = false;
         let mut poked = false;
+        self.woken |= self.ready.iter().any(|event| event.token != CONTROL);
         for event in self.ready.iter() {
             match event.token {
                 CONTROL => control = true,
@@ -226,6 +232,7 @@ impl Acceptor {
 
     /// Tries the listeners that may have something, beginning after the one that had something last.
     fn take(&mut self) -> io::Result<Next> {
+        self.woken = false;
         let count = self.listeners.len();
         for step in 0..count {
             let index = (self.next + step) % count;
@@ -313,7 +320,9 @@ impl Acceptor {
                 found => return Ok(found),
             }
         }
-        self.seat.pass_wake_on();
+        if std::mem::take(&mut self.woken) {
+            self.seat.pass_wake_on();
+        }
         Ok(Next::Done)
     }
 

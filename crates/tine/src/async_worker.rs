@@ -87,9 +87,7 @@ impl Context {
 
     /// A request is answered: counts it, and against `max_requests`. `now` is monotonic nanoseconds.
     pub fn request_ended(&self, now: u64) {
-        let seat = self.shutdown.seat();
-        let answered = seat.record.request_ended(now);
-        seat.answered(answered);
+        self.shutdown.seat().answered(now);
     }
 
     /// How many connections the worker may serve at once; 1 = isolated.

@@ -78,6 +78,11 @@ impl Conn {
         })
     }
 
+    /// A request of this connection is answered: counts towards [`crate::Prefork::max_requests`].
+    pub fn answered(&self) {
+        self.busy.answered();
+    }
+
     /// The socket, and the guard to hold as long as it is served.
     #[must_use]
     pub fn into_parts(self) -> (Stream, Busy) {

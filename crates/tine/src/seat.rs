@@ -8,7 +8,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
 use tine_os::event::EventFd;
@@ -64,7 +64,7 @@ pub(crate) struct Seat {
     /// Connections to take; 0 = no limit.
     max_connections: u64,
     /// Requests to answer; 0 = no limit.
-    max_requests: AtomicU64,
+    max_requests: u64,
     /// How long a worker may go on when its supervisor is dead.
     grace: Duration,
 }
@@ -108,7 +108,7 @@ impl Seat {
             orphaned: AtomicBool::new(false),
             concurrency: parts.concurrency,
             max_connections: parts.max_connections,
-            max_requests: AtomicU64::new(parts.max_requests),
+            max_requests: parts.max_requests,
             grace: parts.grace,
         }
     }
@@ -181,11 +181,11 @@ impl Seat {
         }
     }
 
-    /// A request is answered; the HTTP layer calls it.
-    pub(crate) fn answered(&self, requests: u64) {
-        let limit = self.max_requests.load(Relaxed);
-        if limit > 0 {
-            self.near_limit(requests, limit);
+    /// A request is answered: counts it, and against the limit. `now` is monotonic nanoseconds.
+    pub(crate) fn answered(&self, now: u64) {
+        let answered = self.record.request_ended(now);
+        if self.max_requests > 0 {
+            self.near_limit(answered, self.max_requests);
         }
     }
 
@@ -263,6 +263,13 @@ pub struct Busy {
     seat: Arc<Seat>,
 }
 
+impl Busy {
+    /// A request of this connection is answered: counts towards [`crate::Prefork::max_requests`].
+    pub fn answered(&self) {
+        self.seat.answered(tine_os::clock::monotonic());
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         self.seat.released();
@@ -310,6 +317,15 @@ impl Shutdown {
             self.epoll.wait(&mut ready, Some(left))?;
         }
         Ok(true)
+    }
+
+    /// Waits until the worker may take work, or is to leave.
+    pub(crate) fn wait_for_place(&self) -> std::io::Result<()> {
+        let mut ready = Ready::with_capacity(1);
+        while !self.seat.may_take() && !self.is_requested() {
+            self.epoll.wait(&mut ready, None)?;
+        }
+        Ok(())
     }
 
     /// Whether the supervisor is dead: the reason to leave, then.

@@ -98,10 +98,15 @@ impl Worker {
         &self.seat.record
     }
 
-    /// Says that it has booted. Every `serve` does it; a server with a loop of its own calls it before
-    /// its first accept.
-    pub fn ready(&self) {
+    /// Says that it has booted, and waits until the place is its own: a successor is ready before the
+    /// worker it replaces has left. Every `serve` does both; a server with a loop of its own calls this
+    /// before its first accept.
+    ///
+    /// # Errors
+    /// What `epoll_wait(2)` says.
+    pub fn ready(&self) -> io::Result<()> {
         self.seat.ready();
+        self.shutdown.wait_for_place()
     }
 
     /// What tells this worker to end: for a server with a loop of its own.

@@ -94,10 +94,12 @@ fn life(
         return fail(error.to_string(), status::CANNOT_BOOT);
     }
     let result = (pool.program.serve)(worker);
-    if seat.is_orphaned()
-        && let Some(orphaned) = &pool.program.orphaned
+    // The signal of its death may come before its pidfd says so.
+    let orphaned = seat.is_orphaned() || process::parent() != Some(supervisor.pid);
+    if orphaned
+        && let Some(tell) = &pool.program.orphaned
     {
-        orphaned();
+        tell();
     }
     match result {
         Ok(()) => 0,

@@ -190,7 +190,10 @@ impl State {
         };
         let retry_ms = wait / MILLISECOND;
         actions.push(Action::Note(Note::Exited { worker: id, exit, why, retry_ms }));
-        actions.push(Action::Poke(worker.pool));
+        // Who leaves in good order has passed its wake-up on.
+        if exit != Exit::Clean || why.is_none() {
+            actions.push(Action::Poke(worker.pool));
+        }
     }
 
     /// Takes a worker out of every table.
