@@ -11,13 +11,17 @@
 
 pub mod beneath;
 pub mod clock;
+pub mod daemon;
 pub mod diag;
 pub mod event;
 pub mod fd;
 pub mod memory;
+pub mod names;
+pub mod pass;
 pub mod poll;
 pub mod privilege;
 pub mod process;
 pub mod signal;
+pub mod sink;
 pub mod socket;
 pub mod user;

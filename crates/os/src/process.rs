@@ -122,7 +122,10 @@ pub fn thread_count() -> io::Result<usize> {
 }
 
 /// The names of all threads but this one. Those that end meanwhile are left out.
-fn other_threads() -> io::Result<Vec<String>> {
+///
+/// # Errors
+/// When `/proc` is not there.
+pub fn other_threads() -> io::Result<Vec<String>> {
     let own = rustix::thread::gettid().to_string();
     let mut names = Vec::new();
     for task in fs::read_dir(TASKS)? {

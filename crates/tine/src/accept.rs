@@ -262,8 +262,9 @@ impl Acceptor {
                 Ok((socket, peer)) => {
                     self.pause = None;
                     let busy = self.seat.taken();
-                    // With several listeners the epoll says again which have more.
-                    self.listeners[index].hot = self.listeners.len() == 1;
+                    // With several listeners the epoll says again which have more, while it is asked.
+                    self.listeners[index].hot =
+                        self.listeners.len() == 1 || self.last_round.is_some();
                     return Ok(Next::Conn(Conn::new(socket, &peer, listener, busy)));
                 }
                 Err(error) => match error.raw_os_error() {
@@ -310,11 +311,7 @@ impl Acceptor {
     /// is emptied.
     fn take_the_rest(&mut self) -> io::Result<Next> {
         self.shut();
-        if self.seat.leave() == Leave::Together
-            && self.seat.may_take()
-            && !self.last_round_is_over()
-        {
-            self.listeners.iter_mut().for_each(|entry| entry.hot = true);
+        if self.seat.leave() == Leave::Together && self.seat.may_take() && self.last_round() {
             match self.take()? {
                 Next::Nothing => {}
                 found => return Ok(found),
@@ -326,9 +323,13 @@ impl Acceptor {
         Ok(Next::Done)
     }
 
-    fn last_round_is_over(&mut self) -> bool {
-        let end = *self.last_round.get_or_insert_with(|| Instant::now() + LAST_ROUND);
-        self.seat.is_orphaned() && Instant::now() > end
+    /// Whether there still is time to empty the queues; begins with a look at every listener.
+    fn last_round(&mut self) -> bool {
+        let end = *self.last_round.get_or_insert_with(|| {
+            self.listeners.iter_mut().for_each(|entry| entry.hot = true);
+            Instant::now() + LAST_ROUND
+        });
+        !self.seat.is_orphaned() || Instant::now() <= end
     }
 }
 

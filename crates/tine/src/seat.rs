@@ -229,29 +229,34 @@ impl Seat {
         if tine_os::signal::leave_signals() > 0 {
             self.begin_to_leave(Leave::Alone);
         }
-        self.read_channel();
-        let dead =
-            |pidfd: &OwnedFd| tine_os::poll::readable(pidfd, Some(Duration::ZERO)).unwrap_or(true);
-        if self.supervisor.as_ref().is_some_and(dead) && !self.orphaned.swap(true, SeqCst) {
+        // The kernel closes a dying process's descriptors before its pidfd speaks.
+        let gone = self.read_channel();
+        let dead = |pidfd: &OwnedFd| {
+            tine_os::poll::readable(pidfd, Some(Duration::ZERO)).unwrap_or(true)
+        };
+        let orphaned = gone || self.supervisor.as_ref().is_some_and(dead);
+        if orphaned && !self.orphaned.swap(true, SeqCst) {
             // Nobody is left who could kill a worker that hangs; the kernel will.
             tine_os::signal::arm_alarm(self.grace);
             self.begin_to_leave(Leave::Together);
         }
     }
 
-    fn read_channel(&self) {
-        let Some(channel) = &self.channel else { return };
+    /// Takes the supervisor's messages; true if it has closed its end.
+    fn read_channel(&self) -> bool {
+        let Some(channel) = &self.channel else { return false };
         let mut buffer = [0; MESSAGE_BYTES];
         while let Ok(Some(message)) = receive_message(channel, &mut buffer) {
             match message.first() {
                 Some(&GO) => self.go.store(true, SeqCst),
                 Some(&LEAVE) => self.begin_to_leave(Leave::Alone),
                 Some(&FINISH) => self.begin_to_leave(Leave::Together),
-                // From a newer supervisor, or the end of an old one: its pidfd tells.
+                // From a newer supervisor.
                 Some(_) => {}
-                None => break,
+                None => return true,
             }
         }
+        false
     }
 }
 

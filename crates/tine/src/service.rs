@@ -22,7 +22,7 @@ use crate::scoreboard::Scoreboard;
 use crate::seat::{Parts as SeatParts, Seat, Shutdown};
 use crate::shared::Region;
 use crate::signals::Signals;
-use crate::supervisor::run::{Parts, Pool as RunningPool, Supervisor};
+use crate::supervisor::run::{HeldSignals, Parts, Pool as RunningPool, Supervisor};
 use crate::worker::Worker;
 use crate::{Error, Result};
 
@@ -203,6 +203,8 @@ impl Service {
         let log = self.log.clone();
         let plans = self.plan()?;
         refuse_threads()?;
+        let held = HeldSignals::take()
+            .map_err(|error| Error::os("cannot take the signals over", error))?;
         let limit = tine_os::privilege::raise_open_files();
         let limit =
             limit.map_err(|error| Error::os("cannot raise the limit of open files", error))?;
@@ -233,6 +235,7 @@ impl Service {
         let supervisor = Supervisor::new(parts)
             .map_err(|error| Error::os("cannot set the supervisor up", error))?;
         let result = supervisor.run();
+        drop(held);
         cleanup.perform();
         if result.is_ok() {
             info!(log, "stopped");
@@ -343,9 +346,10 @@ fn refuse_threads() -> Result<()> {
     let threads = tine_os::process::thread_count()
         .map_err(|error| Error::os("cannot count this process's threads", error))?;
     if threads > 1 {
+        let names = tine_os::process::other_threads().unwrap_or_default().join(", ");
         let text = format!(
-            "this process has {threads} threads, and a fork would copy one of them; run the service \
-             before any thread is started, or test with Prefork::solo"
+            "this process has {threads} threads ({names} beside the main one), and a fork would copy one of \
+             them; run the service before any thread is started, or test with Prefork::solo"
         );
         return Err(Error::config(text));
     }

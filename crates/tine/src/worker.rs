@@ -13,7 +13,7 @@ use crate::conn::{Conn, Packet};
 use crate::listen::Listener;
 use crate::log::{Log, error};
 use crate::scoreboard::Record;
-use crate::seat::{Busy, Seat, Shutdown};
+use crate::seat::{Busy, Leave, Seat, Shutdown};
 use crate::shared::Region;
 
 /// What a program's code inside a worker may fail with; the text goes to the log.
@@ -188,14 +188,16 @@ impl Worker {
         datagrams.map(|listener| listener.options().datagram_bytes).max().unwrap_or(0)
     }
 
-    /// Handles what a datagram socket holds, up to a bound so that others have their turn.
+    /// Handles what a datagram socket holds, up to a bound so that others have their turn; of a service
+    /// that stops, whatever has come.
     fn receive(
         &self,
         listener: &Rc<Listener>,
         buffer: &mut [u8],
         handler: &mut dyn FnMut(&Packet<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
-        for _ in 0..64 {
+        let turn = if self.seat.leave() == Leave::Together { 65_536 } else { 64 };
+        for _ in 0..turn {
             let datagram = match receive_from(&**listener, buffer) {
                 Ok(datagram) => datagram,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -208,7 +210,7 @@ impl Worker {
             let packet = Packet::new(bytes, datagram.truncated, datagram.sender, listener.clone());
             handler(&packet)?;
             drop(busy);
-            if self.seat.is_leaving() {
+            if self.seat.leave() == Leave::Alone {
                 return Ok(());
             }
         }

@@ -95,6 +95,8 @@ pub enum Note {
         exit: Exit,
         /// Why it was leaving, if it was.
         why: Option<Why>,
+        /// Whether that is a failure of its program.
+        crash: bool,
         /// Milliseconds until its place is tried again.
         retry_ms: u64,
     },

@@ -19,8 +19,8 @@ impl State {
         self.phase = Phase::Stopping { closed: false, look: now + QUEUE_LOOK };
         let seconds = rules.iter().map(|rules| rules.stop_timeout).max().unwrap_or(0) / SECOND;
         let workers = self.workers.len();
-        actions.push(Action::Note(Note::Stopping { workers, seconds }));
         actions.push(Action::StopNew);
+        actions.push(Action::Note(Note::Stopping { workers, seconds }));
         let ids: Vec<_> = self.workers.keys().copied().collect();
         for id in ids {
             self.dismiss(rules, id, Why::Stop, now, actions);

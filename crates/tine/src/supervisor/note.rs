@@ -14,8 +14,8 @@ impl Supervisor {
         let log = self.log.clone();
         match note {
             Note::Serving(id) => debug!(log, "{} serves", self.who(*id)),
-            Note::Exited { worker, exit, why, retry_ms } => {
-                self.note_exit(*worker, *exit, *why, *retry_ms);
+            Note::Exited { worker, exit, why, crash, retry_ms } => {
+                self.note_exit(*worker, *exit, *why, *crash, *retry_ms);
             }
             Note::ForkFailing { errno, retry_ms } => {
                 let reason = std::io::Error::from_raw_os_error(*errno);
@@ -57,24 +57,27 @@ impl Supervisor {
         }
     }
 
-    fn note_exit(&mut self, id: WorkerId, exit: Exit, why: Option<Why>, retry_ms: u64) {
+    fn note_exit(
+        &mut self,
+        id: WorkerId,
+        exit: Exit,
+        why: Option<Why>,
+        crash: bool,
+        retry_ms: u64,
+    ) {
         let (log, who, text) = (self.log.clone(), self.who(id), exit_text(exit));
-        if let Some(proc) = self.procs.get(&id)
-            && why.is_none()
-            && exit != Exit::Clean
-        {
-            let past = &mut self.pools[proc.pool].past;
-            past.crashes += 1;
+        if let Some(proc) = self.procs.get(&id).filter(|_| crash) {
+            self.pools[proc.pool].past.crashes += 1;
         }
         let after = match retry_ms {
             0 => String::new(),
             wait => format!("; its place is tried again in {wait} ms"),
         };
         match (why, exit) {
+            _ if crash => error!(log, "{who} {text}{after}"),
+            (None, _) => info!(log, "{who} ended by itself{after}"),
             (Some(why), Exit::Clean) => debug!(log, "{who} is gone ({why:?})"),
-            (Some(why), _) => warning!(log, "{who} {text} while it was leaving ({why:?}){after}"),
-            (None, Exit::Clean) => info!(log, "{who} ended by itself{after}"),
-            (None, _) => error!(log, "{who} {text}{after}"),
+            (Some(why), _) => warning!(log, "{who} {text} while it was leaving ({why:?})"),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The supervisor's hands: wait, translate into events, step, perform.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,14 +98,9 @@ pub(crate) struct Parts {
 }
 
 impl Supervisor {
-    /// Takes the signals over; from here on they wait for the loop.
+    /// Ready to run; the signals are held already, see [`HeldSignals`].
     pub(crate) fn new(parts: Parts) -> std::io::Result<Self> {
         warm_up();
-        let mut handled = crate::signals::HANDLED.to_vec();
-        handled.push(Signal::CHLD);
-        tine_os::signal::set_default(Signal::CHLD)?;
-        tine_os::signal::ignore(Signal::PIPE)?;
-        tine_os::signal::block(&handled)?;
         let rules: Vec<Rules> = parts.pools.iter().map(|pool| pool.plan.rules.clone()).collect();
         let now = monotonic();
         let mut supervisor = Self {
@@ -123,7 +118,7 @@ impl Supervisor {
             control: parts.control,
             started: now,
             stop: parts.stop,
-            signals: SignalFd::new(&handled)?,
+            signals: SignalFd::new(&taken_signals())?,
             preset: parts.preset,
             private: parts.private,
             reaps_orphans: process::pid().get() == 1 || process::is_subreaper(),
@@ -360,10 +355,12 @@ impl Supervisor {
 
     /// Numbers of the descriptors that are the supervisor's alone: a child closes them.
     pub(super) fn descriptors(&self) -> Vec<i32> {
-        let own = [self.epoll.as_fd(), self.signals.as_fd(), self.stop.as_fd()];
-        let procs = self.procs.values().flat_map(|proc| [proc.pidfd.as_fd(), proc.channel.as_fd()]);
-        let number = |descriptor: BorrowedFd<'_>| descriptor.as_raw_fd();
-        let mut all: Vec<i32> = own.into_iter().chain(procs).map(number).collect();
+        // One allocation: a child that has just been forked pays for every page it writes.
+        let mut all = Vec::with_capacity(2 * self.procs.len() + 32);
+        all.extend([self.epoll.as_fd().as_raw_fd(), self.signals.as_fd().as_raw_fd()]);
+        for proc in self.procs.values() {
+            all.extend([proc.pidfd.as_raw_fd(), proc.channel.as_raw_fd()]);
+        }
         if let Some(control) = &self.control {
             control.descriptors(&mut all);
         }
@@ -395,6 +392,36 @@ impl Supervisor {
             }
             Some(Outcome::Stopped) | None => Ok(()),
         }
+    }
+}
+
+fn taken_signals() -> Vec<Signal> {
+    let mut signals = crate::signals::HANDLED.to_vec();
+    signals.push(Signal::CHLD);
+    signals
+}
+
+/// While it lives signals wait for the loop. Taken before anything is made that a sudden death would
+/// leave behind.
+#[derive(Debug)]
+pub(crate) struct HeldSignals(());
+
+impl HeldSignals {
+    pub(crate) fn take() -> std::io::Result<Self> {
+        tine_os::signal::set_default(Signal::CHLD)?;
+        tine_os::signal::ignore(Signal::PIPE)?;
+        tine_os::signal::block(&taken_signals())?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for HeldSignals {
+    /// Those that came too late to be read have been answered by the end itself.
+    fn drop(&mut self) {
+        if let Ok(late) = SignalFd::new(&taken_signals()) {
+            while late.read().is_some() {}
+        }
+        let _ = tine_os::signal::unblock_all();
     }
 }
 

@@ -20,7 +20,7 @@ impl State {
     pub(super) fn vacancies(&self, pool: usize) -> Vec<Vacancy> {
         let places = &self.pools[pool].places;
         let bound = self.pools[pool].sizing.max.max(1) as usize;
-        let may_hand_over = self.draining(pool) < bound;
+        let may_hand_over = self.draining(pool) <= bound;
         let coming = places.iter().filter(|place| place.successor.is_some()).count();
         let mut surge = (bound / 4).max(1).saturating_sub(coming);
         let mut vacancies = Vec::new();

@@ -6,7 +6,7 @@
 
 use super::action::{Action, Note, Outcome, Tell};
 use super::event::{Command, Event, Exit};
-use super::state::{MILLISECOND, Nanos, Rules, Stage, State, Succession, Why, Worker, WorkerId};
+use super::state::{MILLISECOND, Nanos, Rules, Rung, Stage, State, Succession, Why, Worker, WorkerId};
 
 impl State {
     /// Takes one event and says what to do about it.
@@ -178,18 +178,26 @@ impl State {
         actions: &mut Vec<Action>,
     ) {
         let Some(worker) = self.forget(id) else { return };
-        let why = match worker.stage {
-            Stage::Draining { why, .. } => Some(why),
-            _ => None,
+        let (why, asked) = match worker.stage {
+            Stage::Draining { why, rung, .. } => (Some(why), rung == Rung::Asked),
+            _ => (None, false),
         };
-        let unwanted = matches!(why, None | Some(Why::BootTimeout));
+        let unwanted = match why {
+            None | Some(Why::BootTimeout) => true,
+            // A worker on its last connections crashes like any other.
+            Some(Why::Recycled | Why::Retired) => {
+                asked && exit != Exit::Clean && !exit.is_from_outside()
+            }
+            Some(Why::Halted | Why::Stop) => false,
+        };
         let wait = if unwanted && !self.is_stopping() {
             self.count_failure(&rules[worker.pool], &worker, exit, served, now, actions)
         } else {
             0
         };
+        let crash = unwanted && exit != Exit::Clean;
         let retry_ms = wait / MILLISECOND;
-        actions.push(Action::Note(Note::Exited { worker: id, exit, why, retry_ms }));
+        actions.push(Action::Note(Note::Exited { worker: id, exit, why, crash, retry_ms }));
         // Who leaves in good order has passed its wake-up on.
         if exit != Exit::Clean || why.is_none() {
             actions.push(Action::Poke(worker.pool));

@@ -1,0 +1,230 @@
+//! A log in a file that can be renamed under us, and replaced by a new one.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf, absolute};
+use std::rc::Rc;
+
+use tine_os::daemon::{Standard, redirect};
+use tine_os::sink::{PIPE_BYTES, is_regular, open_append};
+
+use super::level::Level;
+use super::mailbox::Mailbox;
+use super::sink::{LINE_BYTES, append};
+use crate::{Error, Result};
+
+/// Mode of a new file, less the umask: what clients ask for is nobody else's business.
+const MODE: u32 = 0o640;
+
+/// See the module.
+pub(super) struct File {
+    path: PathBuf,
+    file: RefCell<Rc<OwnedFd>>,
+    line_bytes: usize,
+    /// Whether its last line is torn.
+    torn: Cell<bool>,
+    /// Whether standard error goes where this goes.
+    has_stderr: Cell<bool>,
+    /// Where forked processes find the file that is to follow.
+    mailbox: OnceCell<Mailbox>,
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(f)
+    }
+}
+
+impl File {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let open = || {
+            // The working directory of a daemon changes.
+            let path = absolute(path)?;
+            let file = open_append(&path, MODE)?;
+            let line_bytes = if is_regular(&file)? { LINE_BYTES } else { PIPE_BYTES };
+            let file = RefCell::new(Rc::new(file));
+            let (torn, has_stderr) = Default::default();
+            Ok(Self { path, file, line_bytes, torn, has_stderr, mailbox: OnceCell::new() })
+        };
+        open().map_err(|error: io::Error| {
+            Error::config(format!("the log file {} cannot be opened: {error}", path.display()))
+        })
+    }
+
+    /// The most bytes of one line that are sure not to be torn.
+    pub(super) fn line_bytes(&self) -> usize {
+        self.line_bytes
+    }
+
+    pub(super) fn put(&self, level: Level, text: &str) -> io::Result<()> {
+        if let Some(new) = self.mailbox.get().and_then(Mailbox::news) {
+            // Standard error may stay behind; the line does not.
+            let _ = self.replace(new);
+        }
+        append(self.descriptor(), &self.torn, level, text)
+    }
+
+    pub(super) fn descriptor(&self) -> Rc<OwnedFd> {
+        self.file.borrow().clone()
+    }
+
+    pub(super) fn reopen(&self) -> io::Result<()> {
+        let new = open_append(&self.path, MODE)?;
+        if let Some(mailbox) = self.mailbox.get().filter(|mailbox| mailbox.is_own()) {
+            mailbox.put(&new)?;
+        }
+        self.replace(new)
+    }
+
+    pub(super) fn share(&self) -> io::Result<()> {
+        if self.mailbox.get().is_none() {
+            let _ = self.mailbox.set(Mailbox::new()?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn private_descriptor(&self) -> Option<i32> {
+        self.mailbox.get().map(Mailbox::private_descriptor)
+    }
+
+    pub(super) fn replace(&self, new: OwnedFd) -> io::Result<()> {
+        let new = Rc::new(new);
+        self.file.replace(new.clone());
+        self.torn.set(false);
+        if self.has_stderr.get() { redirect(Standard::Error, new) } else { Ok(()) }
+    }
+
+    pub(super) fn capture_stderr(&self) -> io::Result<()> {
+        redirect(Standard::Error, self.descriptor())?;
+        self.has_stderr.set(true);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use crate::log::{Log, debug, info, warning};
+    use tine_os::poll::writable_now;
+    use tine_os::sink::write_now;
+
+    /// The texts of a file's lines, each of which must be whole.
+    fn texts(path: &std::path::Path) -> Vec<String> {
+        let all = fs::read_to_string(path).unwrap();
+        assert!(all.is_empty() || all.ends_with('\n'), "{all:?}");
+        let head = format!(" tine[{}]: ", std::process::id());
+        let text = |line: &str| match line.split_once(&head) {
+            Some((before, text)) => {
+                let (time, level) = before.split_once(' ').unwrap();
+                humantime::parse_rfc3339(time).unwrap();
+                format!("{} {text}", level.trim_end())
+            }
+            None => panic!("{line:?}"),
+        };
+        all.lines().map(text).collect()
+    }
+
+    #[test]
+    fn lines_are_appended_with_time_level_and_pid() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        for _ in 0..2 {
+            let log = Log::default().to_file(&path).unwrap();
+            info!(log, "one\ntwo");
+            warning!(log, "three");
+            debug!(log, "not shown");
+        }
+        let lines = ["info one\\ntwo", "warn three"];
+        assert_eq!(texts(&path), [lines, lines].concat());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_refused_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        for path in ["", "no/log", "."] {
+            let path = directory.path().join(path);
+            let error = Log::default().to_file(&path).unwrap_err();
+            let text = error.to_string();
+            assert!(error.is_config() && text.contains(&*path.to_string_lossy()), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_renamed_file_is_left_only_for_one_that_can_be_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let below = directory.path().join("below");
+        fs::create_dir(&below).unwrap();
+        let path = below.join("log");
+        let log = Log::default().to_file(&path).unwrap();
+        let clone = log.clone();
+        let old = directory.path().join("old");
+        info!(log, "before");
+        fs::rename(&path, &old).unwrap();
+        info!(log, "renamed");
+        fs::remove_dir(&below).unwrap();
+        log.reopen().unwrap_err();
+        info!(log, "still there");
+        fs::create_dir(&below).unwrap();
+        log.reopen().unwrap();
+        info!(clone, "after");
+        assert_eq!(texts(&old), ["info before", "info renamed", "info still there"]);
+        assert_eq!(texts(&path), ["info after"]);
+    }
+
+    #[test]
+    fn a_full_disk_loses_lines_counts_them_and_stops_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let log = Log::default().to_file("/dev/full").unwrap();
+        (0..3).for_each(|number| info!(log, "{number}"));
+        let room = Log::default().to_file(&path).unwrap();
+        log.replace(room.descriptor().unwrap().try_clone().unwrap()).unwrap();
+        info!(log, "room again");
+        info!(log, "and again");
+        let told = "warn 3 lines were lost: No space left on device (os error 28)";
+        assert_eq!(texts(&path), [told, "info room again", "info and again"]);
+    }
+
+    #[test]
+    fn a_reader_that_is_behind_is_not_waited_for() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let log = Log::default().to_file("/dev/null").unwrap();
+        log.replace(writer.into()).unwrap();
+        let pipe = log.descriptor().unwrap();
+        while writable_now(&pipe) {
+            write_now(&pipe, &[b'x'; 4095]).unwrap();
+        }
+        info!(log, "lost");
+        info!(log, "lost, too");
+        let mut full = vec![0; 1 << 20];
+        std::io::Read::read(&mut reader, &mut full).unwrap();
+        info!(log, "{}", "y".repeat(10_000));
+        drop((pipe, log));
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut rest).unwrap();
+        let lines: Vec<&str> = rest.trim_start_matches('x').lines().collect();
+        assert!(lines[0].ends_with("2 lines were lost: nobody read them"), "{lines:?}");
+        assert!(lines[1].ends_with("bytes cut]") && lines[1].len() < 4096, "{lines:?}");
+        assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_ends_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let log = Log::default().to_file(&path).unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        log.replace(writer.into()).unwrap();
+        drop(reader);
+        info!(log, "nobody is there");
+        log.reopen().unwrap();
+        info!(log, "new");
+        let told = "warn 1 line was lost: Broken pipe (os error 32)";
+        assert_eq!(texts(&path), [told, "info new"]);
+    }
+}

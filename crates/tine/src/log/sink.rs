@@ -1,0 +1,164 @@
+//! Where lines go, and what can be done to each of the places.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use tine_os::sink::{PIPE_BYTES, write_now};
+
+use super::file::File;
+use super::level::Level;
+use super::syslog::Connection;
+
+/// The most bytes of one line, with all that is around its text.
+pub(super) const LINE_BYTES: usize = 8192;
+/// What is around a text, at most: time, level, name, pid, and the end of the line; or a syslog header.
+const AROUND_BYTES: usize = 96;
+
+/// A function of the program's.
+pub(super) type Function = Box<dyn Fn(Level, &str)>;
+
+/// A place for lines.
+pub(super) enum Sink {
+    /// Whether its last line is torn.
+    Stderr(Cell<bool>),
+    File(File),
+    Syslog(Connection),
+    Function(Function),
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stderr(_) => f.write_str("standard error"),
+            Self::File(file) => file.fmt(f),
+            Self::Syslog(connection) => connection.fmt(f),
+            Self::Function(_) => f.write_str("function"),
+        }
+    }
+}
+
+impl Sink {
+    /// How many bytes of text a line can have here.
+    pub(super) fn room(&self) -> usize {
+        let line = match self {
+            Self::Stderr(_) => PIPE_BYTES,
+            Self::File(file) => file.line_bytes(),
+            Self::Syslog(_) | Self::Function(_) => LINE_BYTES,
+        };
+        line - AROUND_BYTES
+    }
+
+    /// Writes a line, or fails at once.
+    pub(super) fn put(&self, level: Level, text: &str) -> io::Result<()> {
+        match self {
+            Self::Stderr(torn) => append(io::stderr(), torn, level, text),
+            Self::File(file) => file.put(level, text),
+            Self::Syslog(connection) => connection.put(level, text),
+            Self::Function(sink) => {
+                sink(level, text);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn reopen(&self) -> io::Result<()> {
+        match self {
+            Self::Stderr(_) | Self::Function(_) => Ok(()),
+            Self::File(file) => file.reopen(),
+            Self::Syslog(connection) => connection.call(),
+        }
+    }
+
+    pub(super) fn share(&self) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.share(),
+            Self::Stderr(_) | Self::Syslog(_) | Self::Function(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn private_descriptor(&self) -> Option<i32> {
+        match self {
+            Self::File(file) => file.private_descriptor(),
+            Self::Stderr(_) | Self::Syslog(_) | Self::Function(_) => None,
+        }
+    }
+
+    pub(super) fn descriptor(&self) -> Option<Rc<OwnedFd>> {
+        match self {
+            Self::File(file) => Some(file.descriptor()),
+            Self::Stderr(_) | Self::Syslog(_) | Self::Function(_) => None,
+        }
+    }
+
+    pub(super) fn replace(&self, new: OwnedFd) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.replace(new),
+            Self::Stderr(_) | Self::Syslog(_) | Self::Function(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn capture_stderr(&self) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.capture_stderr(),
+            Self::Stderr(_) | Self::Syslog(_) | Self::Function(_) => Ok(()),
+        }
+    }
+}
+
+/// Writes a line with its time, level and process: in one write, so that the lines of several processes do
+/// not mix. A disk that was full in the middle of a line, or a socket, leaves it torn; the next one begins
+/// anew then.
+pub(super) fn append(fd: impl AsFd, torn: &Cell<bool>, level: Level, text: &str) -> io::Result<()> {
+    let time = humantime::format_rfc3339_millis(SystemTime::now());
+    let end = if torn.get() { "\n" } else { "" };
+    let line = format!("{end}{time} {level:<5} tine[{}]: {text}\n", std::process::id());
+    let mut rest = line.as_bytes();
+    while !rest.is_empty() {
+        // Only what took a part is asked again: it says why.
+        match write_now(&fd, rest) {
+            Ok(taken) => rest = &rest[taken..],
+            Err(error) => {
+                torn.set(torn.get() || rest.len() < line.len());
+                return Err(error);
+            }
+        }
+    }
+    torn.set(false);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn a_torn_line_is_ended_before_the_next() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let torn = Cell::default();
+        while tine_os::poll::writable_now(&writer) {
+            write_now(&writer, &[b'x'; PIPE_BYTES]).unwrap();
+        }
+        reader.read_exact(&mut [0; PIPE_BYTES]).unwrap();
+        // A pipe takes a part of what is longer than a page: as a disk does that has a little room.
+        let long = "y".repeat(PIPE_BYTES + 1000);
+        append(&writer, &torn, Level::Info, &long).unwrap_err();
+        append(&writer, &torn, Level::Info, "full").unwrap_err();
+        assert!(torn.get());
+        reader.read_exact(&mut [0; 2 * PIPE_BYTES]).unwrap();
+        append(&writer, &torn, Level::Info, "next").unwrap();
+        append(&writer, &torn, Level::Info, "last").unwrap();
+        assert!(!torn.get());
+        drop(writer);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        let lines: Vec<&str> = rest.trim_start_matches('x').lines().collect();
+        assert!(lines[0].ends_with("yyy") && lines[1].ends_with(": next"), "{lines:?}");
+        assert!(lines[2].ends_with(": last") && lines.len() == 3, "{lines:?}");
+    }
+}
