@@ -87,6 +87,14 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: Level,
 
+    /// Write the log to this file instead of standard error; USR1 opens it anew, after a rotation.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) log_file: Option<PathBuf>,
+
+    /// Serve in the background. This command ends when every pool serves, with 0, or with the reason why not.
+    #[arg(long)]
+    pub(crate) daemonize: bool,
+
     /// Where the control socket is, for status, stop and reload; off for none [default: in the
     /// runtime directory, by pid]
     #[arg(long, value_name = "PATH|off")]
@@ -97,7 +105,7 @@ pub(crate) struct Serve {
     pub(crate) drain_timeout: Duration,
 
     /// Serve from this one process, without a supervisor and without a fork: to debug
-    #[arg(long, conflicts_with_all = ["workers", "max_requests", "pid_file", "user", "group",
+    #[arg(long, conflicts_with_all = ["daemonize", "workers", "max_requests", "pid_file", "user", "group",
           "control", "drain_timeout"])]
     pub(crate) solo: bool,
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tine::endpoint::Endpoint;
 use tine::{BoxError, Level, Log, Prefork, Worker};
 use tine_web::Files;
 
@@ -9,11 +10,12 @@ use crate::args::{Control, Serve};
 use crate::failure::Failure;
 
 pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
+    refuse_datagrams(&typed.listen)?;
     // Before anything is bound, and before privileges are dropped.
     let files = Files::new(typed.root.clone())?;
-    let hello = hello(&typed);
+    let hello = Hello::of(&typed);
     let solo = typed.solo;
-    let server = server(typed);
+    let server = server(typed)?;
     let serve = move |worker| serve(worker, &files, &hello);
     if solo {
         server.run_solo(serve)?
@@ -23,35 +25,65 @@ pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     Ok(())
 }
 
-fn serve(worker: Worker, files: &Files, hello: &str) -> Result<(), BoxError> {
+fn serve(worker: Worker, files: &Files, hello: &Hello) -> Result<(), BoxError> {
     // Said by the first worker of all: from then on it is true.
     if worker.id() == 1 {
-        worker.log().line(Level::Info, format_args!("{hello}"));
+        worker.log().line(Level::Info, format_args!("{}", hello.text()));
     }
     let files = files.clone();
     tine_http::serve(worker, |_context| async { Ok(files) })
 }
 
-/// What is served, and how to end it.
-fn hello(typed: &Serve) -> String {
-    let root = typed.root.canonicalize();
-    let root = root.as_deref().unwrap_or(Path::new(&typed.root)).display();
-    let pid = std::process::id();
-    let or = match typed.control {
-        _ if typed.solo => String::new(),
-        Some(Control::Off) => format!(" or: kill {pid}"),
-        _ => format!(" or: tine stop --pid {pid}"),
-    };
-    format!("serving {root}; stop with Ctrl-C{or}")
+/// Files go over connections.
+fn refuse_datagrams(addresses: &[String]) -> Result<(), Failure> {
+    for address in addresses {
+        let endpoints = Endpoint::parse_all(address)?;
+        if endpoints.iter().any(|it| matches!(it, Endpoint::Udp(_) | Endpoint::UnixDatagram(_))) {
+            let text = format!("--listen {address}: HTTP needs connections, not datagrams");
+            return Err(Failure::Reason(2, text));
+        }
+    }
+    Ok(())
 }
 
-fn server(typed: Serve) -> Prefork {
+/// What is served, and how to end it.
+struct Hello {
+    root: String,
+    solo: bool,
+    control: bool,
+}
+
+impl Hello {
+    fn of(typed: &Serve) -> Self {
+        let root = typed.root.canonicalize();
+        let root = root.as_deref().unwrap_or(Path::new(&typed.root)).display().to_string();
+        let control = !matches!(typed.control, Some(Control::Off));
+        Self { root, solo: typed.solo, control }
+    }
+
+    /// Said in a worker: only its parent is the supervisor for sure, a daemon's above all.
+    fn text(&self) -> String {
+        let pid = std::os::unix::process::parent_id();
+        let or = match self.control {
+            _ if self.solo => String::new(),
+            true => format!(" or: tine stop --pid {pid}"),
+            false => format!(" or: kill {pid}"),
+        };
+        format!("serving {}; stop with Ctrl-C{or}", self.root)
+    }
+}
+
+fn server(typed: Serve) -> Result<Prefork, Failure> {
+    let mut log = Log::default().with_level(typed.log_level);
+    if let Some(path) = typed.log_file {
+        log = log.to_file(path)?;
+    }
     let mut server = Prefork::new()
         .name("files")
         .workers(typed.workers)
         .concurrency(typed.concurrency)
         .stop_timeout(typed.drain_timeout)
-        .log(Log::default().with_level(typed.log_level));
+        .log(log);
     for address in typed.listen {
         server = server.listen(address);
     }
@@ -67,9 +99,12 @@ fn server(typed: Serve) -> Prefork {
     if let Some(path) = typed.pid_file {
         server = server.pid_file(path);
     }
-    match typed.control {
+    if typed.daemonize {
+        server = server.daemonize();
+    }
+    Ok(match typed.control {
         Some(Control::At(path)) => server.control(path),
         Some(Control::Off) => server.no_control(),
         None => server,
-    }
+    })
 }

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,11 +14,11 @@ use std::time::Duration;
 use bytes::Buf;
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::rt::{Read, Write};
 use hyper::server::conn::http1::{self, Connection};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use hyper_util::service::TowerToHyperService;
 use tine::{Activity, BoxError, Busy, Conn, Context, Stream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::sleep;
 use tower_service::Service;
@@ -61,20 +62,25 @@ where
     match stream {
         Stream::Tcp(stream) => {
             if let Ok(stream) = TcpStream::from_std(stream) {
-                run(TokioIo::new(stream), peer, busy, service, &settings).await;
+                run(stream, peer, busy, service, &settings).await;
             }
         }
         Stream::Unix(stream) => {
             if let Ok(stream) = UnixStream::from_std(stream) {
-                run(TokioIo::new(stream), peer, busy, service, &settings).await;
+                run(stream, peer, busy, service, &settings).await;
             }
         }
     }
 }
 
-async fn run<I, S, B>(io: I, peer: Option<SocketAddr>, busy: Busy, service: S, settings: &Settings)
-where
-    I: Read + Write + Unpin + 'static,
+async fn run<I, S, B>(
+    stream: I,
+    peer: Option<SocketAddr>,
+    busy: Busy,
+    service: S,
+    settings: &Settings,
+) where
+    I: AsyncRead + AsyncWrite + AsFd + Unpin + 'static,
     S: Service<http::Request<Incoming>, Response = http::Response<B>> + Clone + 'static,
     S::Error: Into<BoxError>,
     S::Future: 'static,
@@ -90,7 +96,7 @@ where
         peer,
     };
     let connection =
-        pin!(settings.http1.serve_connection(Heard::new(io, progress.clone()), observed));
+        pin!(settings.http1.serve_connection(Heard::new(stream, progress.clone()), observed));
     until_closed(connection, &progress, settings).await;
     settings.context.record().set(Activity::Closing);
     drop(busy);
@@ -102,7 +108,7 @@ async fn until_closed<I, S, B>(
     progress: &Progress,
     settings: &Settings,
 ) where
-    I: Read + Write + Unpin + 'static,
+    I: AsyncRead + AsyncWrite + AsFd + Unpin + 'static,
     S: Service<http::Request<Incoming>, Response = http::Response<B>> + Clone + 'static,
     S::Error: Into<BoxError>,
     B: Body + 'static,
@@ -116,11 +122,13 @@ async fn until_closed<I, S, B>(
             () = leaving.as_mut() => {}
         }
     }
+    progress.leaving.set(true);
     while !silent_for(connection.as_mut(), progress, settings.limits.drain_idle).await {}
     if !progress.ended.get() {
         // What arrives from here on would have met a closed socket a moment later.
         connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+        // Half a head keeps hyper waiting for the rest; we have waited long enough.
+        while !silent_for(connection.as_mut(), progress, settings.limits.drain_idle).await {}
     }
 }
 
@@ -138,6 +146,6 @@ async fn silent_for<C: Future>(
             progress.ended.set(true);
             true
         }
-        () = over => !progress.heard.get() && !progress.busy.get(),
+        () = over => !progress.heard.get() && !progress.busy.get() && !progress.receiving.get(),
     }
 }

@@ -1,33 +1,46 @@
-//! The client's socket as hyper sees it: notes that something was heard.
+//! The client's socket as hyper sees it: notes that something was heard, and, while the worker leaves,
+//! whether the client has everything that was written.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::observed::Progress;
 
 /// A stream whose reads leave a mark.
 #[derive(Debug)]
-pub(crate) struct Heard<I> {
-    stream: I,
+pub(crate) struct Heard<S> {
+    stream: TokioIo<S>,
     progress: Rc<Progress>,
 }
 
-impl<I> Heard<I> {
-    pub(crate) fn new(stream: I, progress: Rc<Progress>) -> Self {
-        Self { stream, progress }
+impl<S: AsFd> Heard<S> {
+    pub(crate) fn new(stream: S, progress: Rc<Progress>) -> Self {
+        Self { stream: TokioIo::new(stream), progress }
+    }
+
+    /// A client that still receives is not silent, however quiet it is.
+    fn look_for_unsent(&self) {
+        if self.progress.leaving.get() {
+            let unsent = tine::bytes_unsent(self.stream.inner()).unwrap_or(0);
+            self.progress.receiving.set(unsent > 0);
+        }
     }
 }
 
-impl<I: Read + Unpin> Read for Heard<I> {
+impl<S: AsyncRead + AsFd + Unpin> Read for Heard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        self.look_for_unsent();
         let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if result.is_ready() {
             self.progress.heard.set(true);
@@ -36,7 +49,7 @@ impl<I: Read + Unpin> Read for Heard<I> {
     }
 }
 
-impl<I: Write + Unpin> Write for Heard<I> {
+impl<S: AsyncWrite + Unpin> Write for Heard<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -23,6 +23,10 @@ pub(crate) struct Progress {
     pub(crate) busy: Cell<bool>,
     /// Something was read since this was last cleared.
     pub(crate) heard: Cell<bool>,
+    /// The worker leaves.
+    pub(crate) leaving: Cell<bool>,
+    /// The client had not got everything at the last look.
+    pub(crate) receiving: Cell<bool>,
     /// The connection is over.
     pub(crate) ended: Cell<bool>,
 }

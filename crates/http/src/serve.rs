@@ -19,7 +19,8 @@ pub struct Limits {
     /// answer before: so it bounds idle connections as well. Default 15 s, as in Net::Server's HTTP
     /// personality.
     pub header_timeout: Duration,
-    /// A request's header and line, in bytes. Default 64 KiB; more is answered 431.
+    /// A request's header and line, in bytes, about: hyper looks after each read, so up to twice as much may
+    /// pass. Default 64 KiB; more is answered 431.
     pub header_bytes: usize,
     /// While the worker leaves, a connection that was silent for this long is closed; before that, its
     /// next request is answered with `Connection: close`. Default 1 s.

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd};
 
 use rustix::fs::OFlags;
 use rustix::io::{Errno, FdFlags};
@@ -152,6 +152,22 @@ pub fn receive_message(fd: impl AsFd, buf: &mut [u8]) -> io::Result<Option<&[u8]
 pub fn bytes_unread(fd: impl AsFd) -> io::Result<usize> {
     let bytes = rustix::io::ioctl_fionread(fd)?;
     Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+/// How many bytes were written and are not with the peer yet: on TCP those it has not acknowledged
+/// (`SIOCOUTQ`, tcp(7)); on a Unix socket those it has not read (unix(7)).
+///
+/// # Errors
+/// `EINVAL` for a listening socket, `ENOTTY` for what cannot tell.
+pub fn bytes_unsent(fd: impl AsFd) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open for the time of the borrow, and SIOCOUTQ (= TIOCOUTQ) stores one int
+    // at the address, which is that of one.
+    let result = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    match result {
+        0 => Ok(usize::try_from(bytes).unwrap_or(0)),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// How many descriptors this process has open.

@@ -18,7 +18,7 @@ use tine_os::socket::accept;
 
 use crate::conn::Conn;
 use crate::listen::Listener;
-use crate::seat::{Leave, Seat, Shutdown};
+use crate::seat::{FAILURE, Leave, Seat, Shutdown};
 
 /// Tokens of the epoll; a listener's is its index.
 const CONTROL: u64 = u64::MAX;
@@ -51,7 +51,8 @@ const CLOSED: [i32; 2] = [9, 22];
 
 /// First and longest pause when descriptors run out.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// A worker whose supervisor is dead takes what is queued for this long, then leaves the rest.
+/// A worker that leaves without its supervisor's word takes what is queued for this long, then leaves
+/// the rest.
 const LAST_ROUND: Duration = Duration::from_secs(1);
 
 /// What came.
@@ -271,7 +272,7 @@ impl Acceptor {
                     Some(11) => break,
                     Some(code) if TRANSIENT.contains(&code) => {}
                     Some(code) if EXHAUSTED.contains(&code) => {
-                        self.rest();
+                        self.rest(&error);
                         return Ok(Next::Nothing);
                     }
                     Some(code) if CLOSED.contains(&code) => {
@@ -286,9 +287,13 @@ impl Acceptor {
         Ok(Next::Nothing)
     }
 
-    /// Out of descriptors or memory: nothing is taken for a while, twice as long each time.
-    fn rest(&mut self) {
+    /// Out of descriptors or memory: nothing is taken for a while, twice as long each time. Said once an
+    /// episode.
+    fn rest(&mut self, error: &io::Error) {
         self.shut();
+        if self.pause.is_none() {
+            self.seat.tell(FAILURE, &format!("cannot accept: {error}; trying again"));
+        }
         let length = self.pause.map_or(PAUSE.0, |(_, length)| (length * 2).min(PAUSE.1));
         self.pause = Some((Instant::now() + length, length));
         self.listeners.iter_mut().for_each(|entry| entry.hot = true);
@@ -303,6 +308,7 @@ impl Acceptor {
             let _ = self.epoll.remove(&*entry.listener);
         }
         if self.listeners.iter().all(|entry| entry.closed) {
+            self.seat.learn_why();
             self.seat.begin_to_leave(Leave::Together);
         }
     }
@@ -317,19 +323,39 @@ impl Acceptor {
                 found => return Ok(found),
             }
         }
-        if std::mem::take(&mut self.woken) {
+        if self.seat.is_orphaned() {
+            self.close_for_all();
+        } else if std::mem::take(&mut self.woken) {
             self.seat.pass_wake_on();
         }
         Ok(Next::Done)
     }
 
+    /// Nobody is left to do what the supervisor would have done: without it, clients would wait for
+    /// workers that only finish what they have, and nobody else could listen here.
+    fn close_for_all(&self) {
+        for entry in self.listeners.iter().filter(|entry| !entry.closed) {
+            let _ = entry.listener.close_for_good();
+        }
+    }
+
     /// Whether there still is time to empty the queues; begins with a look at every listener.
     fn last_round(&mut self) -> bool {
         let end = *self.last_round.get_or_insert_with(|| {
-            self.listeners.iter_mut().for_each(|entry| entry.hot = true);
+            for entry in &mut self.listeners {
+                entry.hot = true;
+                if self.seat.is_orphaned() {
+                    let _ = entry.listener.refuse_new();
+                }
+            }
             Instant::now() + LAST_ROUND
         });
-        !self.seat.is_orphaned() || Instant::now() <= end
+        if Instant::now() <= end {
+            return true;
+        }
+        // The supervisor's word may have come later than the signal we leave on.
+        let _ = self.shutdown.is_requested();
+        self.seat.may_finish()
     }
 }
 

@@ -116,6 +116,11 @@ impl Worker {
     {
         let runtime =
             Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+        if !self.listeners.iter().any(|listener| listener.is_stream()) {
+            return Err(
+                "no listener for connections: an asynchronous worker takes no datagrams".into()
+            );
+        }
         let context = runtime.block_on(async { self.context() })?;
         let handler = Rc::new(runtime.block_on(make(context.clone()))?);
         let listeners = self.listeners.iter().filter(|listener| listener.is_stream()).cloned();

@@ -33,11 +33,13 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+pub mod access;
 #[cfg(feature = "tokio")]
 mod async_worker;
 mod config;
 mod conn;
 pub mod control;
+pub mod daemon;
 pub mod endpoint;
 mod error;
 pub mod listen;
@@ -67,6 +69,11 @@ pub use scoreboard::{Activity, Record, Snapshot};
 pub use seat::{Busy, Shutdown};
 pub use service::{Handle, Pool, Service};
 pub use shared::Region;
+pub use shared::cache::{Cache, CacheSize};
+pub use shared::counter::{Counter, Counters};
+pub use shared::gauge::{Gauge, Gauges};
+pub use shared::limiter::{Limiter, Rate, Verdict};
+pub use shared::shape::Shape;
 pub use signals::Signals;
 pub use tine_os::privilege::Resource;
 pub use worker::{BoxError, Setup, Worker};
@@ -75,4 +82,12 @@ pub use worker::{BoxError, Setup, Worker};
 #[must_use]
 pub fn now() -> u64 {
     tine_os::clock::monotonic()
+}
+
+/// How many bytes written to a socket are not with its peer yet; see [`tine_os::fd::bytes_unsent`].
+///
+/// # Errors
+/// What `ioctl(2)` says.
+pub fn bytes_unsent(socket: impl std::os::fd::AsFd) -> std::io::Result<usize> {
+    tine_os::fd::bytes_unsent(socket)
 }

@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_the_pool_and_the_number() {
         let spare = Workers::dynamic(1..=4).spare(5..=6);
-        for workers in [Workers::fixed(0), Workers::dynamic(4..=2), spare] {
+        for workers in [Workers::fixed(0), "4..2".parse().expect("a range"), spare] {
             let error = plan(workers).expect_err("refused");
             assert!(error.is_config() && error.to_string().starts_with("pool p:"), "{error}");
         }

@@ -242,6 +242,12 @@ impl Prefork {
         self
     }
 
+    /// Runs in the background; see [`Service::daemonize`].
+    pub fn daemonize(mut self) -> Self {
+        self.service = self.service.daemonize();
+        self
+    }
+
     /// No control socket.
     pub fn no_control(mut self) -> Self {
         self.service = self.service.no_control();

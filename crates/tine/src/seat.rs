@@ -60,6 +60,8 @@ pub(crate) struct Seat {
     announced: AtomicBool,
     ready: AtomicBool,
     orphaned: AtomicBool,
+    /// The supervisor said that the service ends, and keeps new connections away.
+    finish: AtomicBool,
     pub(crate) concurrency: u32,
     /// Connections to take; 0 = no limit.
     max_connections: u64,
@@ -106,6 +108,7 @@ impl Seat {
             announced: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             orphaned: AtomicBool::new(false),
+            finish: AtomicBool::new(false),
             concurrency: parts.concurrency,
             max_connections: parts.max_connections,
             max_requests: parts.max_requests,
@@ -140,6 +143,11 @@ impl Seat {
 
     pub(crate) fn is_leaving(&self) -> bool {
         self.leave() != Leave::No
+    }
+
+    /// Whether the queue is emptied whatever time it takes.
+    pub(crate) fn may_finish(&self) -> bool {
+        self.finish.load(SeqCst)
     }
 
     pub(crate) fn is_orphaned(&self) -> bool {
@@ -226,19 +234,31 @@ impl Seat {
 
     /// Reads whatever has arrived; call it when [`Control`] is readable.
     fn attend(&self) {
-        if tine_os::signal::leave_signals() > 0 {
-            self.begin_to_leave(Leave::Alone);
+        // A signal sent to this worker, or a solo worker's handle. The others may have got the same signal:
+        // so nobody relies on a sibling for what is queued.
+        if is_readable(&*self.leave_event) {
+            self.begin_to_leave(Leave::Together);
         }
         // The kernel closes a dying process's descriptors before its pidfd speaks.
         let gone = self.read_channel();
-        let dead = |pidfd: &OwnedFd| {
-            tine_os::poll::readable(pidfd, Some(Duration::ZERO)).unwrap_or(true)
-        };
-        let orphaned = gone || self.supervisor.as_ref().is_some_and(dead);
+        let orphaned = gone || self.supervisor.as_ref().is_some_and(is_readable);
         if orphaned && !self.orphaned.swap(true, SeqCst) {
             // Nobody is left who could kill a worker that hangs; the kernel will.
             tine_os::signal::arm_alarm(self.grace);
             self.begin_to_leave(Leave::Together);
+        }
+    }
+
+    /// The listeners are closed: by the supervisor, which has said so before, or by a sibling that has seen
+    /// it die, a moment before this worker can.
+    pub(crate) fn learn_why(&self) {
+        const MOMENT: Duration = Duration::from_millis(500);
+        self.attend();
+        if !self.may_finish()
+            && let Some(supervisor) = &self.supervisor
+        {
+            let _ = tine_os::poll::readable(supervisor, Some(MOMENT));
+            self.attend();
         }
     }
 
@@ -250,7 +270,10 @@ impl Seat {
             match message.first() {
                 Some(&GO) => self.go.store(true, SeqCst),
                 Some(&LEAVE) => self.begin_to_leave(Leave::Alone),
-                Some(&FINISH) => self.begin_to_leave(Leave::Together),
+                Some(&FINISH) => {
+                    self.finish.store(true, SeqCst);
+                    self.begin_to_leave(Leave::Together);
+                }
                 // From a newer supervisor.
                 Some(_) => {}
                 None => return true,
@@ -258,6 +281,10 @@ impl Seat {
         }
         false
     }
+}
+
+fn is_readable(descriptor: impl AsFd) -> bool {
+    tine_os::poll::readable(descriptor, Some(Duration::ZERO)).unwrap_or(true)
 }
 
 /// Held while a connection is served: the scoreboard, the pool's size and the worker's limit go by it.
@@ -301,7 +328,7 @@ impl Shutdown {
     /// Whether this worker should take nothing new and end. Asks the kernel.
     #[must_use]
     pub fn is_requested(&self) -> bool {
-        if !self.seat.is_leaving() {
+        if !self.seat.may_finish() && !self.seat.is_orphaned() {
             self.seat.attend();
         }
         self.seat.is_leaving()
@@ -327,7 +354,7 @@ impl Shutdown {
     /// Waits until the worker may take work, or is to leave.
     pub(crate) fn wait_for_place(&self) -> std::io::Result<()> {
         let mut ready = Ready::with_capacity(1);
-        while !self.seat.may_take() && !self.is_requested() {
+        while !self.is_requested() && !self.seat.may_take() {
             self.epoll.wait(&mut ready, None)?;
         }
         Ok(())

@@ -12,6 +12,7 @@ use tine_os::event::EventFd;
 
 use crate::config::{PoolConfig, PrivilegeConfig};
 use crate::control;
+use crate::daemon::{Daemon, Ready, Role};
 use crate::endpoint::Endpoint;
 use crate::listen::{ListenOptions, Listeners, bind_all};
 use crate::log::{Log, info, warning};
@@ -116,6 +117,7 @@ pub struct Service {
     signals: Signals,
     pid_file: Option<PathBuf>,
     control: ControlAt,
+    daemonize: bool,
     stop: Result<Arc<EventFd>>,
 }
 
@@ -136,6 +138,7 @@ impl Service {
             signals: Signals::default(),
             pid_file: None,
             control: ControlAt::default(),
+            daemonize: false,
             stop: stop.map_err(|error| Error::os("cannot make an event descriptor", error)),
         }
     }
@@ -176,6 +179,13 @@ impl Service {
         self
     }
 
+    /// Runs in the background. [`Service::run`] returns in the process that called it once every pool has
+    /// had a ready worker, or with the reason why not (row N40).
+    pub fn daemonize(mut self) -> Self {
+        self.daemonize = true;
+        self
+    }
+
     /// No control socket: `tine status` and `tine stop` do not find this service.
     pub fn no_control(mut self) -> Self {
         self.control = ControlAt::Nowhere;
@@ -200,18 +210,32 @@ impl Service {
     /// A configuration error before anything is bound; a bind error; a privilege error; a boot error if
     /// no worker ever became ready.
     pub fn run(self) -> Result<()> {
-        let log = self.log.clone();
         let plans = self.plan()?;
         refuse_threads()?;
+        let mut birth = None;
+        if self.daemonize {
+            match self.become_daemon(&plans)? {
+                Role::Parent(verdict) => return verdict.into_result().map(drop),
+                Role::Child(ready) => birth = Some(ready),
+            }
+        }
+        let result = self.serve(plans, &mut birth);
+        if let (Some(birth), Err(error)) = (birth, &result) {
+            birth.tell(Err((&error.to_string(), error.exit_code())));
+        }
+        result
+    }
+
+    /// Everything between the plan and the end.
+    fn serve(self, plans: Vec<PoolPlan>, birth: &mut Option<Ready>) -> Result<()> {
+        let log = self.log.clone();
         let held = HeldSignals::take()
             .map_err(|error| Error::os("cannot take the signals over", error))?;
         let limit = tine_os::privilege::raise_open_files();
         let limit =
             limit.map_err(|error| Error::os("cannot raise the limit of open files", error))?;
         warn_of_limit(&log, &plans, limit);
-        let stop = self.stop?;
-        let records = plans.iter().map(PoolPlan::records).sum();
-        let board = Scoreboard::create(plans.len(), records)?;
+        let board = Scoreboard::create(plans.len(), plans.iter().map(PoolPlan::records).sum())?;
         let mut regions = Vec::new();
         for (name, version, words) in self.regions {
             regions.push(Region::create(&name, version, words)?);
@@ -228,12 +252,19 @@ impl Service {
         }
         let control = open_control(&self.control, pid, &pools, &log)?;
         announce(&log, &pools, control.as_ref());
-        let preset = self.signals;
-        let private = cleanup.pid_file.iter().map(PidFile::descriptor).collect();
-        let parts =
-            Parts { pools, board, regions, log: log.clone(), control, stop, preset, private };
-        let supervisor = Supervisor::new(parts)
-            .map_err(|error| Error::os("cannot set the supervisor up", error))?;
+        let supervisor = Supervisor::new(Parts {
+            pools,
+            board,
+            regions,
+            log: log.clone(),
+            control,
+            stop: self.stop?,
+            preset: self.signals,
+            private: cleanup.pid_file.iter().map(PidFile::descriptor).collect(),
+            birth: birth.take(),
+        });
+        let supervisor =
+            supervisor.map_err(|error| Error::os("cannot set the supervisor up", error))?;
         let result = supervisor.run();
         drop(held);
         cleanup.perform();
@@ -241,6 +272,28 @@ impl Service {
             info!(log, "stopped");
         }
         result
+    }
+
+    /// Goes into the background; the parent waits until every pool has had a ready worker. The working
+    /// directory stays: paths that were typed keep their meaning.
+    fn become_daemon(&self, plans: &[PoolPlan]) -> Result<Role> {
+        let tries = |plan: &PoolPlan| {
+            let once = plan.rules.boot_timeout.saturating_add(plan.rules.backoff.1);
+            once.saturating_mul(u64::from(plan.rules.boot_attempts))
+        };
+        let longest = plans.iter().map(tries).max().unwrap_or(0);
+        let deadline = Duration::from_nanos(longest).saturating_add(Duration::from_secs(5));
+        let mut daemon = Daemon::new(deadline).directory(None);
+        if self.log.is_stderr() {
+            daemon = daemon.keep_stderr();
+        }
+        let role = daemon.start()?;
+        if matches!(role, Role::Child(_)) && !self.log.is_stderr() {
+            self.log
+                .capture_stderr()
+                .map_err(|error| Error::os("cannot redirect standard error", error))?;
+        }
+        Ok(role)
     }
 
     fn plan(&self) -> Result<Vec<PoolPlan>> {
@@ -410,10 +463,7 @@ fn open_control(
         pools.iter().flat_map(|pool| &pool.listeners).map(|l| l.address().to_owned()).collect();
     let open = |path: &Path| {
         let mut server = control::Server::open(path)?;
-        if let Err(error) = server.publish(&addresses) {
-            server.remove();
-            return Err(error);
-        }
+        server.publish(&addresses)?;
         Ok(server)
     };
     match at {

@@ -4,8 +4,7 @@ mod support;
 
 use std::fs;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -58,35 +57,39 @@ fn a_worker_never_removes_a_unix_socket() {
     service.stop();
 }
 
-/// Talks to an address without a pause until told to stop.
-fn pester(address: &str, stop: &Arc<AtomicBool>) -> thread::JoinHandle<u64> {
-    let (address, stop) = (address.to_owned(), stop.clone());
-    thread::spawn(move || {
-        let mut answers = 0;
-        while !stop.load(Relaxed) {
-            Talk::to(&address).ask("pid");
-            answers += 1;
-        }
-        answers
-    })
+/// Ends threads that look at it, however a test ends.
+struct Until<'a>(&'a AtomicBool);
+
+impl Drop for Until<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 #[test]
 fn no_listener_starves_beside_a_busy_one() {
-    for quiet in 0..2 {
-        let service = start("--workers 1 --listen 127.0.0.1:0");
-        let addresses = service.addresses(2);
-        let stop = Arc::new(AtomicBool::new(false));
-        let pests: Vec<_> = (0..3).map(|_| pester(&addresses[1 - quiet], &stop)).collect();
-        for _ in 0..20 {
-            let (_, took) = timed(|| Talk::to(&addresses[quiet]).ask("pid"));
-            assert!(took < Duration::from_secs(2), "{took:?}");
-        }
-        stop.store(true, Relaxed);
-        let answers: u64 = pests.into_iter().map(|pest| pest.join().expect("answers")).sum();
-        assert!(answers > 0);
-        service.stop();
+    let service = start("--workers 1 --listen 127.0.0.1:0");
+    let addresses = service.addresses(2);
+    for (quiet, busy) in [(&addresses[0], &addresses[1]), (&addresses[1], &addresses[0])] {
+        let (answers, done) = (AtomicU64::new(0), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let _until = Until(&done);
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !done.load(Relaxed) {
+                        Talk::to(busy).ask("pid");
+                        answers.fetch_add(1, Relaxed);
+                    }
+                });
+            }
+            service.wait_until("the busy one is busy", || answers.load(Relaxed) > 10);
+            for _ in 0..20 {
+                let (_, took) = timed(|| Talk::to(quiet).ask("pid"));
+                assert!(took < Duration::from_secs(2), "{took:?}");
+            }
+        });
     }
+    service.stop();
 }
 
 #[test]
@@ -144,11 +147,12 @@ fn the_kernel_shows_the_backlog() {
 
 #[test]
 fn silent_connections_occupy_no_worker_when_accepting_is_deferred() {
-    let service = start_with("--defer-accept 30000 --listen 127.0.0.1:0 --workers 1", |server| server);
+    let service =
+        start_with("--defer-accept 30000 --listen 127.0.0.1:0 --workers 1", |server| server);
     let silent: Vec<Talk> = (0..10).map(|_| service.talk()).collect();
     let (_, took) = timed(|| service.some_worker());
     assert!(took < AT_ONCE, "{took:?}");
-    assert_eq!(service.pool().busy, 0, "none of the silent ones is taken");
+    service.wait_pool("none of the silent ones is taken", |pool| pool.busy == 0);
     let mut one = silent.into_iter().next().expect("there are ten");
     assert!(one.ask("pid").parse::<u32>().is_ok(), "who speaks at last is served");
     drop(one);
@@ -181,7 +185,10 @@ fn all_workers_listen_on_one_socket() {
     };
     let one = sockets(service.pid());
     assert_eq!(one.len(), 1);
-    assert!(workers.into_iter().all(|pid| sockets(pid) == one), "one descriptor, of the same socket");
+    assert!(
+        workers.into_iter().all(|pid| sockets(pid) == one),
+        "one descriptor, of the same socket"
+    );
     service.stop();
 }
 

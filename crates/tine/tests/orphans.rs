@@ -6,7 +6,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use support::{AT_ONCE, KILL, TERM, Service, require_root, start, start_with, timed};
+use support::{AT_ONCE, KILL, Service, TERM, require_root, start, start_with, timed};
 use testkit::process::{self, try_status};
 use testkit::{alive, wait_gone};
 
@@ -36,7 +36,8 @@ fn idle_workers_are_gone_at_once_when_the_supervisor_is_killed_and_each_tells_on
         assert!(took < AT_ONCE, "{took:?}");
         TcpListener::bind(&address).expect("the port is free");
         let mut told = orphans(&service);
-        (told.sort_unstable(), workers.sort_unstable());
+        told.sort_unstable();
+        workers.sort_unstable();
         assert_eq!(told, workers);
     }
 }

@@ -142,27 +142,29 @@ fn a_place_is_handed_on_and_numbers_are_not() {
 #[test]
 fn two_hundred_replacements_leak_no_descriptor() {
     let service = start("--workers 2 --max-connections 1");
-    let fds = |pid| open_fds(pid).into_iter().map(|(_, target)| kind(&target)).collect::<Vec<_>>();
-    let sorted = |pid| {
-        let mut fds = fds(pid);
-        fds.sort();
-        fds
-    };
     let first = service.wait_serving(2);
-    let (supervisor, worker) = (sorted(service.pid()), sorted(first[1]));
+    // A listener, the control socket, and two channels: nobody asks for the status any more.
+    let settle = || {
+        service.wait_until("four sockets", || {
+            kinds(service.pid()).iter().filter(|kind| *kind == "socket").count() == 4
+        });
+        kinds(service.pid())
+    };
+    let (supervisor, worker) = (settle(), kinds(first[1]));
     visits(&service, 200);
     let last = service.wait_serving(2);
-    service.wait_until("the supervisor has as many as before", || {
-        sorted(service.pid()).len() <= supervisor.len()
-    });
-    assert_eq!(sorted(service.pid()), supervisor);
-    assert_eq!(sorted(last[1]), worker);
-    let of_siblings = |pid: u32| open_fds(pid).iter().filter(|(_, to)| to.contains("pidfd")).count();
-    assert_eq!(of_siblings(last[0]), 1, "the supervisor's, and nobody else's");
+    assert_eq!(settle(), supervisor);
+    assert_eq!(kinds(last[1]), worker);
+    let pidfds = open_fds(last[0]).iter().filter(|(_, target)| target.contains("pidfd")).count();
+    assert_eq!(pidfds, 1, "the supervisor's, and no sibling's");
     service.stop();
 }
 
-/// A descriptor's target without its number.
-fn kind(target: &str) -> String {
-    target.split_once(":[").map_or(target, |(kind, _)| kind).to_owned()
+/// What a process has open, without the numbers.
+fn kinds(pid: u32) -> Vec<String> {
+    let name = |target: &str| target.split_once(":[").map_or(target, |(kind, _)| kind).to_owned();
+    let mut kinds: Vec<String> =
+        open_fds(pid).into_iter().map(|(_, target)| name(&target)).collect();
+    kinds.sort();
+    kinds
 }

@@ -5,7 +5,7 @@ mod support;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use support::{AT_ONCE, HUP, INT, KILL, QUIT, STOP, Service, Talk, TERM, start, timed};
+use support::{AT_ONCE, HUP, INT, KILL, QUIT, STOP, Service, TERM, Talk, start, timed};
 use testkit::{Client, alive, process, wait_gone};
 
 /// Whoever it has started, for later.
@@ -55,7 +55,8 @@ fn a_request_in_flight_is_finished_and_new_connections_are_refused_at_once() {
     service.wait_line("stopping:");
     let (_, took) = timed(|| {
         service.wait_until("connections are refused", || {
-            Client::try_connect(&address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+            Client::try_connect(&address)
+                .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
         });
     });
     assert!(took < Duration::from_millis(500), "{took:?}");

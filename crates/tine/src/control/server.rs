@@ -178,7 +178,7 @@ impl Server {
 
     /// Removes the socket file and the links by port, unless another process made them, or something else is
     /// in their place by now.
-    pub(crate) fn remove(&self) {
+    pub(super) fn remove(&self) {
         if process::id() != self.creator {
             return;
         }
@@ -310,4 +310,10 @@ fn make_way(path: &Path) -> Result<()> {
 
 fn refused(path: &Path, reason: &str, error: io::Error) -> Error {
     Error::bind(format!("cannot open the control socket {}: {reason}", path.display()), error)
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.remove();
+    }
 }

@@ -138,6 +138,26 @@ impl Listener {
         }
     }
 
+    /// See [`Listeners::stop_new`].
+    pub(crate) fn refuse_new(&self) -> io::Result<()> {
+        match self.kind {
+            Kind::Tcp if !self.adopted => socket::refuse_new_connections(self),
+            _ => Ok(()),
+        }
+    }
+
+    /// See [`Listeners::close_for_good`].
+    pub(crate) fn close_for_good(&self) -> io::Result<()> {
+        if self.adopted {
+            return Ok(());
+        }
+        match socket::shutdown(self) {
+            // A datagram socket has no partner; the kernel wakes those who wait on it all the same.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        }
+    }
+
     /// A second descriptor of the same socket as the standard library's type; `InvalidInput` for other kinds.
     pub fn try_clone_tcp(&self) -> io::Result<TcpListener> {
         self.clone_as(Kind::Tcp)
@@ -209,19 +229,13 @@ impl Listeners {
     /// sockets belong to others too and are left alone, and Unix sockets have no such means: their file is
     /// removed instead. Tries all; the first failure is reported.
     pub fn stop_new(&self) -> io::Result<()> {
-        let ours = self.iter().filter(|listener| listener.kind == Kind::Tcp && !listener.adopted);
-        first_failure(ours.map(|listener| socket::refuse_new_connections(&**listener)))
+        first_failure(self.iter().map(|listener| listener.refuse_new()))
     }
 
     /// Shuts our own sockets down for every process that has them: clients are refused from now on, waiting
     /// `accept`s end. Adopted sockets are left alone. Tries all; the first failure is reported.
     pub fn close_for_good(&self) -> io::Result<()> {
-        let ours = self.iter().filter(|listener| !listener.adopted);
-        first_failure(ours.map(|listener| match socket::shutdown(&**listener) {
-            // A datagram socket has no partner; the kernel wakes those who wait on it all the same.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-            result => result,
-        }))
+        first_failure(self.iter().map(|listener| listener.close_for_good()))
     }
 }
 

@@ -73,6 +73,11 @@ pub enum Outcome {
         /// How the last try ended.
         exit: Exit,
     },
+    /// Not one worker could be forked.
+    CannotFork {
+        /// The kernel's error number.
+        errno: i32,
+    },
     /// The breaker of the pool gave up.
     Exhausted {
         /// The pool's index.

@@ -19,9 +19,10 @@ impl Supervisor {
             }
             Note::ForkFailing { errno, retry_ms } => {
                 let reason = std::io::Error::from_raw_os_error(*errno);
+                let left = self.procs.len();
                 error!(
                     log,
-                    "cannot fork: {reason}; serving with who is left, next try in {retry_ms} ms"
+                    "cannot fork: {reason}; {left} workers are left, next try in {retry_ms} ms"
                 );
             }
             Note::ForkRecovered => info!(log, "forks work again"),

@@ -112,7 +112,7 @@ impl World {
     fn tell(&mut self, event: Event) {
         self.steps += 1;
         // Serialising is slow; every eighth step is often enough to meet every kind of state.
-        let twin = (self.steps % 8 == 0).then(|| {
+        let twin = self.steps.is_multiple_of(8).then(|| {
             let saved = serde_json::to_string(&self.state).expect("a state serialises");
             serde_json::from_str::<State>(&saved).expect("and is restored")
         });

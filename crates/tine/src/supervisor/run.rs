@@ -20,6 +20,7 @@ use super::scale::Sizing;
 use super::spawn;
 use super::state::{Phase, Rules, Stage, State, WorkerId};
 use crate::control;
+use crate::daemon::Ready as Birth;
 use crate::listen::{Listener, Listeners};
 use crate::log::Log;
 use crate::plan::PoolPlan;
@@ -76,6 +77,7 @@ pub(crate) struct Supervisor {
     signals: SignalFd,
     preset: Signals,
     private: Vec<i32>,
+    birth: Option<Birth>,
     reaps_orphans: bool,
     events: VecDeque<Event>,
     outcome: Option<Outcome>,
@@ -95,12 +97,15 @@ pub(crate) struct Parts {
     pub(crate) preset: Signals,
     /// Descriptors of the caller's that no worker may keep: a lock above all.
     pub(crate) private: Vec<i32>,
+    /// Who waits for the service to serve.
+    pub(crate) birth: Option<Birth>,
 }
 
 impl Supervisor {
     /// Ready to run; the signals are held already, see [`HeldSignals`].
     pub(crate) fn new(parts: Parts) -> std::io::Result<Self> {
         warm_up();
+        parts.log.share()?;
         let rules: Vec<Rules> = parts.pools.iter().map(|pool| pool.plan.rules.clone()).collect();
         let now = monotonic();
         let mut supervisor = Self {
@@ -121,6 +126,7 @@ impl Supervisor {
             signals: SignalFd::new(&taken_signals())?,
             preset: parts.preset,
             private: parts.private,
+            birth: parts.birth,
             reaps_orphans: process::pid().get() == 1 || process::is_subreaper(),
             events: VecDeque::new(),
             outcome: None,
@@ -216,6 +222,12 @@ impl Supervisor {
                 self.perform(action);
             }
         }
+        if self.birth.is_some()
+            && self.state.pools.iter().all(|pool| pool.ever_ready)
+            && let Some(birth) = self.birth.take()
+        {
+            birth.tell(Ok(()));
+        }
     }
 
     fn perform(&mut self, action: Action) {
@@ -234,7 +246,10 @@ impl Supervisor {
             Action::CloseListeners => {
                 self.on_listeners("close listeners", Listeners::close_for_good)
             }
-            Action::Reopen => {}
+            Action::Reopen => match self.log.reopen() {
+                Ok(()) => crate::log::info!(self.log, "log reopened"),
+                Err(error) => crate::log::warning!(self.log, "cannot reopen the log: {error}"),
+            },
             Action::Note(note) => self.note(&note),
             Action::End(outcome) => self.outcome = Some(outcome),
         }
@@ -365,13 +380,22 @@ impl Supervisor {
             control.descriptors(&mut all);
         }
         all.extend(&self.private);
+        all.extend(self.log.private_descriptor());
+        all.extend(self.birth.as_ref().map(Birth::descriptor));
         all
     }
 
     fn finish(mut self) -> Result<()> {
-        if let Some(control) = self.control.take() {
-            control.remove();
+        let birth = self.birth.take();
+        let result = self.result();
+        if let (Some(birth), Err(error)) = (birth, &result) {
+            birth.tell(Err((&error.to_string(), error.exit_code())));
         }
+        result
+    }
+
+    fn result(mut self) -> Result<()> {
+        drop(self.control.take());
         let words = self.last_words.take();
         let reason = |exit| words.clone().unwrap_or_else(|| super::note::exit_text(exit));
         match self.outcome {
@@ -385,6 +409,10 @@ impl Supervisor {
             Some(Outcome::NeverReady { pool, exit }) => {
                 let name = &self.pools[pool].plan.name;
                 Err(Error::boot(format!("pool {name}: no worker could boot: {}", reason(exit))))
+            }
+            Some(Outcome::CannotFork { errno }) => {
+                let reason = std::io::Error::from_raw_os_error(errno);
+                Err(Error::boot(format!("not one worker could be forked: {reason}")))
             }
             Some(Outcome::Exhausted { pool, failures }) => {
                 let name = &self.pools[pool].plan.name;

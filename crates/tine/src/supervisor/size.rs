@@ -132,11 +132,18 @@ impl State {
         else {
             return;
         };
-        let capacity = rules[0].capacity;
-        let moved = |n: u32| if up { (n + 1).min(capacity) } else { n.saturating_sub(1).max(1) };
-        let fixed = pool.sizing.is_fixed();
-        pool.sizing.min = moved(pool.sizing.min);
-        pool.sizing.max = moved(pool.sizing.max).max(pool.sizing.min);
+        // The range as a whole moves, so that as many steps back bring it back.
+        let (base, capacity) = (rules[0].sizing, rules[0].capacity);
+        let offset = pool.offset + if up { 1 } else { -1 };
+        let max = i64::from(base.max) + offset;
+        if max < 1 || max > i64::from(capacity) {
+            return;
+        }
+        pool.offset = offset;
+        let shifted = |n: u32| u32::try_from((i64::from(n) + offset).max(1)).unwrap_or(1);
+        let fixed = base.is_fixed();
+        pool.sizing.min = shifted(base.min);
+        pool.sizing.max = shifted(base.max);
         if fixed {
             pool.sizing.max_spare = pool.sizing.max;
         }

@@ -22,8 +22,16 @@ use crate::worker::{BoxError, Setup, Worker};
 /// worker by hand, and for a whole control group's TERM.
 pub(crate) const LEAVES_ON: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP];
 /// Meant for the supervisor; a worker that gets one by mistake goes on.
-const IGNORES: [Signal; 6] =
-    [Signal::USR1, Signal::USR2, Signal::TTIN, Signal::TTOU, Signal::WINCH, Signal::PIPE];
+const IGNORES: [Signal; 7] = [
+    Signal::USR1,
+    Signal::USR2,
+    Signal::TTIN,
+    Signal::TTOU,
+    Signal::WINCH,
+    Signal::PIPE,
+    // Too long a log is no reason to die: the line counts as lost.
+    Signal::XFSZ,
+];
 
 /// Forks; returns in the parent only.
 pub(super) fn fork(
@@ -96,9 +104,7 @@ fn life(
     let result = (pool.program.serve)(worker);
     // The signal of its death may come before its pidfd says so.
     let orphaned = seat.is_orphaned() || process::parent() != Some(supervisor.pid);
-    if orphaned
-        && let Some(tell) = &pool.program.orphaned
-    {
+    if orphaned && let Some(tell) = &pool.program.orphaned {
         tell();
     }
     match result {

@@ -103,8 +103,16 @@ impl State {
         assignment
     }
 
-    /// A fork failed: nobody forks until the trouble has had time to pass.
-    pub(super) fn fork_failed(&mut self, errno: i32, now: Nanos, actions: &mut Vec<Action>) {
+    /// A fork failed: nobody forks until the trouble has had time to pass. A service that has nobody and
+    /// never had gives up like one whose workers cannot boot.
+    pub(super) fn fork_failed(
+        &mut self,
+        rules: &Rules,
+        pool: Option<usize>,
+        errno: i32,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
         let (failures, not_before) = self.fork_trouble.unwrap_or((0, 0));
         if not_before > now {
             return;
@@ -115,6 +123,13 @@ impl State {
             actions.push(Action::Note(Note::ForkFailing { errno, retry_ms }));
         }
         self.fork_trouble = Some((failures.saturating_add(1), now + wait));
+        let nobody = self.workers.is_empty() && !self.pools.iter().any(|pool| pool.ever_ready);
+        if let Some(pool) = pool.filter(|_| nobody) {
+            self.pools[pool].boot_failures += 1;
+            if self.pools[pool].boot_failures >= rules.boot_attempts {
+                self.outcome = Outcome::CannotFork { errno };
+            }
+        }
     }
 
     /// What an unwanted end means for the place and the pool; returns the delay before the next try.

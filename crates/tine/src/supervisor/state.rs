@@ -186,8 +186,10 @@ pub struct Place {
 /// A pool's share of the state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pool {
-    /// Bounds, as TTIN and TTOU have changed them.
+    /// Bounds, as TTIN and TTOU have moved them.
     pub sizing: Sizing,
+    /// By how many workers they have.
+    pub offset: i64,
     /// Its places.
     pub places: Vec<Place>,
     /// Whether any worker was ever ready.
@@ -296,6 +298,7 @@ impl Pool {
         }
         Self {
             sizing: rules.sizing,
+            offset: 0,
             places,
             ever_ready: false,
             boot_failures: 0,

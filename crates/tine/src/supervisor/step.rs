@@ -6,7 +6,9 @@
 
 use super::action::{Action, Note, Outcome, Tell};
 use super::event::{Command, Event, Exit};
-use super::state::{MILLISECOND, Nanos, Rules, Rung, Stage, State, Succession, Why, Worker, WorkerId};
+use super::state::{
+    MILLISECOND, Nanos, Rules, Rung, Stage, State, Succession, Why, Worker, WorkerId,
+};
 
 impl State {
     /// Takes one event and says what to do about it.
@@ -17,8 +19,8 @@ impl State {
             Event::Command(command) => self.command(rules, command, now, &mut actions),
             Event::Forked { worker, pid } => self.forked(rules, worker, pid, now, &mut actions),
             Event::ForkFailed { worker, errno } => {
-                self.forget(worker);
-                self.fork_failed(errno, now, &mut actions);
+                let pool = self.forget(worker).map(|worker| worker.pool);
+                self.fork_failed(&rules[pool.unwrap_or(0)], pool, errno, now, &mut actions);
             }
             Event::Ready(worker) => self.ready(worker, now),
             Event::Expiring(worker) => self.wants_successor(worker, Succession::AtLimit),

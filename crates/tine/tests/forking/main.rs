@@ -3,6 +3,7 @@
 //! did.
 #![allow(clippy::print_stdout)]
 
+mod daemon;
 mod logs;
 
 use std::os::fd::OwnedFd;
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     }
     let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
     let is_wanted = |name: &str| wanted.is_none_or(|wanted| name.contains(wanted.as_str()));
-    let checks = [logs::CHECKS];
+    let checks = [daemon::CHECKS, logs::CHECKS];
     let mut all_well = true;
     for (name, check) in checks.into_iter().flatten().filter(|(name, _)| is_wanted(name)) {
         let (pid, pidfd) = child(check);

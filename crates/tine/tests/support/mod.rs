@@ -96,8 +96,7 @@ impl Service {
         // The control socket is there a moment after the process.
         self.address();
         self.wait_until(what, || {
-            let status =
-                control::Client::connect(&self.control).and_then(|client| client.status());
+            let status = control::Client::connect(&self.control).and_then(|client| client.status());
             status.is_ok_and(|status| is_so(&status.pools[0]))
         });
     }

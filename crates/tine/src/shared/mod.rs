@@ -5,6 +5,10 @@
 //! region by name and refuse one whose version they do not know. There is no lock in it, so a worker
 //! that dies in the middle stalls nobody; what to make of half an update is decided by whoever gives
 //! the words their meaning. Readers expect nonsense: any worker may write any word.
+//!
+//! Four views give the words a meaning: [`counter`], [`gauge`], [`limiter`] and [`cache`]. A region for one
+//! is declared with the view's [`shape`], so that another's, or an older one's, is refused. Each says where
+//! it is used, what it costs, and what is left when a worker dies in the middle of it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -13,6 +17,16 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tine_os::memory::SharedMemory;
 
 use crate::{Error, Result};
+
+pub(crate) mod cache;
+pub(crate) mod counter;
+pub(crate) mod gauge;
+mod hash;
+pub(crate) mod limiter;
+#[cfg(test)]
+mod processes;
+pub(crate) mod shape;
+mod ways;
 
 /// "tine" and a format number, so that a foreign file is recognised.
 const MAGIC: u64 = u64::from_be_bytes(*b"tine\0rg1");
