@@ -5,9 +5,13 @@
 //! whose error is the kernel's. There is no policy here, no logging and no configuration: those live in
 //! the crates above.
 //!
-//! Linux only: on other systems the crates above refuse with a typed error before they come here.
-#![cfg(target_os = "linux")]
+//! Linux only.
 #![warn(missing_docs)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "Tine needs Linux: it is made of fork, pidfd, epoll and memfd; on another system, run it in a container or a virtual machine"
+);
 
 pub mod beneath;
 pub mod clock;

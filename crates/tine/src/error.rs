@@ -26,7 +26,6 @@ enum Kind {
     Privilege,
     Boot,
     Exhausted,
-    Platform,
     Os,
 }
 
@@ -55,14 +54,6 @@ impl Error {
         Self::new(Kind::Exhausted, text, None)
     }
 
-    #[cfg_attr(
-        target_os = "linux",
-        expect(dead_code, reason = "other systems are refused with it")
-    )]
-    pub(crate) fn platform(text: impl Into<String>) -> Self {
-        Self::new(Kind::Platform, text, None)
-    }
-
     pub(crate) fn os(text: impl Into<String>, source: io::Error) -> Self {
         Self::new(Kind::Os, text, Some(source))
     }
@@ -75,7 +66,7 @@ impl Error {
             Kind::Config => 2,
             Kind::Bind => 3,
             Kind::Privilege => 4,
-            Kind::Boot | Kind::Exhausted | Kind::Platform | Kind::Os => 1,
+            Kind::Boot | Kind::Exhausted | Kind::Os => 1,
         }
     }
 
@@ -107,12 +98,6 @@ impl Error {
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
         self.0.kind == Kind::Exhausted
-    }
-
-    /// This system has no fork or no descriptors to pass on: Windows, for one.
-    #[must_use]
-    pub fn is_platform(&self) -> bool {
-        self.0.kind == Kind::Platform
     }
 }
 

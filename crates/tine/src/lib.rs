@@ -29,7 +29,7 @@
 //! Forking is safe because the supervisor has one thread, and is refused by name where it has not. Start
 //! no thread and no runtime before [`Prefork::run`]; in the worker both are welcome.
 //!
-//! Linux only; elsewhere it compiles to a refusal ([`Error::is_platform`]).
+//! Linux only: elsewhere there is no fork, or no pidfd and no epoll, and the build says so.
 #![forbid(unsafe_code)]
 
 mod accept;

@@ -1,0 +1,114 @@
+//! What a worker that leaves owes its connections, and what an idle one owes its background work.
+
+use std::time::{Duration, Instant};
+
+use testkit::load::Load;
+use testkit::{Client, DEADLINE, Running, Server, TempDir, bin, client, wait_until};
+
+const SIGTERM: i32 = 15;
+const SIGHUP: i32 = 1;
+
+fn start(workers: &str, concurrency: &str) -> (Running, String) {
+    let server = Server::command(bin("examples/http_fixture"))
+        .args(["127.0.0.1:0", workers, concurrency])
+        .start();
+    let address = server.address();
+    (server, address)
+}
+
+#[test]
+fn background_work_goes_on_while_its_isolated_worker_is_idle() {
+    let directory = TempDir::new().expect("a directory");
+    let (server, address) = start("1", "1");
+    let file = directory.path().join("done");
+    assert_eq!(client::get(&address, &format!("/later{}", file.display())).text(), "soon");
+    wait_until("the job's file, with nobody connected", DEADLINE, || file.exists());
+    server.signal(SIGTERM);
+    assert!(server.wait_exit().success());
+}
+
+#[test]
+fn an_answer_of_a_leaving_worker_says_close_and_none_before_did() {
+    for concurrency in ["1", "100"] {
+        let (server, address) = start("1", concurrency);
+        let mut connection = Client::connect(&address);
+        assert!(!connection.get("/").closes());
+        server.signal(SIGTERM);
+        server.wait_line("stopping");
+        // The worker hears of it a moment after the log; until then answers are as before.
+        let mut answers = (0..20).map(|_| connection.get("/"));
+        assert!(answers.any(|answer| answer.status == 200 && answer.closes()));
+        assert!(server.wait_exit().success());
+    }
+}
+
+#[test]
+fn a_request_in_flight_is_answered_while_the_service_stops() {
+    let (server, address) = start("1", "100");
+    let mut connection = Client::connect(&address);
+    connection.send(b"GET /slow/700 HTTP/1.1\r\nHost: a\r\n\r\n");
+    // Once another is answered, the slow one is being handled.
+    assert_eq!(client::get(&address, "/").text(), "hello");
+    server.signal(SIGTERM);
+    assert_eq!(connection.read_response().text(), "at last");
+    assert!(server.wait_exit().success());
+}
+
+#[test]
+fn busy_keep_alive_connections_lose_nothing_when_every_worker_is_replaced() {
+    for think in [0, 1, 5] {
+        let (server, address) = start("2", "100");
+        let think = Duration::from_millis(think);
+        let load = Load::keep_alive(&address, "/").connections(64).think(think).start();
+        for generation in 2..5 {
+            load.wait_answered(300);
+            server.signal(SIGHUP);
+            server.wait_line(&format!("generation {generation} serves"));
+        }
+        load.wait_answered(300);
+        let report = load.stop();
+        assert_eq!(report.failed_total, 0, "{report:?}");
+    }
+}
+
+#[test]
+fn half_a_request_does_not_hold_a_stop_up() {
+    let (server, address) = start("1", "100");
+    let mut connection = Client::connect(&address);
+    connection.send(b"GET / HT");
+    assert_eq!(client::get(&address, "/").text(), "hello");
+    let asked = Instant::now();
+    server.signal(SIGTERM);
+    assert!(server.wait_exit().success());
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_slow_reader_has_all_of_its_answer_before_its_connection_is_silent() {
+    let (server, address) = start("1", "100");
+    let mut connection = Client::connect(&address);
+    connection.send(b"GET /large/4096 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client::get(&address, "/").text(), "hello");
+    server.signal(SIGHUP);
+    server.wait_line("generation 2 serves");
+    let answer = connection.read_response();
+    assert_eq!(answer.body.len(), 4096 * 1024);
+    // Its connection is open, or the answer has said that it is not.
+    if !answer.closes() {
+        assert_eq!(connection.get("/").text(), "hello");
+    }
+}
+
+#[test]
+fn a_panic_ends_its_own_connection_and_the_service_goes_on() {
+    for concurrency in ["1", "100"] {
+        let (server, address) = start("2", concurrency);
+        let mut connection = Client::connect(&address);
+        connection.send(b"GET /panic HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(connection.read_to_end().is_empty());
+        for _ in 0..20 {
+            assert_eq!(client::get(&address, "/").text(), "hello");
+        }
+        server.wait_until("two workers", || server.children().len() == 2);
+    }
+}
