@@ -54,6 +54,7 @@ mod seat;
 mod service;
 mod shared;
 mod signals;
+mod spares;
 mod supervisor;
 mod worker;
 

@@ -15,7 +15,8 @@ use tine_os::event::EventFd;
 use tine_os::fd::{receive_message, send_message};
 use tine_os::poll::{Epoll, Interest, Ready};
 
-use crate::scoreboard::{Activity, Line, Record};
+use crate::scoreboard::{Activity, Record};
+use crate::spares::Line;
 
 /// Worker to supervisor: ready; will soon be at its limit; takes nothing more; the text of a failure.
 pub(crate) const READY: u8 = b'R';

@@ -14,21 +14,21 @@ use tine_os::process;
 use tine_os::signal::{Signal, SignalFd};
 
 use super::action::{Action, Assignment, Outcome, Tell};
-use super::event::{Command, Event, Load};
+use super::event::{Command, Event};
 use super::procs::Proc;
-use super::scale::Sizing;
 use super::spawn;
-use super::state::{Phase, Rules, Stage, State, WorkerId};
+use super::state::{Rules, State, WorkerId};
 use crate::control;
 use crate::daemon::Ready as Birth;
 use crate::listen::{Listener, Listeners};
 use crate::log::Log;
 use crate::plan::PoolPlan;
 use crate::program::Program;
-use crate::scoreboard::{Line, Scoreboard};
+use crate::scoreboard::Scoreboard;
 use crate::seat::{FINISH, GO, LEAVE};
 use crate::shared::Region;
 use crate::signals::Signals;
+use crate::spares::Line;
 use crate::{Error, Result};
 
 /// Tokens of the epoll: what is ready, and whose.
@@ -307,65 +307,6 @@ impl Supervisor {
         {
             crate::log::debug!(self.log, "worker {worker}: {signal}: {error}");
         }
-    }
-
-    /// Looks at what cannot announce itself: the load of pools that breathe, and the queues of a service
-    /// that stops.
-    fn look(&mut self) {
-        match self.state.phase {
-            Phase::Running => {
-                for pool in 0..self.pools.len() {
-                    if !self.state.pools[pool].sizing.is_fixed() {
-                        let load = self.load(pool);
-                        self.happen(Event::Load { pool, load });
-                    }
-                }
-            }
-            Phase::Stopping { closed: false, .. } if self.queued(None) == 0 => {
-                self.happen(Event::QueuesEmpty);
-            }
-            _ => {}
-        }
-    }
-
-    /// What the workers of a pool do. The line is armed before the count: who becomes busy after the
-    /// count wakes us, so nothing is missed in between.
-    fn load(&self, pool: usize) -> Load {
-        let Sizing { max, min_spare, .. } = self.state.pools[pool].sizing;
-        let concurrency = self.pools[pool].plan.concurrency;
-        let serving = || {
-            let procs = self.procs.iter().filter(move |(_, proc)| proc.pool == pool);
-            procs.filter(|(id, _)| {
-                self.state.workers.get(id).is_some_and(|worker| worker.stage == Stage::Serving)
-            })
-        };
-        let idle = |proc: &Proc| self.board.record(proc.record).is_idle(concurrency);
-        if self.state.pools[pool].wanted() < max {
-            self.pools[pool].line.rearm(|| {
-                let idle = serving().filter(|(_, proc)| idle(proc)).count();
-                i64::try_from(idle).unwrap_or(i64::MAX) - i64::from(min_spare)
-            });
-        }
-        let mut load = Load { queued: self.queued(Some(pool)), ..Load::default() };
-        for (&id, proc) in serving() {
-            load.taken = load.taken.wrapping_add(self.board.record(proc.record).taken());
-            if idle(proc) {
-                load.idle.push(id);
-            } else {
-                load.busy += 1;
-            }
-        }
-        load.taken = load.taken.wrapping_add(self.pools[pool].past.connections);
-        load
-    }
-
-    /// Connections that wait in the queues of one pool, or of all.
-    pub(super) fn queued(&self, pool: Option<usize>) -> u32 {
-        let pools =
-            self.pools.iter().enumerate().filter(|(i, _)| pool.is_none_or(|pool| pool == *i));
-        let listeners = pools.flat_map(|(_, pool)| &pool.listeners);
-        let queue = |listener: &Rc<Listener>| listener.queue().map_or(0, |(now, _)| now);
-        listeners.map(queue).fold(0, u32::saturating_add)
     }
 
     /// Numbers of the descriptors that are the supervisor's alone: a child closes them.

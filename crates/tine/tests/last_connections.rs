@@ -1,4 +1,4 @@
-//! A pool that stalls behind last connections.
+//! A worker that serves its last connections is no reason for its pool to stall.
 
 mod support;
 

@@ -3,29 +3,29 @@
 //! [`crate::Prefork`] is a service with one pool; use this for several.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tine_os::event::EventFd;
 
+mod solo;
+mod start;
+
 use crate::config::{PoolConfig, PrivilegeConfig};
-use crate::control;
 use crate::daemon::{Daemon, Ready, Role};
 use crate::endpoint::Endpoint;
-use crate::listen::{ListenOptions, Listeners, bind_all};
-use crate::log::{Log, info, warning};
+use crate::listen::ListenOptions;
+use crate::log::{Log, info};
 use crate::pidfile::PidFile;
 use crate::plan::PoolPlan;
 use crate::program::Program;
 use crate::scoreboard::Scoreboard;
-use crate::seat::{Parts as SeatParts, Seat, Shutdown};
 use crate::shared::Region;
 use crate::signals::Signals;
-use crate::supervisor::run::{HeldSignals, Parts, Pool as RunningPool, Supervisor};
-use crate::worker::Worker;
+use crate::supervisor::run::{HeldSignals, Parts, Supervisor};
 use crate::{Error, Result};
+use start::{Cleanup, announce, bind, open_control, refuse_threads, warn_of_limit};
 
 /// Workers of one program under one policy, and the sockets they share.
 #[derive(Debug)]
@@ -309,194 +309,5 @@ impl Service {
             plans.push(PoolPlan::resolve(&pool.name, &pool.config, &pool.privileges)?);
         }
         Ok(plans)
-    }
-
-    /// The first pool's program in this very process: no supervisor, no fork, to debug and to test.
-    /// Sockets are bound as usual; signals, privileges and limits are left alone.
-    ///
-    /// # Errors
-    /// As [`Service::run`].
-    pub(crate) fn solo(mut self) -> Result<(Worker, Program)> {
-        self.plan()?;
-        let pool = self.pools.swap_remove(0);
-        let (bound, notes) = bind_all(&pool.parsed()?, pool.sockets)?;
-        notes.iter().for_each(|note| warning!(self.log, "{note}"));
-        for listener in &bound {
-            info!(self.log, "listening on {}", listener.address());
-        }
-        let os = |error| Error::os("cannot set the worker up", error);
-        let event = || EventFd::new().map(Arc::new).map_err(os);
-        let seat = Arc::new(Seat::new(SeatParts {
-            record: Scoreboard::create(1, 1)?.record(0),
-            line: None,
-            channel: None,
-            supervisor: None,
-            leave_event: self.stop?,
-            wake: event()?,
-            poke: event()?,
-            standby: false,
-            concurrency: pool.config.concurrency.max(1),
-            max_connections: 0,
-            max_requests: 0,
-            grace: Duration::MAX,
-        }));
-        let regions = self
-            .regions
-            .iter()
-            .map(|(name, version, words)| Region::create(name, *version, *words));
-        let worker = Worker {
-            shutdown: Shutdown::new(seat.clone()).map_err(os)?,
-            seat,
-            listeners: bound.iter().cloned().collect(),
-            regions: regions.collect::<Result<_>>()?,
-            log: self.log,
-            id: 1,
-            pool: pool.name,
-            place: 0,
-            generation: 1,
-        };
-        Ok((worker, pool.program))
-    }
-}
-
-/// What a service leaves on disk, removed however [`Service::run`] is left; never in a child, which ends
-/// without destructors.
-#[derive(Debug, Default)]
-struct Cleanup {
-    bound: Vec<Rc<Listeners>>,
-    pid_file: Option<PidFile>,
-}
-
-impl Cleanup {
-    fn perform(mut self) {
-        self.clean();
-    }
-
-    fn clean(&mut self) {
-        for listeners in self.bound.drain(..) {
-            // Gone already, or somebody else's by now: nothing to do about it at the end.
-            let _ = listeners.unlink();
-        }
-        if let Some(file) = self.pid_file.take() {
-            let _ = file.remove();
-        }
-    }
-}
-
-impl Drop for Cleanup {
-    fn drop(&mut self) {
-        self.clean();
-    }
-}
-
-fn refuse_threads() -> Result<()> {
-    #[cfg(feature = "tokio")]
-    if crate::async_worker::runtime_is_entered() {
-        let text = "the service runs inside a tokio runtime; run it from a plain main: the workers make \
-                    runtimes of their own";
-        return Err(Error::config(text));
-    }
-    let threads = tine_os::process::thread_count()
-        .map_err(|error| Error::os("cannot count this process's threads", error))?;
-    if threads > 1 {
-        let names = tine_os::process::other_threads().unwrap_or_default().join(", ");
-        let text = format!(
-            "this process has {threads} threads ({names} beside the main one), and a fork would copy one of \
-             them; run the service before any thread is started, or test with Prefork::solo"
-        );
-        return Err(Error::config(text));
-    }
-    Ok(())
-}
-
-/// Every worker costs the supervisor a pidfd and a channel.
-fn warn_of_limit(log: &Log, plans: &[PoolPlan], limit: u64) {
-    let workers: u64 = plans.iter().map(|plan| u64::from(plan.rules.sizing.max)).sum();
-    let need = 2 * workers + 64;
-    if need > limit {
-        warning!(
-            log,
-            "{workers} workers need {need} open files and the limit is {limit}: raise it"
-        );
-    }
-}
-
-fn bind(
-    pool: Pool,
-    plan: PoolPlan,
-    line: crate::scoreboard::Line,
-    log: &Log,
-    cleanup: &mut Cleanup,
-) -> Result<RunningPool> {
-    let mut endpoints = pool.parsed()?;
-    if let Some(identity) = &plan.privileges.identity {
-        // A Unix socket belongs to whoever serves on it (row N14).
-        for (_, options) in &mut endpoints {
-            options.unix_uid = options.unix_uid.or(Some(identity.uid));
-            options.unix_gid = options.unix_gid.or(Some(identity.gid));
-        }
-    }
-    let (bound, notes) = bind_all(&endpoints, pool.sockets)?;
-    notes.iter().for_each(|note| warning!(log, "{note}"));
-    let bound = Rc::new(bound);
-    cleanup.bound.push(bound.clone());
-    let poke = EventFd::semaphore()
-        .map_err(|error| Error::os("cannot make an event descriptor", error))?;
-    Ok(RunningPool {
-        plan,
-        program: pool.program,
-        listeners: bound.iter().cloned().collect(),
-        bound,
-        line,
-        poke: Arc::new(poke),
-        past: crate::supervisor::procs::Totals::default(),
-    })
-}
-
-fn open_control(
-    at: &ControlAt,
-    pid: u32,
-    pools: &[RunningPool],
-    log: &Log,
-) -> Result<Option<control::Server>> {
-    let addresses: Vec<String> =
-        pools.iter().flat_map(|pool| &pool.listeners).map(|l| l.address().to_owned()).collect();
-    let open = |path: &Path| {
-        let mut server = control::Server::open(path)?;
-        server.publish(&addresses)?;
-        Ok(server)
-    };
-    match at {
-        ControlAt::Nowhere => Ok(None),
-        ControlAt::Path(path) => open(path).map(Some),
-        // Nobody asked for it by name, so the service is worth more than its control socket.
-        ControlAt::Default => match open(&control::default_path(pid)) {
-            Ok(server) => Ok(Some(server)),
-            Err(error) => {
-                warning!(log, "no control socket: {error}");
-                Ok(None)
-            }
-        },
-    }
-}
-
-fn announce(log: &Log, pools: &[RunningPool], control: Option<&control::Server>) {
-    for pool in pools {
-        for listener in &pool.listeners {
-            info!(log, "listening on {}", listener.address());
-        }
-        let sizing = pool.plan.rules.sizing;
-        let workers = match (sizing.min, sizing.max) {
-            (min, max) if min == max => format!("{max} workers"),
-            (min, max) => format!("{min} to {max} workers"),
-        };
-        let each = match pool.plan.concurrency {
-            1 => "one connection each".to_owned(),
-            many => format!("up to {many} connections each"),
-        };
-        info!(log, "pool {}: {workers}, {each}", pool.plan.name);
-    }
-    if let Some(control) = control {
-        info!(log, "control socket {}", control.path().display());
     }
 }

@@ -1,0 +1,65 @@
+//! A service without a supervisor: its program in this very process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tine_os::event::EventFd;
+
+use super::Service;
+use crate::listen::bind_all;
+use crate::log::{info, warning};
+use crate::program::Program;
+use crate::scoreboard::Scoreboard;
+use crate::seat::{Parts as SeatParts, Seat, Shutdown};
+use crate::shared::Region;
+use crate::worker::Worker;
+use crate::{Error, Result};
+
+impl Service {
+    /// The first pool's program in this very process: no supervisor, no fork, to debug and to test.
+    /// Sockets are bound as usual; signals, privileges and limits are left alone.
+    ///
+    /// # Errors
+    /// As [`Service::run`].
+    pub(crate) fn solo(mut self) -> Result<(Worker, Program)> {
+        self.plan()?;
+        let pool = self.pools.swap_remove(0);
+        let (bound, notes) = bind_all(&pool.parsed()?, pool.sockets)?;
+        notes.iter().for_each(|note| warning!(self.log, "{note}"));
+        for listener in &bound {
+            info!(self.log, "listening on {}", listener.address());
+        }
+        let os = |error| Error::os("cannot set the worker up", error);
+        let event = || EventFd::new().map(Arc::new).map_err(os);
+        let seat = Arc::new(Seat::new(SeatParts {
+            record: Scoreboard::create(1, 1)?.record(0),
+            line: None,
+            channel: None,
+            supervisor: None,
+            leave_event: self.stop?,
+            wake: event()?,
+            poke: event()?,
+            standby: false,
+            concurrency: pool.config.concurrency.max(1),
+            max_connections: 0,
+            max_requests: 0,
+            grace: Duration::MAX,
+        }));
+        let regions = self
+            .regions
+            .iter()
+            .map(|(name, version, words)| Region::create(name, *version, *words));
+        let worker = Worker {
+            shutdown: Shutdown::new(seat.clone()).map_err(os)?,
+            seat,
+            listeners: bound.iter().cloned().collect(),
+            regions: regions.collect::<Result<_>>()?,
+            log: self.log,
+            id: 1,
+            pool: pool.name,
+            place: 0,
+            generation: 1,
+        };
+        Ok((worker, pool.program))
+    }
+}

@@ -1,0 +1,158 @@
+//! The steps of a start, each with its refusal, and what is to be removed whatever step fails.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tine_os::event::EventFd;
+
+use super::{ControlAt, Pool};
+use crate::control;
+use crate::listen::{Listeners, bind_all};
+use crate::log::{Log, info, warning};
+use crate::pidfile::PidFile;
+use crate::plan::PoolPlan;
+use crate::supervisor::run::Pool as RunningPool;
+use crate::{Error, Result};
+
+/// What a service leaves on disk, removed however [`Service::run`] is left; never in a child, which ends
+/// without destructors.
+#[derive(Debug, Default)]
+pub(super) struct Cleanup {
+    bound: Vec<Rc<Listeners>>,
+    pub(super) pid_file: Option<PidFile>,
+}
+
+impl Cleanup {
+    pub(super) fn perform(mut self) {
+        self.clean();
+    }
+
+    fn clean(&mut self) {
+        for listeners in self.bound.drain(..) {
+            // Gone already, or somebody else's by now: nothing to do about it at the end.
+            let _ = listeners.unlink();
+        }
+        if let Some(file) = self.pid_file.take() {
+            let _ = file.remove();
+        }
+    }
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        self.clean();
+    }
+}
+
+pub(super) fn refuse_threads() -> Result<()> {
+    #[cfg(feature = "tokio")]
+    if crate::async_worker::runtime_is_entered() {
+        let text = "the service runs inside a tokio runtime; run it from a plain main: the workers make \
+                    runtimes of their own";
+        return Err(Error::config(text));
+    }
+    let threads = tine_os::process::thread_count()
+        .map_err(|error| Error::os("cannot count this process's threads", error))?;
+    if threads > 1 {
+        let names = tine_os::process::other_threads().unwrap_or_default().join(", ");
+        let text = format!(
+            "this process has {threads} threads ({names} beside the main one), and a fork would copy one of \
+             them; run the service before any thread is started, or test with Prefork::solo"
+        );
+        return Err(Error::config(text));
+    }
+    Ok(())
+}
+
+/// Every worker costs the supervisor a pidfd and a channel.
+pub(super) fn warn_of_limit(log: &Log, plans: &[PoolPlan], limit: u64) {
+    let workers: u64 = plans.iter().map(|plan| u64::from(plan.rules.sizing.max)).sum();
+    let need = 2 * workers + 64;
+    if need > limit {
+        warning!(
+            log,
+            "{workers} workers need {need} open files and the limit is {limit}: raise it"
+        );
+    }
+}
+
+pub(super) fn bind(
+    pool: Pool,
+    plan: PoolPlan,
+    line: crate::spares::Line,
+    log: &Log,
+    cleanup: &mut Cleanup,
+) -> Result<RunningPool> {
+    let mut endpoints = pool.parsed()?;
+    if let Some(identity) = &plan.privileges.identity {
+        // A Unix socket belongs to whoever serves on it (row N14).
+        for (_, options) in &mut endpoints {
+            options.unix_uid = options.unix_uid.or(Some(identity.uid));
+            options.unix_gid = options.unix_gid.or(Some(identity.gid));
+        }
+    }
+    let (bound, notes) = bind_all(&endpoints, pool.sockets)?;
+    notes.iter().for_each(|note| warning!(log, "{note}"));
+    let bound = Rc::new(bound);
+    cleanup.bound.push(bound.clone());
+    let poke = EventFd::semaphore()
+        .map_err(|error| Error::os("cannot make an event descriptor", error))?;
+    Ok(RunningPool {
+        plan,
+        program: pool.program,
+        listeners: bound.iter().cloned().collect(),
+        bound,
+        line,
+        poke: Arc::new(poke),
+        past: crate::supervisor::procs::Totals::default(),
+    })
+}
+
+pub(super) fn open_control(
+    at: &ControlAt,
+    pid: u32,
+    pools: &[RunningPool],
+    log: &Log,
+) -> Result<Option<control::Server>> {
+    let addresses: Vec<String> =
+        pools.iter().flat_map(|pool| &pool.listeners).map(|l| l.address().to_owned()).collect();
+    let open = |path: &Path| {
+        let mut server = control::Server::open(path)?;
+        server.publish(&addresses)?;
+        Ok(server)
+    };
+    match at {
+        ControlAt::Nowhere => Ok(None),
+        ControlAt::Path(path) => open(path).map(Some),
+        // Nobody asked for it by name, so the service is worth more than its control socket.
+        ControlAt::Default => match open(&control::default_path(pid)) {
+            Ok(server) => Ok(Some(server)),
+            Err(error) => {
+                warning!(log, "no control socket: {error}");
+                Ok(None)
+            }
+        },
+    }
+}
+
+pub(super) fn announce(log: &Log, pools: &[RunningPool], control: Option<&control::Server>) {
+    for pool in pools {
+        for listener in &pool.listeners {
+            info!(log, "listening on {}", listener.address());
+        }
+        let sizing = pool.plan.rules.sizing;
+        let workers = match (sizing.min, sizing.max) {
+            (min, max) if min == max => format!("{max} workers"),
+            (min, max) => format!("{min} to {max} workers"),
+        };
+        let each = match pool.plan.concurrency {
+            1 => "one connection each".to_owned(),
+            many => format!("up to {many} connections each"),
+        };
+        info!(log, "pool {}: {workers}, {each}", pool.plan.name);
+    }
+    if let Some(control) = control {
+        info!(log, "control socket {}", control.path().display());
+    }
+}

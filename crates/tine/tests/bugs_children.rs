@@ -1,0 +1,30 @@
+//! What a program that a worker starts inherits: nothing of the service's.
+
+mod support;
+
+use support::start;
+use testkit::process::{open_fds, signal, status};
+
+#[test]
+fn a_program_that_a_worker_starts_has_no_descriptor_of_the_services() {
+    let service = start("--workers 2 --region counter");
+    service.wait_serving(2);
+    let pid: u32 = service.ask("orphan 60").parse().expect("a pid");
+    let mine = open_fds(std::process::id());
+    let mut fds = open_fds(pid);
+    // What the test itself was started with goes on to everything.
+    fds.retain(|fd| fd.0 > 2 && !mine.contains(fd));
+    assert_eq!(fds, []);
+    assert!(signal(pid, support::KILL));
+    service.stop();
+}
+
+#[test]
+fn a_program_that_a_worker_starts_has_every_signal() {
+    let service = start("--workers 1");
+    let pid: u32 = service.ask("orphan 60").parse().expect("a pid");
+    let status = status(pid);
+    assert_eq!((status.sig_blocked, status.sig_ignored), (0, 0), "{status:?}");
+    assert!(signal(pid, support::KILL));
+    service.stop();
+}
