@@ -146,6 +146,11 @@ async fn silent_for<C: Future>(
             progress.ended.set(true);
             true
         }
-        () = over => !progress.heard.get() && !progress.busy.get() && !progress.receiving.get(),
+        () = over => {
+            !progress.heard.get()
+                && !progress.busy.get()
+                && !progress.writing.get()
+                && !progress.receiving.get()
+        }
     }
 }

@@ -25,11 +25,17 @@ impl<S: AsFd> Heard<S> {
         Self { stream: TokioIo::new(stream), progress }
     }
 
-    /// A client that still receives is not silent, however quiet it is.
-    fn look_for_unsent(&self) {
+    fn note_written<T>(&self, written: &Poll<T>) {
+        self.progress.writing.set(written.is_pending());
+        self.note_receiving(written);
+    }
+
+    /// A client that still receives is not silent, however quiet it is. Asked on both sides: hyper stops
+    /// reading once an answer has said that it is the last.
+    fn note_receiving<T>(&self, written: &Poll<T>) {
         if self.progress.leaving.get() {
-            let unsent = tine::bytes_unsent(self.stream.inner()).unwrap_or(0);
-            self.progress.receiving.set(unsent > 0);
+            let unsent = || tine::bytes_unsent(self.stream.inner()).unwrap_or(0) > 0;
+            self.progress.receiving.set(written.is_pending() || unsent());
         }
     }
 }
@@ -40,8 +46,10 @@ impl<S: AsyncRead + AsFd + Unpin> Read for Heard<S> {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        self.look_for_unsent();
         let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if !self.progress.writing.get() {
+            self.note_receiving(&Poll::Ready(()));
+        }
         if result.is_ready() {
             self.progress.heard.set(true);
         }
@@ -49,17 +57,21 @@ impl<S: AsyncRead + AsFd + Unpin> Read for Heard<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Write for Heard<S> {
+impl<S: AsyncWrite + AsFd + Unpin> Write for Heard<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note_written(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let written = Pin::new(&mut self.stream).poll_flush(cx);
+        self.note_written(&written);
+        written
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -75,6 +87,8 @@ impl<S: AsyncWrite + Unpin> Write for Heard<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.note_written(&written);
+        written
     }
 }

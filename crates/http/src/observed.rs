@@ -25,6 +25,8 @@ pub(crate) struct Progress {
     pub(crate) heard: Cell<bool>,
     /// The worker leaves.
     pub(crate) leaving: Cell<bool>,
+    /// The socket would not take what hyper has to write.
+    pub(crate) writing: Cell<bool>,
     /// The client had not got everything at the last look.
     pub(crate) receiving: Cell<bool>,
     /// The connection is over.

@@ -198,6 +198,20 @@ pub fn ignore(signal: Signal) -> io::Result<()> {
     dispose(signal, libc::SIG_IGN, 0, &[])
 }
 
+/// `signal` does nothing from now on, by a handler that does nothing: unlike [`ignore`] that ends with
+/// `exec`, so a program started from here has the signal at its default. System calls go on after it
+/// (`SA_RESTART`), except after TTIN and TTOU: a background process's terminal access fails with `EINTR`
+/// instead of being tried for ever.
+///
+/// # Errors
+/// `EINVAL` for KILL and STOP.
+pub fn disregard(signal: Signal) -> io::Result<()> {
+    extern "C" fn nothing(_: c_int) {}
+    let handler: extern "C" fn(c_int) = nothing;
+    let flags = if matches!(signal, Signal::TTIN | Signal::TTOU) { 0 } else { libc::SA_RESTART };
+    dispose(signal, handler as *const () as libc::sighandler_t, flags, &[])
+}
+
 /// Every signal back to the kernel's own reaction: what a foreign program expects to start with.
 /// That includes what Rust's runtime has set up: PIPE ignored, and the report of a stack overflow.
 ///

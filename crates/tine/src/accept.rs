@@ -317,7 +317,9 @@ impl Acceptor {
     /// is emptied.
     fn take_the_rest(&mut self) -> io::Result<Next> {
         self.shut();
-        if self.seat.leave() == Leave::Together && self.seat.may_take() && self.last_round() {
+        // An orphan may, whoever's the place was: nobody else will.
+        let may_take = self.seat.leave() == Leave::Together && self.seat.may_take();
+        if (may_take || self.seat.is_orphaned()) && self.last_round() {
             match self.take()? {
                 Next::Nothing => {}
                 found => return Ok(found),

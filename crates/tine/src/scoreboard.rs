@@ -225,8 +225,8 @@ impl Record {
 
     /// Counts a connection that was taken; returns how many there are open and taken. In the worker.
     pub(crate) fn opened(&self) -> (u64, u64) {
-        let taken = self.field(Field::Connections).fetch_add(1, Relaxed) + 1;
-        (self.field(Field::Open).fetch_add(1, AcqRel) + 1, taken)
+        let taken = self.field(Field::Connections).fetch_add(1, Relaxed).wrapping_add(1);
+        (self.field(Field::Open).fetch_add(1, AcqRel).wrapping_add(1), taken)
     }
 
     /// Counts a connection that is closed; returns how many are still open. In the worker.
@@ -246,7 +246,7 @@ impl Record {
     pub fn request_ended(&self, now: u64) -> u64 {
         let began = self.field(Field::RequestBegan).swap(0, Relaxed);
         self.field(Field::RequestTook).store(now.saturating_sub(began), Relaxed);
-        self.field(Field::Requests).fetch_add(1, Relaxed) + 1
+        self.field(Field::Requests).fetch_add(1, Relaxed).wrapping_add(1)
     }
 
     fn put_text(&self, range: std::ops::Range<usize>, text: &str) {

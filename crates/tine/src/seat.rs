@@ -200,7 +200,7 @@ impl Seat {
 
     fn released(&self) {
         let open = self.record.closed();
-        if open + 1 == u64::from(self.concurrency)
+        if open.wrapping_add(1) == u64::from(self.concurrency)
             && let Some(line) = &self.line
         {
             line.became_idle();
@@ -237,7 +237,7 @@ impl Seat {
     fn attend(&self) {
         // A signal sent to this worker, or a solo worker's handle. The others may have got the same signal:
         // so nobody relies on a sibling for what is queued.
-        if is_readable(&*self.leave_event) {
+        if !self.is_leaving() && is_readable(&*self.leave_event) {
             self.begin_to_leave(Leave::Together);
         }
         // The kernel closes a dying process's descriptors before its pidfd speaks.

@@ -6,7 +6,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use support::{AT_ONCE, KILL, Service, TERM, require_root, start, start_with, timed};
+use support::{AT_ONCE, KILL, Service, TERM, Talk, require_root, start, start_with, timed};
 use testkit::process::{self, try_status};
 use testkit::{alive, wait_gone};
 
@@ -80,6 +80,33 @@ fn a_worker_that_is_still_booting_is_gone_when_the_supervisor_is_killed() {
     let workers = service.wait_children(2);
     service.signal(KILL);
     workers.into_iter().for_each(wait_gone);
+}
+
+#[test]
+fn a_successor_that_waits_for_its_place_is_gone_when_the_supervisor_is_killed() {
+    let service = start_telling("--workers 1 --max-connections 2");
+    service.some_worker();
+    service.wait_pool("a successor waits", |pool| (pool.serving, pool.booting) == (1, 1));
+    let workers = service.wait_children(2);
+    service.signal(KILL);
+    workers.into_iter().for_each(wait_gone);
+    assert_eq!(orphans(&service).len(), 2);
+}
+
+#[test]
+fn connections_that_wait_in_the_queue_are_served_by_orphans() {
+    let service = start("--workers 1");
+    let (held, pid) = service.busy_one();
+    let mut queued: Vec<Talk> = (0..3).map(|_| service.talk()).collect();
+    queued.iter_mut().for_each(|talk| talk.tell("pid"));
+    service.wait_pool("they wait", |pool| pool.queued == 3);
+    service.signal(KILL);
+    service.wait_exit();
+    drop(held);
+    for mut talk in queued {
+        assert_eq!(talk.answer(), pid.to_string());
+    }
+    wait_gone(pid);
 }
 
 #[test]

@@ -75,6 +75,20 @@ fn a_connection_is_served_to_its_end_at_the_limit_while_a_successor_serves() {
 }
 
 #[test]
+fn a_recycled_worker_that_does_not_end_gets_term_and_then_kill() {
+    let service = start("--workers 2 --max-connections 1 --drain-timeout 300 --term-grace 200");
+    service.wait_serving(2);
+    let (mut talk, pid) = service.busy_one();
+    assert_eq!(talk.ask("hang"), "hanging");
+    service.wait_line("did not end in time: SIGTERM");
+    service.wait_line("did not end in time: SIGKILL");
+    testkit::wait_gone(pid);
+    assert!(talk.is_closed());
+    assert!(!service.wait_serving(2).contains(&pid));
+    service.stop();
+}
+
+#[test]
 fn a_limit_of_one_gives_every_connection_a_process_of_its_own() {
     let service = start("--workers 2 --max-connections 1");
     let pids = visits(&service, 40);

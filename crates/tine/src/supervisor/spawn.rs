@@ -21,14 +21,14 @@ use crate::worker::{BoxError, Setup, Worker};
 /// Signals a worker leaves on. Its supervisor asks over the channel; these are for whoever signals a
 /// worker by hand, and for a whole control group's TERM.
 pub(crate) const LEAVES_ON: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP];
-/// Meant for the supervisor; a worker that gets one by mistake goes on.
-const IGNORES: [Signal; 7] = [
+/// Meant for the supervisor; a worker that gets one by mistake goes on. (PIPE stays ignored: the standard
+/// library resets it for the programs it starts.)
+const DISREGARDS: [Signal; 6] = [
     Signal::USR1,
     Signal::USR2,
     Signal::TTIN,
     Signal::TTOU,
     Signal::WINCH,
-    Signal::PIPE,
     // Too long a log is no reason to die: the line counts as lost.
     Signal::XFSZ,
 ];
@@ -127,8 +127,8 @@ fn enter(
     let leave_event = Arc::new(EventFd::new()?);
     let grace = std::time::Duration::from_nanos(pool.plan.rules.stop_timeout);
     signal::on_leave(&leave_event, grace, &LEAVES_ON)?;
-    for signal in IGNORES {
-        signal::ignore(signal)?;
+    for signal in DISREGARDS {
+        signal::disregard(signal)?;
     }
     signal::unblock_all()?;
     process::die_with_parent(Signal::TERM)?;
