@@ -175,3 +175,42 @@ fn a_second_stop_ends_what_the_first_one_waits_for() {
     assert!(server.wait_exit_within(Duration::from_secs(8)).success());
     assert!(!alive(pid));
 }
+
+#[test]
+fn a_term_to_every_process_at_once_loses_no_queued_connection() {
+    let site = Site::new();
+    let (server, address) = site.serve(&["--workers", "2", "--concurrency", "1"]);
+    let request: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let (half, rest) = request.split_at(8);
+    let mut busy: Vec<Client> = (0..2).map(|_| Client::connect(&address)).collect();
+    busy.iter_mut().for_each(|client| client.send(half));
+    server.wait_until("both workers are busy", || {
+        let mut status = Server::command(env!("CARGO_BIN_EXE_tine"));
+        status = status.args(["status", "--json", "--control"]).arg(site.control());
+        let status = status.start();
+        status.wait_exit();
+        status.lines().join("").contains("\"busy\": 2")
+    });
+    let mut queued: Vec<Client> = (0..6).map(|_| Client::connect(&address)).collect();
+    queued.iter_mut().for_each(|client| client.send(request));
+    // What systemd does unless it is told otherwise.
+    for pid in server.children().into_iter().chain([server.pid()]) {
+        process::signal(pid, SIGTERM);
+    }
+    busy.iter_mut().for_each(|client| client.send(rest));
+    for mut client in busy.into_iter().chain(queued) {
+        assert_eq!(client.read_response().text(), "Hello, World!");
+    }
+    assert!(server.wait_exit().success());
+}
+
+#[test]
+fn an_orphan_that_is_busy_does_not_keep_the_port() {
+    let site = Site::new();
+    let (server, address) = site.serve(&["--workers", "2", "--concurrency", "1"]);
+    let mut busy = Client::connect(&address);
+    busy.send(b"GET / HT");
+    let port = address.rsplit(':').next().expect("a port").parse().expect("a number");
+    server.signal(SIGKILL);
+    wait_until("the port is free", Duration::from_secs(5), || process::listeners_on(port) == 0);
+}

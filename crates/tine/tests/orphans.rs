@@ -86,7 +86,9 @@ fn a_worker_that_is_still_booting_is_gone_when_the_supervisor_is_killed() {
 fn a_successor_that_waits_for_its_place_is_gone_when_the_supervisor_is_killed() {
     let service = start_telling("--workers 1 --max-connections 2");
     service.some_worker();
-    service.wait_pool("a successor waits", |pool| (pool.serving, pool.booting) == (1, 1));
+    service.wait_until("a successor waits", || {
+        service.status().workers.iter().any(|worker| worker.stage == "standby")
+    });
     let workers = service.wait_children(2);
     service.signal(KILL);
     workers.into_iter().for_each(wait_gone);
