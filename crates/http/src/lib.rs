@@ -22,3 +22,8 @@ mod observed;
 mod serve;
 
 pub use serve::{Limits, serve, serve_with};
+
+// What the README shows must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -112,3 +112,13 @@ fn a_panic_ends_its_own_connection_and_the_service_goes_on() {
         server.wait_until("two workers", || server.children().len() == 2);
     }
 }
+
+#[test]
+fn the_axum_example_answers_and_stops() {
+    let server = Server::command(bin("examples/axum")).arg("127.0.0.1:0").start();
+    let address = server.address();
+    assert_eq!(client::get(&address, "/").text(), "hello");
+    assert!(client::get(&address, "/whoami").text().starts_with("place "));
+    server.signal(SIGTERM);
+    assert!(server.wait_exit().success());
+}
