@@ -49,6 +49,8 @@ const EXHAUSTED: [i32; 4] = [
 /// The listener is closed: the service stops (`EBADF`, `EINVAL`).
 const CLOSED: [i32; 2] = [9, 22];
 
+/// Attempts to take something without asking the epoll.
+const ASK_AFTER: u8 = 16;
 /// First and longest pause when descriptors run out.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// A worker that leaves without its supervisor's word takes what is queued for this long, then leaves
@@ -82,6 +84,8 @@ pub(crate) struct Acceptor {
     nonblocking: bool,
     /// Whether the listeners stand in the epoll.
     open: bool,
+    /// Attempts since the epoll was last asked.
+    unasked: u8,
     /// The epoll spoke of a connection, and nobody has looked for it yet.
     woken: bool,
     pause: Option<(Instant, Duration)>,
@@ -114,6 +118,7 @@ impl Acceptor {
             next: 0,
             nonblocking,
             open: false,
+            unasked: 0,
             woken: false,
             pause: None,
             last_round: None,
@@ -146,10 +151,14 @@ impl Acceptor {
             return Ok(Next::Nothing);
         }
         self.open()?;
-        // With one listener an attempt is cheaper than a question; with several, asking is what keeps a
-        // busy one from hiding a quiet one.
-        if self.listeners.len() > 1 {
+        // With one listener an attempt is cheaper than a question, but a queue that never empties must not
+        // hide the supervisor's word; with several, asking is what keeps a busy one from hiding a quiet one.
+        self.unasked += 1;
+        if self.listeners.len() > 1 || self.unasked >= ASK_AFTER {
             self.look()?;
+            if self.seat.is_leaving() {
+                return self.take_the_rest();
+            }
         }
         match self.take()? {
             Next::Nothing if self.seat.is_leaving() => self.take_the_rest(),
@@ -183,6 +192,7 @@ impl Acceptor {
     /// Waits for the epoll, and notes what it says.
     fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.epoll.wait(&mut self.ready, timeout)?;
+        self.unasked = 0;
         let mut control = false;
         let mut poked = false;
         self.woken |= self.ready.iter().any(|event| event.token != CONTROL);

@@ -53,3 +53,38 @@ fn a_panic_of_a_handler_is_the_callers_in_solo() {
     // Its connection is closed; whether by an end or a reset is not promised.
     let _ = client.join();
 }
+
+#[test]
+fn solo_serves_in_this_very_process_until_its_handle_stops_it() {
+    let prefork = quiet();
+    let handle = prefork.handle().expect("a handle");
+    let worker = prefork.solo().expect("a worker");
+    assert_eq!((worker.id(), worker.place(), worker.generation()), (1, 0, 1));
+    let address = worker.listeners()[0].address().to_owned();
+    let client = thread::spawn(move || {
+        let answers = ["one", "two", "three"].map(|line| ask(&address, line));
+        handle.stop();
+        answers
+    });
+    worker.serve(shout).expect("a good end");
+    assert_eq!(client.join().expect("answers"), ["ONE!", "TWO!", "THREE!"]);
+}
+
+#[test]
+fn solo_counts_in_a_record_and_has_regions() {
+    let prefork = quiet().region("counter", 1, 4);
+    let handle = prefork.handle().expect("a handle");
+    let worker = prefork.solo().expect("a worker");
+    assert_eq!(worker.region("counter").map(|region| region.words().len()), Some(4));
+    assert!(worker.region("other").is_none());
+    let address = worker.listeners()[0].address().to_owned();
+    let record = worker.record().clone();
+    let client = thread::spawn(move || {
+        (0..5).for_each(|_| drop(ask(&address, "x")));
+        handle.stop();
+    });
+    worker.serve(shout).expect("a good end");
+    client.join().expect("answers");
+    let counted = record.read();
+    assert_eq!((counted.connections, counted.open), (5, 0));
+}
