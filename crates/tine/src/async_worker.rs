@@ -18,9 +18,11 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::Notify;
 
 use crate::accept::{Acceptor, Next};
+use crate::access::Gate;
 use crate::conn::Conn;
+use crate::log::Log;
 use crate::seat::Shutdown;
-use crate::worker::{BoxError, Worker};
+use crate::worker::{BoxError, Worker, note_refusal};
 
 /// Whether this code runs inside a runtime: then a fork would copy half of it.
 pub(crate) fn runtime_is_entered() -> bool {
@@ -122,7 +124,17 @@ impl Worker {
             );
         }
         let context = runtime.block_on(async { self.context() })?;
-        let handler = Rc::new(runtime.block_on(make(context.clone()))?);
+        let made = runtime.block_on(make(context))?;
+        let door = Rc::new((self.gate.clone(), self.log.clone(), made));
+        let handler = Rc::new(move |conn: Conn| {
+            let door = door.clone();
+            async move {
+                let (gate, log, handler) = &*door;
+                if may_come_in(gate.as_deref(), log, &conn).await {
+                    handler(conn).await;
+                }
+            }
+        });
         let listeners = self.listeners.iter().filter(|listener| listener.is_stream()).cloned();
         let mut acceptor = Acceptor::new(&self.shutdown, listeners, true)?;
         self.seat.ready();
@@ -140,6 +152,15 @@ impl Worker {
         let watched = Rc::new(Watched::register(&self.shutdown)?);
         Ok(Context { shutdown: self.shutdown.clone(), watched })
     }
+}
+
+/// Asks the gate. The wait for a lookup is the connection's own; accepting goes on.
+async fn may_come_in(gate: Option<&Gate>, log: &Log, conn: &Conn) -> bool {
+    let Some(gate) = gate else { return true };
+    let client = conn.peer().map(|peer| peer.ip());
+    let verdict = gate.check_async(client).await;
+    note_refusal(log, client, &verdict);
+    verdict.allowed
 }
 
 /// One connection after the other, each driven to its end.

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tine_os::privilege::Resource;
 
+use crate::access::AccessConfig;
+
 use crate::{Error, Result};
 
 /// How many workers a pool has.
@@ -167,6 +169,9 @@ pub struct PoolConfig {
     pub breaker: (u32, Duration),
     /// What an open breaker does.
     pub exhausted: Exhausted,
+    /// Who may come in, asked in the worker after the accept: a refused client counts as a connection
+    /// and is closed without a word (rows N15 to N18). Default: everybody.
+    pub access: AccessConfig,
 }
 
 impl Default for PoolConfig {
@@ -190,6 +195,7 @@ impl Default for PoolConfig {
             boot_attempts: 3,
             breaker: (1000, seconds(60)),
             exhausted: Exhausted::Throttle,
+            access: AccessConfig::default(),
         }
     }
 }

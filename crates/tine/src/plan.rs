@@ -2,8 +2,10 @@
 //!
 //! Made before a socket is bound, so that nonsense leaves nothing behind.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::access::{AccessConfig, Gate, Resolver, ResolverConfig, Rules as AccessRules};
 use crate::config::{Exhausted, Policy, PoolConfig, PrivilegeConfig, Span, Workers};
 use crate::privileges::{self, Privileges};
 use crate::supervisor::scale::Sizing;
@@ -25,6 +27,8 @@ pub(crate) struct PoolPlan {
     pub(crate) rules: Rules,
     pub(crate) concurrency: u32,
     pub(crate) privileges: Privileges,
+    /// Asked only where there are rules.
+    pub(crate) gate: Option<Arc<Gate>>,
 }
 
 impl PoolPlan {
@@ -49,6 +53,7 @@ impl PoolPlan {
             rules: rules(config, sizing),
             concurrency: config.concurrency,
             privileges: privileges::resolve(privileges)?,
+            gate: gate(&config.access)?,
         })
     }
 
@@ -56,6 +61,16 @@ impl PoolPlan {
     pub(crate) fn records(&self) -> usize {
         3 * self.rules.capacity as usize + 4
     }
+}
+
+/// The gate of a pool that has one. Made here, so that a rule that cannot be read ends the start; asked in
+/// the workers alone.
+fn gate(access: &AccessConfig) -> Result<Option<Arc<Gate>>> {
+    if *access == AccessConfig::default() {
+        return Ok(None);
+    }
+    let resolver = Resolver::new(&ResolverConfig::default())?;
+    Ok(Some(Arc::new(Gate::new(AccessRules::new(access)?, resolver))))
 }
 
 fn sizing(workers: Workers) -> std::result::Result<Sizing, String> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tine_os::privilege::Resource;
 
+use crate::access::AccessConfig;
 use crate::config::{Exhausted, PoolConfig, PrivilegeConfig, Span, Workers};
 use crate::listen::ListenOptions;
 use crate::log::{Log, error};
@@ -138,6 +139,12 @@ impl Prefork {
     pub fn breaker(mut self, failures: u32, window: Duration, then: Exhausted) -> Self {
         self.pool.config.breaker = (failures, window);
         self.pool.config.exhausted = then;
+        self
+    }
+
+    /// Who may come in; see [`crate::access`]. Default: everybody.
+    pub fn access(mut self, access: AccessConfig) -> Self {
+        self.pool.config.access = access;
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,9 +10,10 @@ use std::sync::Arc;
 use tine_os::socket::receive_from;
 
 use crate::accept::{Acceptor, Next};
+use crate::access::{Gate, Verdict};
 use crate::conn::{Conn, Packet};
 use crate::listen::Listener;
-use crate::log::{Log, error};
+use crate::log::{Log, error, info};
 use crate::scoreboard::Record;
 use crate::seat::{Busy, Leave, Seat, Shutdown};
 use crate::shared::Region;
@@ -27,6 +29,7 @@ pub struct Worker {
     pub(crate) listeners: Vec<Rc<Listener>>,
     pub(crate) regions: Vec<Region>,
     pub(crate) log: Log,
+    pub(crate) gate: Option<Arc<Gate>>,
     pub(crate) id: u64,
     pub(crate) pool: String,
     pub(crate) place: usize,
@@ -172,7 +175,10 @@ impl Worker {
         self.seat.ready();
         loop {
             let result = match acceptor.next()? {
-                Next::Conn(conn) => streams(conn),
+                Next::Conn(conn) if self.may_come_in(conn.peer().map(|peer| peer.ip())) => {
+                    streams(conn)
+                }
+                Next::Conn(_) => Ok(()),
                 Next::Datagram(listener) => self.receive(&listener, &mut buffer, datagrams),
                 Next::Nothing => Ok(()),
                 Next::Done => return Ok(()),
@@ -181,6 +187,14 @@ impl Worker {
                 error!(self.log, "worker {}: a connection failed: {failure}", self.id);
             }
         }
+    }
+
+    /// Asks the gate; blocks for a lookup where a rule needs one.
+    fn may_come_in(&self, client: Option<IpAddr>) -> bool {
+        let Some(gate) = &self.gate else { return true };
+        let verdict = gate.check(client);
+        note_refusal(&self.log, client, &verdict);
+        verdict.allowed
     }
 
     fn datagram_bytes(&self) -> usize {
@@ -208,13 +222,22 @@ impl Worker {
             let busy = self.seat.taken();
             let bytes = &buffer[..datagram.bytes];
             let packet = Packet::new(bytes, datagram.truncated, datagram.sender, listener.clone());
-            handler(&packet)?;
+            if self.may_come_in(packet.peer().map(|peer| peer.ip())) {
+                handler(&packet)?;
+            }
             drop(busy);
             if self.seat.leave() == Leave::Alone {
                 return Ok(());
             }
         }
         Ok(())
+    }
+}
+
+/// Says who was sent away, and by which rule.
+pub(crate) fn note_refusal(log: &Log, client: Option<IpAddr>, verdict: &Verdict<'_>) {
+    if let (false, Some(client)) = (verdict.allowed, client) {
+        info!(log, "{client} is refused: {verdict}");
     }
 }
 

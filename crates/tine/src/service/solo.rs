@@ -22,7 +22,7 @@ impl Service {
     /// # Errors
     /// As [`Service::run`].
     pub(crate) fn solo(mut self) -> Result<(Worker, Program)> {
-        self.plan()?;
+        let gate = self.plan()?.swap_remove(0).gate;
         let pool = self.pools.swap_remove(0);
         let (bound, notes) = bind_all(&pool.parsed()?, pool.sockets)?;
         notes.iter().for_each(|note| warning!(self.log, "{note}"));
@@ -55,6 +55,7 @@ impl Service {
             listeners: bound.iter().cloned().collect(),
             regions: regions.collect::<Result<_>>()?,
             log: self.log,
+            gate,
             id: 1,
             pool: pool.name,
             place: 0,

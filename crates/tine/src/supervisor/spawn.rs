@@ -155,6 +155,7 @@ fn enter(
         listeners: pool.listeners.clone(),
         regions: supervisor.regions.clone(),
         log: supervisor.log.clone(),
+        gate: pool.plan.gate.clone(),
         id: assignment.worker.0,
         pool: pool.plan.name.clone(),
         place: assignment.place,
