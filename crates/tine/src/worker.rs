@@ -127,7 +127,8 @@ impl Worker {
     /// Serves stream connections one after the other, each to its end.
     ///
     /// An error of the handler ends its connection and is logged; a panic ends the worker, and only it.
-    /// Returns when the worker is to leave and its last connection is done.
+    /// Returns when the worker is to leave and its last connection is done: a handler that waits for a
+    /// silent client keeps a stop waiting up to `stop_timeout`, so give its reads a deadline.
     ///
     /// # Errors
     /// What accepting can fail with beyond the connection at hand.
