@@ -94,6 +94,10 @@ async fn run<I, S, B>(
         context: settings.context.clone(),
         progress: progress.clone(),
         peer,
+        most: match settings.context.concurrency() {
+            1 => settings.limits.isolated_requests,
+            _ => 0,
+        },
     };
     let connection =
         pin!(settings.http1.serve_connection(Heard::new(stream, progress.clone()), observed));

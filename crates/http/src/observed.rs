@@ -21,6 +21,8 @@ use tine::{Activity, Context};
 pub(crate) struct Progress {
     /// A request is being answered, to the last byte of its body.
     pub(crate) busy: Cell<bool>,
+    /// Requests begun.
+    pub(crate) requests: Cell<u64>,
     /// Something was read since this was last cleared.
     pub(crate) heard: Cell<bool>,
     /// The worker leaves.
@@ -40,6 +42,8 @@ pub(crate) struct Observed<S> {
     pub(crate) context: Context,
     pub(crate) progress: Rc<Progress>,
     pub(crate) peer: Option<SocketAddr>,
+    /// Requests after which the connection is ended; 0 = no limit.
+    pub(crate) most: u64,
 }
 
 impl<S, B> Service<Request<Incoming>> for Observed<S>
@@ -52,9 +56,12 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.progress.busy.set(true);
+        let number = self.progress.requests.get() + 1;
+        self.progress.requests.set(number);
         stamp(&self.context, &request, self.peer);
         Answering {
             future: self.inner.call(request),
+            last: number == self.most,
             context: self.context.clone(),
             progress: self.progress.clone(),
         }
@@ -113,6 +120,7 @@ pin_project_lite::pin_project! {
     pub(crate) struct Answering<F> {
         #[pin]
         future: F,
+        last: bool,
         context: Context,
         progress: Rc<Progress>,
     }
@@ -136,7 +144,8 @@ where
                 return Poll::Ready(Err(error));
             }
         };
-        if this.context.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let last = *this.last || this.context.is_leaving();
+        if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let served = Served { context: this.context.clone(), progress: this.progress.clone() };

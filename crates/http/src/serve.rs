@@ -22,6 +22,10 @@ pub struct Limits {
     /// A request's header and line, in bytes, about: hyper looks after each read, so up to twice as much may
     /// pass. Default 64 KiB; more is answered 431.
     pub header_bytes: usize,
+    /// Requests an isolated worker answers on one connection before it says `Connection: close`: so
+    /// that a talkative client cannot keep the worker from everybody else. Default 100, as in Apache
+    /// (`MaxKeepAliveRequests`); 0 = no limit. Without meaning where a worker serves many at once.
+    pub isolated_requests: u64,
     /// While the worker leaves, a connection that was silent for this long is closed; before that, its
     /// next request is answered with `Connection: close`. Default 1 s.
     pub drain_idle: Duration,
@@ -32,6 +36,7 @@ impl Default for Limits {
         Self {
             header_timeout: Duration::from_secs(15),
             header_bytes: 64 * 1024,
+            isolated_requests: 100,
             drain_idle: Duration::from_secs(1),
         }
     }

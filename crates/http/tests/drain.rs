@@ -122,3 +122,16 @@ fn the_axum_example_answers_and_stops() {
     server.signal(SIGTERM);
     assert!(server.wait_exit().success());
 }
+
+#[test]
+fn a_talkative_client_does_not_keep_an_isolated_worker_for_ever() {
+    let (server, address) = start("1", "1");
+    let mut talkative = Client::connect(&address);
+    let mut waiting = Client::connect(&address);
+    waiting.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let answers = (1..=100).take_while(|_| !talkative.get("/").closes()).count();
+    assert_eq!(answers, 99, "the hundredth answer is the last");
+    assert_eq!(waiting.read_response().text(), "hello");
+    server.signal(SIGTERM);
+    assert!(server.wait_exit().success());
+}
