@@ -1,7 +1,7 @@
 //! The supervisor: one thread, one epoll loop, no client's byte.
 //!
 //! Its mind is pure ([`step`], [`size`], [`staff`], [`ending`], [`scale`], [`deadline`] over [`state`]);
-//! its hands are [`run`], [`spawn`] and [`procs`]; its eyes are [`look`]; its mouth is [`note`] and [`report`].
+//! its hands are [`run`], [`perform`], [`spawn`] and [`procs`]; its eyes are [`look`]; its mouth is [`note`] and [`report`].
 
 pub(crate) mod action;
 mod deadline;
@@ -9,6 +9,7 @@ mod ending;
 pub(crate) mod event;
 mod look;
 mod note;
+mod perform;
 pub(crate) mod procs;
 mod report;
 pub(crate) mod run;

@@ -5,31 +5,22 @@
 //! place: [`Seat::is_leaving`].
 
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
 use tine_os::event::EventFd;
 use tine_os::fd::{receive_message, send_message};
-use tine_os::poll::{Epoll, Interest, Ready};
 
 use crate::scoreboard::{Activity, Record};
 use crate::spares::Line;
 
-/// Worker to supervisor: ready; will soon be at its limit; takes nothing more; the text of a failure.
-pub(crate) const READY: u8 = b'R';
-pub(crate) const EXPIRING: u8 = b'E';
-pub(crate) const LEAVING: u8 = b'L';
-pub(crate) const FAILURE: u8 = b'F';
-/// Supervisor to worker: the place is yours; leave, siblings go on; leave, the service ends.
-pub(crate) const GO: u8 = b'G';
-pub(crate) const LEAVE: u8 = b'l';
-pub(crate) const FINISH: u8 = b'f';
+mod message;
+mod shutdown;
 
-/// Bytes a message has at most; a failure's text is cut to it.
-pub(crate) const MESSAGE_BYTES: usize = 1024;
+pub(crate) use message::{EXPIRING, FAILURE, FINISH, GO, LEAVE, LEAVING, MESSAGE_BYTES, READY};
+pub use shutdown::Shutdown;
 
 /// Why a worker leaves, as far as it matters to what it does with the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -306,76 +297,5 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.seat.released();
-    }
-}
-
-/// Everything that can tell a worker to leave, behind one descriptor.
-#[derive(Clone, Debug)]
-pub struct Shutdown {
-    seat: Arc<Seat>,
-    epoll: Rc<Epoll>,
-}
-
-impl Shutdown {
-    pub(crate) fn new(seat: Arc<Seat>) -> std::io::Result<Self> {
-        let epoll = Epoll::new()?;
-        epoll.add(&*seat.leave_event, 0, Interest::READ)?;
-        for descriptor in [&seat.channel, &seat.supervisor].into_iter().flatten() {
-            epoll.add(descriptor, 1, Interest::READ)?;
-        }
-        Ok(Self { seat, epoll: Rc::new(epoll) })
-    }
-
-    /// Whether this worker should take nothing new and end. Asks the kernel.
-    #[must_use]
-    pub fn is_requested(&self) -> bool {
-        if !self.seat.may_finish() && !self.seat.is_orphaned() {
-            self.seat.attend();
-        }
-        self.seat.is_leaving()
-    }
-
-    /// Waits for that, at most so long; says whether it is.
-    ///
-    /// # Errors
-    /// What `epoll_wait(2)` says.
-    pub fn wait(&self, at_most: Duration) -> std::io::Result<bool> {
-        let mut ready = Ready::with_capacity(1);
-        let end = std::time::Instant::now() + at_most;
-        while !self.is_requested() {
-            let left = end.saturating_duration_since(std::time::Instant::now());
-            if left.is_zero() {
-                return Ok(false);
-            }
-            self.epoll.wait(&mut ready, Some(left))?;
-        }
-        Ok(true)
-    }
-
-    /// Waits until the worker may take work, or is to leave.
-    pub(crate) fn wait_for_place(&self) -> std::io::Result<()> {
-        let mut ready = Ready::with_capacity(1);
-        while !self.is_requested() && !self.seat.may_take() {
-            self.epoll.wait(&mut ready, None)?;
-        }
-        Ok(())
-    }
-
-    /// Whether the supervisor is dead: the reason to leave, then.
-    #[must_use]
-    pub fn is_orphaned(&self) -> bool {
-        self.seat.is_orphaned()
-    }
-
-    pub(crate) fn seat(&self) -> &Arc<Seat> {
-        &self.seat
-    }
-}
-
-impl AsFd for Shutdown {
-    /// Readable when [`Shutdown::is_requested`] should be asked, for `poll(2)` and event loops; readable
-    /// for ever once the answer is yes.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
     }
 }

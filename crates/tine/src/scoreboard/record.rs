@@ -1,105 +1,18 @@
-//! The scoreboard: what every worker is doing, in shared memory, one record a worker process.
-//!
-//! A record has one writer, its worker; the supervisor clears it before the fork. Counters and times are
-//! plain stores, so a request costs no system call and no lock. The supervisor, `tine status` and anyone
-//! else only read, and expect nonsense: a worker can be made to write anything here, so nothing read is
-//! ever used as a pid to signal or as an index (row A30).
-//!
-//! | words | content |
-//! |---|---|
-//! | a line a pool | spare workers left before the supervisor must be told, and whether it is told |
-//! | a record a worker | see [`Field`]; then the current request and its client as text |
+//! One worker's record: written by it alone, read by anyone, believed by nobody.
 
 use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
 
 use serde::Serialize;
 
+use super::activity::Activity;
 use crate::shared::Region;
-use crate::spares::Line;
-use crate::{Error, Result};
 
-/// Layout version of the region.
-const VERSION: u32 = 1;
-/// Words of a pool's line: a cache line pair, so that pools do not share one.
-const LINE: usize = 16;
 /// Words of a record: 512 bytes, a multiple of the cache line.
-const RECORD: usize = 64;
+pub(super) const RECORD: usize = 64;
 /// Where the current request's text stands in a record, in words; 128 bytes.
 const REQUEST: std::ops::Range<usize> = 16..32;
 /// Where its client's address stands; 64 bytes.
 const CLIENT: std::ops::Range<usize> = 32..40;
-
-/// What a worker is doing. Apache's scoreboard letters map onto it (row A30).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Activity {
-    /// Nobody: `.`
-    Empty,
-    /// Booting: `S`
-    Starting,
-    /// Waiting for a connection: `_`
-    Idle,
-    /// Reading a request: `R`
-    Reading,
-    /// Handling a request or sending its answer: `W`
-    Working,
-    /// Keeping a connection for the next request: `K`
-    KeepAlive,
-    /// Writing its log: `L`
-    Logging,
-    /// Looking up a name: `D`
-    Resolving,
-    /// Closing a connection: `C`
-    Closing,
-    /// Finishing what it has, taking nothing new: `G`
-    Draining,
-    /// Leaving while idle: `I`
-    Leaving,
-}
-
-impl Activity {
-    const ALL: [Self; 11] = [
-        Self::Empty,
-        Self::Starting,
-        Self::Idle,
-        Self::Reading,
-        Self::Working,
-        Self::KeepAlive,
-        Self::Logging,
-        Self::Resolving,
-        Self::Closing,
-        Self::Draining,
-        Self::Leaving,
-    ];
-
-    /// Apache's letter for it.
-    #[must_use]
-    pub fn letter(self) -> char {
-        ['.', 'S', '_', 'R', 'W', 'K', 'L', 'D', 'C', 'G', 'I'][self as usize]
-    }
-
-    fn from_word(word: u64) -> Option<Self> {
-        Self::ALL.get(usize::try_from(word).ok()?).copied()
-    }
-}
-
-impl std::fmt::Display for Activity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Self::Empty => "empty",
-            Self::Starting => "starting",
-            Self::Idle => "idle",
-            Self::Reading => "reading",
-            Self::Working => "working",
-            Self::KeepAlive => "keepalive",
-            Self::Logging => "logging",
-            Self::Resolving => "resolving",
-            Self::Closing => "closing",
-            Self::Draining => "draining",
-            Self::Leaving => "leaving",
-        })
-    }
-}
 
 /// The numbers of a record, in words.
 #[derive(Clone, Copy, Debug)]
@@ -126,61 +39,11 @@ enum Field {
     RequestTook,
 }
 
-/// The whole board; each process of the service has it mapped.
-#[derive(Clone, Debug)]
-pub struct Scoreboard {
-    region: Region,
-    pools: usize,
-    records: usize,
-}
-
-impl Scoreboard {
-    /// A board for so many pools and worker processes, draining ones included.
-    ///
-    /// # Errors
-    /// What making a [`Region`] can fail with.
-    pub fn create(pools: usize, records: usize) -> Result<Self> {
-        if records > 1 << 20 {
-            return Err(Error::config(format!(
-                "{records} workers are more than a scoreboard holds"
-            )));
-        }
-        let region = Region::create("scoreboard", VERSION, pools * LINE + records * RECORD)?;
-        Ok(Self { region, pools, records })
-    }
-
-    /// How many records there are.
-    #[must_use]
-    pub fn records(&self) -> usize {
-        self.records
-    }
-
-    /// A worker's record, for its owner to write and anyone to read.
-    ///
-    /// # Panics
-    /// If there is no such record.
-    #[must_use]
-    pub fn record(&self, index: usize) -> Record {
-        assert!(index < self.records, "record {index} of {}", self.records);
-        Record { region: self.region.clone(), base: self.pools * LINE + index * RECORD }
-    }
-
-    /// A pool's line.
-    ///
-    /// # Panics
-    /// If there is no such pool.
-    #[must_use]
-    pub(crate) fn line(&self, pool: usize) -> Line {
-        assert!(pool < self.pools, "pool {pool} of {}", self.pools);
-        Line { region: self.region.clone(), base: pool * LINE }
-    }
-}
-
 /// One worker's record.
 #[derive(Clone, Debug)]
 pub struct Record {
-    region: Region,
-    base: usize,
+    pub(super) region: Region,
+    pub(super) base: usize,
 }
 
 impl Record {
@@ -339,6 +202,7 @@ pub struct Snapshot {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Scoreboard;
     use super::*;
 
     #[test]

@@ -1,0 +1,124 @@
+//! The paved path: one pool, built in a few lines.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::log::{Log, error};
+use crate::program::Program;
+use crate::service::{Handle, Pool, Service};
+use crate::worker::{BoxError, Worker};
+use crate::{Error, Result};
+
+mod pool;
+mod service;
+
+/// A pre-forking server with one pool of workers.
+///
+/// ```no_run
+/// use std::{io, process::ExitCode};
+/// use tine::{Prefork, Workers};
+///
+/// fn main() -> ExitCode {
+///     Prefork::new()
+///         .listen("127.0.0.1:7007")
+///         .workers(Workers::dynamic(5..=50).spare(2..=10))
+///         .max_connections(1000)
+///         .run(|worker| worker.serve(|mut conn| {
+///             let mut reader = conn.try_clone()?;
+///             io::copy(&mut reader, &mut conn).map(drop)
+///         }))
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "a server does nothing until it runs"]
+pub struct Prefork {
+    pool: Pool,
+    service: Service,
+    log: Log,
+}
+
+impl Default for Prefork {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Prefork {
+    /// A server with the defaults of [`PoolConfig`] and no address yet.
+    pub fn new() -> Self {
+        let program = Program::fork(|_| Ok(()));
+        Self { pool: Pool::new("main", program), service: Service::new(), log: Log::default() }
+    }
+
+    /// The pool's name in logs and status. Default `main`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.pool.name = name.into();
+        self
+    }
+
+    /// Something to stop the service by, from code.
+    ///
+    /// # Errors
+    /// What `eventfd(2)` says.
+    pub fn handle(&self) -> Result<Handle> {
+        self.service.handle()
+    }
+
+    /// Serves until it is stopped, writes an error to the log, and says how the program should exit:
+    /// 0 stopped, 1 run-time failure, 2 configuration, 3 cannot bind, 4 cannot drop privileges.
+    #[must_use = "it is the program's exit code"]
+    pub fn run(
+        self,
+        serve: impl Fn(Worker) -> std::result::Result<(), BoxError> + 'static,
+    ) -> ExitCode {
+        let log = self.log.clone();
+        match self.try_run(serve) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                error!(log, "{failure}");
+                ExitCode::from(failure.exit_code())
+            }
+        }
+    }
+
+    /// The same, with the error for the caller.
+    ///
+    /// # Errors
+    /// See [`Service::run`].
+    pub fn try_run(
+        mut self,
+        serve: impl Fn(Worker) -> std::result::Result<(), BoxError> + 'static,
+    ) -> Result<()> {
+        self.pool.program.serve = std::rc::Rc::new(serve);
+        self.service.pool(self.pool).run()
+    }
+
+    /// A worker in this very process, its sockets bound, without a fork: for debuggers, and for tests,
+    /// whose runner has threads and therefore cannot fork.
+    ///
+    /// # Errors
+    /// A configuration or bind error.
+    pub fn solo(self) -> Result<Worker> {
+        self.service.pool(self.pool).solo().map(|(worker, _)| worker)
+    }
+
+    /// Serves in this very process until a signal (TERM, INT, QUIT, HUP) or [`Handle::stop`] ends it
+    /// (row A35).
+    ///
+    /// # Errors
+    /// As [`Prefork::solo`]; a boot error if the program's code fails.
+    pub fn run_solo(
+        self,
+        serve: impl Fn(Worker) -> std::result::Result<(), BoxError> + 'static,
+    ) -> Result<()> {
+        let worker = self.solo()?;
+        let grace = Duration::from_secs(30);
+        tine_os::signal::on_leave(
+            &worker.seat.leave_event(),
+            grace,
+            &crate::supervisor::spawn::LEAVES_ON,
+        )
+        .map_err(|error| Error::os("cannot catch signals", error))?;
+        serve(worker).map_err(|failure| Error::boot(failure.to_string()))
+    }
+}

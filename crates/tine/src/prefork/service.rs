@@ -1,0 +1,53 @@
+//! What can be said of the service around the pool.
+
+use std::path::PathBuf;
+
+use super::Prefork;
+use crate::log::Log;
+use crate::signals::Signals;
+
+impl Prefork {
+    /// Shared memory of `words` 64-bit words that all workers find by its name, see
+    /// [`Worker::region`].
+    pub fn region(mut self, name: impl Into<String>, version: u32, words: usize) -> Self {
+        self.service = self.service.region(name, version, words);
+        self
+    }
+
+    /// The log. Default: standard error, level info.
+    pub fn log(mut self, log: Log) -> Self {
+        self.log = log.clone();
+        self.service = self.service.log(log);
+        self
+    }
+
+    /// What signals mean. Default: Tine's own table.
+    pub fn signals(mut self, signals: Signals) -> Self {
+        self.service = self.service.signals(signals);
+        self
+    }
+
+    /// Writes the supervisor's pid to a file.
+    pub fn pid_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.service = self.service.pid_file(path);
+        self
+    }
+
+    /// Where the control socket is. Default: by pid, in the runtime directory.
+    pub fn control(mut self, path: impl Into<PathBuf>) -> Self {
+        self.service = self.service.control(path);
+        self
+    }
+
+    /// Runs in the background; see [`Service::daemonize`].
+    pub fn daemonize(mut self) -> Self {
+        self.service = self.service.daemonize();
+        self
+    }
+
+    /// No control socket.
+    pub fn no_control(mut self) -> Self {
+        self.service = self.service.no_control();
+        self
+    }
+}

@@ -1,0 +1,76 @@
+//! The scoreboard: what every worker is doing, in shared memory, one record a worker process.
+//!
+//! A record has one writer, its worker; the supervisor clears it before the fork. Counters and times are
+//! plain stores, so a request costs no system call and no lock. The supervisor, `tine status` and anyone
+//! else only read, and expect nonsense: a worker can be made to write anything here, so nothing read is
+//! ever used as a pid to signal or as an index (row A30).
+//!
+//! | words | content |
+//! |---|---|
+//! | a line a pool | spare workers left before the supervisor must be told, and whether it is told |
+//! | a record a worker | see `Field`; then the current request and its client as text |
+
+mod activity;
+mod record;
+
+pub use activity::Activity;
+use record::RECORD;
+pub use record::{Record, Snapshot};
+
+use crate::shared::Region;
+use crate::spares::Line;
+use crate::{Error, Result};
+
+/// Layout version of the region.
+const VERSION: u32 = 1;
+/// Words of a pool's line: a cache line pair, so that pools do not share one.
+const LINE: usize = 16;
+/// The whole board; each process of the service has it mapped.
+#[derive(Clone, Debug)]
+pub struct Scoreboard {
+    region: Region,
+    pools: usize,
+    records: usize,
+}
+
+impl Scoreboard {
+    /// A board for so many pools and worker processes, draining ones included.
+    ///
+    /// # Errors
+    /// What making a [`Region`] can fail with.
+    pub fn create(pools: usize, records: usize) -> Result<Self> {
+        if records > 1 << 20 {
+            return Err(Error::config(format!(
+                "{records} workers are more than a scoreboard holds"
+            )));
+        }
+        let region = Region::create("scoreboard", VERSION, pools * LINE + records * RECORD)?;
+        Ok(Self { region, pools, records })
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// A worker's record, for its owner to write and anyone to read.
+    ///
+    /// # Panics
+    /// If there is no such record.
+    #[must_use]
+    pub fn record(&self, index: usize) -> Record {
+        assert!(index < self.records, "record {index} of {}", self.records);
+        Record { region: self.region.clone(), base: self.pools * LINE + index * RECORD }
+    }
+
+    /// A pool's line.
+    ///
+    /// # Panics
+    /// If there is no such pool.
+    #[must_use]
+    pub(crate) fn line(&self, pool: usize) -> Line {
+        assert!(pool < self.pools, "pool {pool} of {}", self.pools);
+        Line { region: self.region.clone(), base: pool * LINE }
+    }
+}

@@ -1,0 +1,14 @@
+//! The messages between a worker and its supervisor: one byte that says what, then text.
+
+/// Worker to supervisor: ready; will soon be at its limit; takes nothing more; the text of a failure.
+pub(crate) const READY: u8 = b'R';
+pub(crate) const EXPIRING: u8 = b'E';
+pub(crate) const LEAVING: u8 = b'L';
+pub(crate) const FAILURE: u8 = b'F';
+/// Supervisor to worker: the place is yours; leave, siblings go on; leave, the service ends.
+pub(crate) const GO: u8 = b'G';
+pub(crate) const LEAVE: u8 = b'l';
+pub(crate) const FINISH: u8 = b'f';
+
+/// Bytes a message has at most; a failure's text is cut to it.
+pub(crate) const MESSAGE_BYTES: usize = 1024;

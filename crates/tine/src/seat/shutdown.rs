@@ -1,0 +1,81 @@
+//! Everything that can tell a worker to leave, as one thing to wait on.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tine_os::poll::{Epoll, Interest, Ready};
+
+use super::Seat;
+
+/// Everything that can tell a worker to leave, behind one descriptor.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    seat: Arc<Seat>,
+    epoll: Rc<Epoll>,
+}
+
+impl Shutdown {
+    pub(crate) fn new(seat: Arc<Seat>) -> std::io::Result<Self> {
+        let epoll = Epoll::new()?;
+        epoll.add(&*seat.leave_event, 0, Interest::READ)?;
+        for descriptor in [&seat.channel, &seat.supervisor].into_iter().flatten() {
+            epoll.add(descriptor, 1, Interest::READ)?;
+        }
+        Ok(Self { seat, epoll: Rc::new(epoll) })
+    }
+
+    /// Whether this worker should take nothing new and end. Asks the kernel.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        if !self.seat.may_finish() && !self.seat.is_orphaned() {
+            self.seat.attend();
+        }
+        self.seat.is_leaving()
+    }
+
+    /// Waits for that, at most so long; says whether it is.
+    ///
+    /// # Errors
+    /// What `epoll_wait(2)` says.
+    pub fn wait(&self, at_most: Duration) -> std::io::Result<bool> {
+        let mut ready = Ready::with_capacity(1);
+        let end = std::time::Instant::now() + at_most;
+        while !self.is_requested() {
+            let left = end.saturating_duration_since(std::time::Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            self.epoll.wait(&mut ready, Some(left))?;
+        }
+        Ok(true)
+    }
+
+    /// Waits until the worker may take work, or is to leave.
+    pub(crate) fn wait_for_place(&self) -> std::io::Result<()> {
+        let mut ready = Ready::with_capacity(1);
+        while !self.is_requested() && !self.seat.may_take() {
+            self.epoll.wait(&mut ready, None)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the supervisor is dead: the reason to leave, then.
+    #[must_use]
+    pub fn is_orphaned(&self) -> bool {
+        self.seat.is_orphaned()
+    }
+
+    pub(crate) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
+}
+
+impl AsFd for Shutdown {
+    /// Readable when [`Shutdown::is_requested`] should be asked, for `poll(2)` and event loops; readable
+    /// for ever once the answer is yes.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}

@@ -1,0 +1,116 @@
+//! The supervisor's hands on the world: each action done, its result an event.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use tine_os::clock::monotonic;
+use tine_os::fd::{message_pair, send_message};
+use tine_os::process;
+use tine_os::signal::Signal;
+
+use super::action::{Action, Assignment, Tell};
+use super::event::Event;
+use super::procs::Proc;
+use super::run::Supervisor;
+use super::spawn;
+use super::state::WorkerId;
+use crate::daemon::Ready as Birth;
+use crate::listen::Listeners;
+use crate::seat::{FINISH, GO, LEAVE};
+
+impl Supervisor {
+    pub(super) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Fork(assignment) => {
+                let event = self.fork(assignment);
+                self.events.push_back(event);
+            }
+            Action::Tell(worker, tell) => self.tell(worker, tell),
+            Action::Terminate(worker) => self.signal(worker, Signal::TERM),
+            Action::Kill(worker) => self.signal(worker, Signal::KILL),
+            Action::Poke(pool) => self.pools[pool].poke.signal(),
+            Action::StopNew => {
+                self.on_listeners("stop new connections", |all| all.stop_new().and(all.unlink()))
+            }
+            Action::CloseListeners => {
+                self.on_listeners("close listeners", Listeners::close_for_good)
+            }
+            Action::Reopen => match self.log.reopen() {
+                Ok(()) => crate::log::info!(self.log, "log reopened"),
+                Err(error) => crate::log::warning!(self.log, "cannot reopen the log: {error}"),
+            },
+            Action::Note(note) => self.note(&note),
+            Action::End(outcome) => self.outcome = Some(outcome),
+        }
+    }
+
+    fn on_listeners(&self, what: &str, act: impl Fn(&Listeners) -> std::io::Result<()>) {
+        for pool in &self.pools {
+            if let Err(error) = act(&pool.bound) {
+                crate::log::warning!(self.log, "cannot {what}: {error}");
+            }
+        }
+    }
+
+    fn fork(&mut self, assignment: Assignment) -> Event {
+        let worker = assignment.worker;
+        match self.try_fork(assignment) {
+            Ok(pid) => Event::Forked { worker, pid },
+            Err(error) => {
+                crate::log::debug!(self.log, "worker {worker}: cannot fork: {error}");
+                Event::ForkFailed { worker, errno: error.raw_os_error().unwrap_or(0) }
+            }
+        }
+    }
+
+    fn try_fork(&mut self, assignment: Assignment) -> std::io::Result<u32> {
+        const ENOMEM: i32 = 12;
+        let (ours, theirs) = message_pair()?;
+        let free = self.free_records.last().copied();
+        let record = free.ok_or_else(|| std::io::Error::from_raw_os_error(ENOMEM))?;
+        let Assignment { worker, place, generation, .. } = assignment;
+        self.board.record(record).begin(worker.0, place, generation, monotonic());
+        let pid = spawn::fork(self, assignment, record, theirs, &ours)?;
+        let proc = Proc::watch(&self.epoll, &assignment, pid, ours, record)?;
+        self.free_records.pop();
+        self.procs.insert(worker, proc);
+        Ok(pid.get())
+    }
+
+    fn tell(&mut self, worker: WorkerId, tell: Tell) {
+        let Some(proc) = self.procs.get(&worker) else { return };
+        let message = match tell {
+            Tell::Go => GO,
+            Tell::Leave if self.state.is_stopping() => FINISH,
+            Tell::Leave => LEAVE,
+        };
+        if let Err(error) = send_message(&proc.channel, &[message]) {
+            // It has ended, or does not read; its pidfd or its deadline will tell.
+            crate::log::debug!(self.log, "worker {worker}: {error}");
+        }
+    }
+
+    fn signal(&self, worker: WorkerId, signal: Signal) {
+        if let Some(proc) = self.procs.get(&worker)
+            && let Err(error) = process::send(&proc.pidfd, signal)
+        {
+            crate::log::debug!(self.log, "worker {worker}: {signal}: {error}");
+        }
+    }
+
+    /// Numbers of the descriptors that are the supervisor's alone: a child closes them.
+    pub(super) fn descriptors(&self) -> Vec<i32> {
+        // One allocation: a child that has just been forked pays for every page it writes.
+        let mut all = Vec::with_capacity(2 * self.procs.len() + 32);
+        all.extend([self.epoll.as_fd().as_raw_fd(), self.signals.as_fd().as_raw_fd()]);
+        for proc in self.procs.values() {
+            all.extend([proc.pidfd.as_raw_fd(), proc.channel.as_raw_fd()]);
+        }
+        if let Some(control) = &self.control {
+            control.descriptors(&mut all);
+        }
+        all.extend(&self.private);
+        all.extend(self.log.private_descriptor());
+        all.extend(self.birth.as_ref().map(Birth::descriptor));
+        all
+    }
+}
