@@ -21,6 +21,7 @@ pub mod event;
 pub mod fd;
 pub mod memory;
 pub mod names;
+pub mod nursery;
 pub mod pass;
 pub mod poll;
 pub mod privilege;

@@ -76,6 +76,7 @@ pub use shared::gauge::{Gauge, Gauges};
 pub use shared::limiter::{Limiter, Rate, Verdict};
 pub use shared::shape::Shape;
 pub use signals::Signals;
+pub use tine_os::nursery::Nursery;
 pub use tine_os::privilege::Resource;
 pub use worker::{BoxError, Setup, Worker};
 

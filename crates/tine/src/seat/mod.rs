@@ -113,6 +113,7 @@ impl Seat {
         if !self.ready.swap(true, SeqCst) {
             self.record.set(Activity::Idle);
             self.tell(READY, "");
+            tine_os::nursery::close();
         }
     }
 

@@ -295,8 +295,10 @@ impl Drop for HeldSignals {
 }
 
 /// Does once what every worker would do again after its fork: the standard library asks the CPU for its
-/// features at first use, which costs tens of microseconds on a virtual machine.
+/// features at first use, which costs tens of microseconds on a virtual machine, and makes the main
+/// thread's handle, in a page that would be copied for it.
 fn warm_up() {
+    drop(std::thread::current());
     #[cfg(target_arch = "x86_64")]
     let _ = std::arch::is_x86_feature_detected!("avx2");
 }

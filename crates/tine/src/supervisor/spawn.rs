@@ -54,6 +54,7 @@ fn child(
     channel: OwnedFd,
     parents_end: i32,
 ) -> ! {
+    tine_os::nursery::open();
     let life = || life(supervisor, assignment, record, channel, parents_end);
     let code = catch_unwind(AssertUnwindSafe(life)).unwrap_or(status::PANICKED);
     let _ = std::io::stdout().flush();
