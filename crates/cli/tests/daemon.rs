@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use testkit::load::Load;
 use testkit::{DEADLINE, TempDir, alive, client, process, wait_gone, wait_until};
 
+const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 const SIGUSR1: i32 = 10;
 
@@ -122,4 +123,28 @@ fn a_rotated_log_is_reopened_and_loses_no_line() {
     let (served, gone) = (who(" serves"), who(" is gone"));
     assert!(served.len() > 10 && served.is_subset(&gone), "{served:?} {gone:?}");
     assert!(all.lines().all(|line| line.contains("tine[")), "a split line: {all}");
+}
+
+#[test]
+fn a_log_that_may_not_grow_costs_lines_and_nobody_s_life() {
+    let place = Place::new();
+    let output = place.start(&["--listen", "127.0.0.1:0"]);
+    assert!(output.status.success(), "{output:?}");
+    let daemon = Daemon(place.pid());
+    let (address, full) = (place.address(), place.log().len());
+    // A worker inherits the limit from its supervisor: the one who replaces this one writes nothing either.
+    let worker = process::children(daemon.0)[0];
+    for pid in [daemon.0, worker] {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args([format!("--pid={pid}"), format!("--fsize={full}:{full}")]);
+        assert!(prlimit.status().expect("prlimit runs").success());
+    }
+    process::signal(worker, SIGKILL);
+    wait_until("a replacement", DEADLINE, || {
+        let now = process::children(daemon.0);
+        now.len() == 2 && !now.contains(&worker)
+    });
+    assert_eq!(client::get(&address, "/").text(), "hello");
+    assert_eq!(place.log().len(), full);
+    assert!(alive(daemon.0));
 }

@@ -279,6 +279,8 @@ impl HeldSignals {
     pub(crate) fn take() -> std::io::Result<Self> {
         tine_os::signal::set_default(Signal::CHLD)?;
         tine_os::signal::ignore(Signal::PIPE)?;
+        // Too long a log is no reason to die: the line counts as lost.
+        tine_os::signal::disregard(Signal::XFSZ)?;
         tine_os::signal::block(&taken_signals())?;
         Ok(Self(()))
     }
