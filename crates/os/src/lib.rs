@@ -19,6 +19,7 @@ pub mod daemon;
 pub mod diag;
 pub mod event;
 pub mod fd;
+pub mod inspect;
 pub mod memory;
 pub mod names;
 pub mod nursery;

@@ -104,6 +104,16 @@ impl Drop for SharedMemory {
     }
 }
 
+/// Gives memory that this process has freed back to the system (malloc_trim(3)); walks the whole heap, so a
+/// large one takes milliseconds. Only the GNU C library has it; elsewhere nothing is done.
+pub fn trim() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes an integer, how much to keep at the top of the heap.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 fn memory_file(name: &str) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
