@@ -6,7 +6,6 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,12 +17,11 @@ use hyper::server::conn::http1::{self, Connection};
 use hyper_util::rt::TokioTimer;
 use hyper_util::service::TowerToHyperService;
 use tine::{Activity, BoxError, Busy, Conn, Context, Stream};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::sleep;
 use tower_service::Service;
 
-use crate::io::Heard;
+use crate::io::{Channel, Heard};
 use crate::observed::{Observed, Progress};
 use crate::serve::Limits;
 
@@ -80,7 +78,7 @@ async fn run<I, S, B>(
     service: S,
     settings: &Settings,
 ) where
-    I: AsyncRead + AsyncWrite + AsFd + Unpin + 'static,
+    I: Channel + 'static,
     S: Service<http::Request<Incoming>, Response = http::Response<B>> + Clone + 'static,
     S::Error: Into<BoxError>,
     S::Future: 'static,
@@ -98,6 +96,7 @@ async fn run<I, S, B>(
             1 => settings.limits.isolated_requests,
             _ => 0,
         },
+        sends_files: I::SENDS_FILES,
     };
     let connection =
         pin!(settings.http1.serve_connection(Heard::new(stream, progress.clone()), observed));
@@ -112,7 +111,7 @@ async fn until_closed<I, S, B>(
     progress: &Progress,
     settings: &Settings,
 ) where
-    I: AsyncRead + AsyncWrite + AsFd + Unpin + 'static,
+    I: Channel + 'static,
     S: Service<http::Request<Incoming>, Response = http::Response<B>> + Clone + 'static,
     S::Error: Into<BoxError>,
     B: Body + 'static,

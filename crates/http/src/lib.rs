@@ -17,10 +17,13 @@
 #![forbid(unsafe_code)]
 
 mod connection;
+mod file;
 mod io;
 mod observed;
+mod send;
 mod serve;
 
+pub use file::FileBody;
 pub use serve::{Limits, serve, serve_with};
 
 // What the README shows must compile.

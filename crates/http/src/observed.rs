@@ -9,12 +9,14 @@ use std::rc::Rc;
 use std::task::{self, Poll, ready};
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
-use tine::{Activity, Context};
+use tine::{Activity, BoxError, Context};
+
+use crate::send::{Outgoing, Piece};
 
 /// What the connection's driver and its service know together.
 #[derive(Debug, Default)]
@@ -44,11 +46,14 @@ pub(crate) struct Observed<S> {
     pub(crate) peer: Option<SocketAddr>,
     /// Requests after which the connection is ended; 0 = no limit.
     pub(crate) most: u64,
+    /// The kernel can send files on this connection.
+    pub(crate) sends_files: bool,
 }
 
 impl<S, B> Service<Request<Incoming>> for Observed<S>
 where
     S: tower_service::Service<Request<Incoming>, Response = Response<B>> + Clone,
+    B: 'static,
 {
     type Response = Response<Answer<B>>;
     type Error = S::Error;
@@ -59,9 +64,12 @@ where
         let number = self.progress.requests.get() + 1;
         self.progress.requests.set(number);
         stamp(&self.context, &request, self.peer);
+        // HTTP/2 has frames to put around every piece, and copies.
+        let lends = self.sends_files && request.version() <= Version::HTTP_11;
         Answering {
             future: self.inner.call(request),
             last: number == self.most,
+            lends,
             context: self.context.clone(),
             progress: self.progress.clone(),
         }
@@ -121,6 +129,7 @@ pin_project_lite::pin_project! {
         #[pin]
         future: F,
         last: bool,
+        lends: bool,
         context: Context,
         progress: Rc<Progress>,
     }
@@ -129,6 +138,7 @@ pin_project_lite::pin_project! {
 impl<F, B, E> Future for Answering<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
+    B: 'static,
 {
     type Output = Result<Response<Answer<B>>, E>;
 
@@ -149,7 +159,8 @@ where
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let served = Served { context: this.context.clone(), progress: this.progress.clone() };
-        Poll::Ready(Ok(response.map(|body| Answer { body, served })))
+        let lends = *this.lends;
+        Poll::Ready(Ok(response.map(|body| Answer { body: Outgoing::new(body, lends), served })))
     }
 }
 
@@ -171,19 +182,23 @@ pin_project_lite::pin_project! {
     /// An answer's body, and the note that it is on its way.
     pub(crate) struct Answer<B> {
         #[pin]
-        body: B,
+        body: Outgoing<B>,
         served: Served,
     }
 }
 
-impl<B: Body> Body for Answer<B> {
-    type Data = B::Data;
-    type Error = B::Error;
+impl<B> Body for Answer<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Data = Piece<B::Data>;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut task::Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Self::Data>, BoxError>>> {
         self.project().body.poll_frame(cx)
     }
 

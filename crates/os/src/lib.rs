@@ -27,6 +27,7 @@ pub mod pass;
 pub mod poll;
 pub mod privilege;
 pub mod process;
+pub mod send;
 pub mod signal;
 pub mod sink;
 pub mod socket;

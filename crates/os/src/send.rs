@@ -1,0 +1,153 @@
+//! From a file to a socket without a copy in between, and the address space that stands for it.
+#![allow(unsafe_code)]
+
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+use std::ptr::{self, NonNull};
+
+use rustix::io::retry_on_intr;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+
+/// Address space without memory behind it: addresses that mean something to their owner, and that
+/// nobody else in this process is given.
+///
+/// Reading there is harmless and gives zeros, so that a slice of it is a slice like any other. Nothing
+/// is taken from memory until somebody reads, and nothing counts against `vm.overcommit_memory`; the
+/// process's virtual size shows it, and `RLIMIT_AS` bounds it.
+#[derive(Debug)]
+pub struct Reserved {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+impl Reserved {
+    /// `bytes` addresses in a row.
+    ///
+    /// # Errors
+    /// `InvalidInput` for none at all or more than a slice can have, `ENOMEM` where the limits of the
+    /// process allow no more (mmap(2)).
+    pub fn new(bytes: usize) -> io::Result<Self> {
+        if bytes == 0 || isize::try_from(bytes).is_err() {
+            let text = format!("refused: {bytes} bytes of address space");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: at an address of the kernel's choice, so no memory of anybody's is replaced.
+        let start = unsafe { mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::READ, flags) }?;
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, length: bytes })
+    }
+
+    /// The whole of it: zeros.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: mapped readable for as long as `self` lives, and no longer than a slice may be; nobody
+        // can write to it.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread, and is unmapped once, by the only owner.
+unsafe impl Send for Reserved {}
+
+// SAFETY: what is shared is memory that nobody can write to.
+unsafe impl Sync for Reserved {}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        // SAFETY: exactly what `new` mapped; every slice of it has borrowed `self`, so none is left.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+/// Writes `parts` to a socket, one after the other and without waiting, and says that more is about to
+/// come (`MSG_MORE`): what does not fill a segment waits for it, up to 200 ms (tcp(7)). Returns how much
+/// was taken. Raises no `SIGPIPE`.
+///
+/// # Errors
+/// `WouldBlock` if the socket takes nothing now; `BrokenPipe` or `ConnectionReset` if the peer is gone.
+pub fn send_before_more(socket: impl AsFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    let flags = SendFlags::MORE | SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let send = || rustix::net::sendmsg(&socket, parts, &mut SendAncillaryBuffer::default(), flags);
+    Ok(retry_on_intr(send)?)
+}
+
+/// Sends up to `count` bytes of a file, from `offset` on, to a socket that does not block; returns how
+/// many, and 0 where the file has none (sendfile(2)). The file's own position is left alone.
+///
+/// There is no `MSG_NOSIGNAL` for this call: `SIGPIPE` must be ignored, as the standard library sees to
+/// before `main`, or a peer that is gone ends the process.
+///
+/// # Errors
+/// `WouldBlock` if the socket takes nothing now; `BrokenPipe` or `ConnectionReset` if the peer is gone;
+/// the file's.
+pub fn send_file(
+    socket: impl AsFd,
+    file: impl AsFd,
+    offset: u64,
+    count: usize,
+) -> io::Result<usize> {
+    let send = || rustix::fs::sendfile(&socket, &file, Some(&mut { offset }), count);
+    Ok(retry_on_intr(send)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn address_space_beyond_any_memory_is_ones_own_and_reads_as_zeros() {
+        const SIZE: usize = 1 << 40;
+        let (first, second) =
+            (Reserved::new(SIZE).expect("space"), Reserved::new(SIZE).expect("space"));
+        let (a, b) = (first.bytes().as_ptr_range(), second.bytes().as_ptr_range());
+        assert!(a.end <= b.start || b.end <= a.start, "they do not overlap");
+        assert_eq!((first.bytes()[0], first.bytes()[SIZE - 1]), (0, 0));
+    }
+
+    #[test]
+    fn no_space_at_all_and_too_much_are_refused() {
+        for size in [0, usize::MAX, isize::MAX as usize] {
+            Reserved::new(size).expect_err("it cannot be");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_file_follows_what_stands_before_it() {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(b"0123456789").expect("it can be written");
+        let (mut here, there) = UnixStream::pair().expect("two sockets");
+        there.set_nonblocking(true).expect("it is a socket");
+        let parts = [IoSlice::new(b"he"), IoSlice::new(b""), IoSlice::new(b"ad ")];
+        assert_eq!(send_before_more(&there, &parts).expect("there is room"), 5);
+        assert_eq!(send_file(&there, &file, 2, 5).expect("there is room"), 5);
+        assert_eq!(send_file(&there, &file, 8, 5).expect("there is room"), 2);
+        assert_eq!(send_file(&there, &file, 10, 5).expect("it is at its end"), 0);
+        drop(there);
+        let mut all = String::new();
+        here.read_to_string(&mut all).expect("text");
+        assert_eq!(all, "head 2345689");
+    }
+
+    #[test]
+    fn a_full_socket_and_a_peer_that_is_gone_are_told_apart() {
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(1 << 24).expect("it can grow");
+        let (here, there) = UnixStream::pair().expect("two sockets");
+        there.set_nonblocking(true).expect("it is a socket");
+        let full = loop {
+            match send_file(&there, &file, 0, 1 << 24) {
+                Ok(sent) => assert!(sent > 0),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        drop(here);
+        let gone = send_file(&there, &file, 0, 1).expect_err("nobody reads");
+        assert_eq!(gone.kind(), io::ErrorKind::BrokenPipe);
+    }
+}
