@@ -50,6 +50,22 @@ pub fn duplicate(fd: impl AsFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)
 }
 
+/// Makes a descriptor mean another open file, for everybody in this process who has it (dup3(2)). Close-on-exec.
+///
+/// # Errors
+/// `EINTR`, `EIO`: what was open there could not be closed well.
+pub fn replace(fd: impl AsFd, by: impl AsFd) -> io::Result<()> {
+    let (fd, by) = (fd.as_fd().as_raw_fd(), by.as_fd().as_raw_fd());
+    if fd == by {
+        return Ok(());
+    }
+    // SAFETY: two open descriptors, both borrowed; the number stays its owner's.
+    match unsafe { libc::dup3(by, fd, libc::O_CLOEXEC) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Whether the descriptor ends at the next `exec`. A property of the descriptor, so not shared with
 /// copies.
 ///

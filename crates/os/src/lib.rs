@@ -18,6 +18,8 @@ pub mod clock;
 pub mod daemon;
 pub mod diag;
 pub mod event;
+pub mod exec;
+pub mod family;
 pub mod fd;
 pub mod inspect;
 pub mod memory;

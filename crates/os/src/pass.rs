@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::cmsg_space;
 use rustix::io::Errno;
@@ -23,14 +23,30 @@ use rustix::net::{
 /// # Errors
 /// As [`crate::fd::send_message`]; `ETOOMANYREFS` if too many are on their way already.
 pub fn send_message_with_fd(fd: impl AsFd, message: &[u8], passed: impl AsFd) -> io::Result<()> {
+    send_message_with_fds(fd, message, &[passed.as_fd()])
+}
+
+/// The most descriptors of one message: the kernel's own bound (`SCM_MAX_FD`, unix(7)).
+pub const MOST: usize = 253;
+
+/// The same with several descriptors, at most [`MOST`].
+///
+/// # Errors
+/// As [`send_message_with_fd`]; `InvalidInput` for more descriptors.
+pub fn send_message_with_fds(
+    fd: impl AsFd,
+    message: &[u8],
+    passed: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let refused = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
     if message.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "an empty message"));
+        return refused("an empty message");
     }
-    let passed = [passed.as_fd()];
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    // There is room for exactly this.
-    control.push(SendAncillaryMessage::ScmRights(&passed));
+    if !passed.is_empty() && !control.push(SendAncillaryMessage::ScmRights(passed)) {
+        return refused("more descriptors than fit into one message");
+    }
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     sendmsg(fd, &[IoSlice::new(message)], &mut control, flags)?;
     Ok(())
@@ -80,28 +96,55 @@ pub fn peek_message(fd: impl AsFd, buf: &mut [u8]) -> io::Result<Option<&[u8]>> 
 
 fn receive(fd: impl AsFd, buf: &mut [u8], how: RecvFlags) -> io::Result<Option<Message<'_>>> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let (found, mut fds) = match receive_into(fd, buf, how, &mut space)? {
+        Some(found) => found,
+        None => return Ok(None),
+    };
+    // The kernel rounds the room up; what is not kept is closed here.
+    fds.truncate(1);
+    Ok(Some(Message { bytes: found, fd: fds.pop() }))
+}
+
+/// Receives one message into `buf`, without waiting, and every descriptor that came with it, close-on-exec:
+/// `None` if there is none, no bytes if the peer is gone.
+///
+/// # Errors
+/// As [`receive_message_with_fd`].
+pub fn receive_message_with_fds(
+    fd: impl AsFd,
+    buf: &mut [u8],
+) -> io::Result<Option<(&[u8], Vec<OwnedFd>)>> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
+    receive_into(fd, buf, RecvFlags::empty(), &mut space)
+}
+
+fn receive_into<'a>(
+    fd: impl AsFd,
+    buf: &'a mut [u8],
+    how: RecvFlags,
+    space: &mut [MaybeUninit<u8>],
+) -> io::Result<Option<(&'a [u8], Vec<OwnedFd>)>> {
+    let mut control = RecvAncillaryBuffer::new(space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC | how;
     let room = buf.len();
     let received = match recvmsg(fd, &mut [IoSliceMut::new(buf)], &mut control, flags) {
         Ok(received) => received,
         // The peer left without reading everything.
-        Err(Errno::CONNRESET) => return Ok(Some(Message { bytes: &[], fd: None })),
+        Err(Errno::CONNRESET) => return Ok(Some((&[], Vec::new()))),
         Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let mut first = None;
+    let mut fds = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(passed) = message {
-            // The kernel rounds the room up; what is not kept is closed here.
-            first = passed.fold(first, |first, fd| first.or(Some(fd)));
+            fds.extend(passed);
         }
     }
     if received.flags.contains(ReturnFlags::TRUNC) {
         let text = format!("a message in a buffer of {room} bytes, which is too small");
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
-    Ok(Some(Message { bytes: &buf[..received.bytes], fd: first }))
+    Ok(Some((&buf[..received.bytes], fds)))
 }
 
 #[cfg(test)]
