@@ -78,6 +78,7 @@ impl Verdict {
                 Err(Error::bind(text, io::Error::other("in the daemon")))
             }
             Self::Failed { text, code: 4 } => Err(Error::privilege(text)),
+            Self::Failed { text, code: 5 } => Err(Error::command(text)),
             Self::Failed { text, .. } => Err(Error::boot(text)),
         }
     }

@@ -25,6 +25,7 @@ enum Kind {
     Bind,
     Privilege,
     Boot,
+    Command,
     Exhausted,
     Os,
 }
@@ -50,6 +51,10 @@ impl Error {
         Self::new(Kind::Boot, text, None)
     }
 
+    pub(crate) fn command(text: impl Into<String>) -> Self {
+        Self::new(Kind::Command, text, None)
+    }
+
     pub(crate) fn exhausted(text: impl Into<String>) -> Self {
         Self::new(Kind::Exhausted, text, None)
     }
@@ -59,13 +64,14 @@ impl Error {
     }
 
     /// What a program should exit with: 1 run-time failure, 2 configuration, 3 cannot bind, 4 cannot drop
-    /// privileges.
+    /// privileges, 5 no command to run.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self.0.kind {
             Kind::Config => 2,
             Kind::Bind => 3,
             Kind::Privilege => 4,
+            Kind::Command => 5,
             Kind::Boot | Kind::Exhausted | Kind::Os => 1,
         }
     }
@@ -92,6 +98,13 @@ impl Error {
     #[must_use]
     pub fn is_boot(&self) -> bool {
         self.0.kind == Kind::Boot
+    }
+
+    /// The foreign program of a pool cannot be run: it is missing or not executable, or its producer failed
+    /// (row F10).
+    #[must_use]
+    pub fn is_command(&self) -> bool {
+        self.0.kind == Kind::Command
     }
 
     /// Workers failed more often than the breaker allows, and the breaker was told to stop the service.

@@ -65,7 +65,7 @@ pub use conn::{Conn, Packet, Stream};
 pub use error::{Error, Result};
 pub use log::{Level, Log};
 pub use prefork::Prefork;
-pub use program::Program;
+pub use program::{Command, Passed, Producer, Program, Readiness, Spawn};
 pub use scoreboard::{Activity, Record, Snapshot};
 pub use seat::{Busy, Shutdown};
 pub use service::{Handle, Pool, Service};
@@ -79,6 +79,16 @@ pub use signals::Signals;
 pub use tine_os::nursery::Nursery;
 pub use tine_os::privilege::Resource;
 pub use worker::{BoxError, Setup, Worker};
+
+/// Whether this process is a worker of a service: one that was forked, or one that was executed as a worker,
+/// even before [`Service::run`] in it (see [`Program::exec`]). Not what a worker or a command has started, be its
+/// environment what it may (row F4); and not [`Prefork::solo`], which is no worker's process.
+///
+/// Asks the environment until the process is a worker, so not while other threads may change it.
+#[must_use]
+pub fn is_worker() -> bool {
+    supervisor::spawn::is_worker()
+}
 
 /// Monotonic nanoseconds, as all times in the scoreboard are (`CLOCK_MONOTONIC`; no system call).
 #[must_use]

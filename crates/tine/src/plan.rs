@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::access::{AccessConfig, Gate, Resolver, ResolverConfig, Rules as AccessRules};
 use crate::config::{Exhausted, Policy, PoolConfig, PrivilegeConfig, Span, Workers};
 use crate::privileges::{self, Privileges};
+use crate::program::{Producer, Readiness};
 use crate::supervisor::scale::Sizing;
 use crate::supervisor::state::{Nanos, Rules};
 use crate::{Error, Result};
@@ -55,6 +56,30 @@ impl PoolPlan {
             privileges: privileges::resolve(privileges)?,
             gate: gate(&config.access)?,
         })
+    }
+
+    /// Refuses what cannot be had of a foreign program.
+    pub(crate) fn check_command(&self, producer: &Producer) -> Result<()> {
+        let Self { name, rules, gate, .. } = self;
+        let wrong = |text: &str| Err(Error::config(format!("pool {name}: {text}")));
+        if !rules.sizing.is_fixed() {
+            return wrong("a command does not tell its load: give it a fixed number of workers");
+        }
+        if rules.connections.1 > 0 || rules.requests.1 > 0 {
+            return wrong("nobody counts a command's connections and requests: recycle it by age");
+        }
+        if gate.is_some() {
+            return wrong("a command takes its clients itself: no access rules can be asked");
+        }
+        let Readiness::Lived(time) = producer.readiness;
+        if nanos(time) >= rules.boot_timeout {
+            let boot = Duration::from_nanos(rules.boot_timeout);
+            return wrong(&format!(
+                "ready after {time:?}, and boot_timeout is {boot:?}: make it longer"
+            ));
+        }
+        let rooted = self.privileges.chroot.is_some();
+        producer.check(rooted).map_err(|text| Error::command(format!("pool {name}: {text}")))
     }
 
     /// Records the pool needs: its places, their successors, and as many who drain.

@@ -31,6 +31,33 @@ pub(super) fn adopt(socket: OwnedFd) -> Result<Listener> {
     Ok(listener)
 }
 
+impl Listener {
+    /// Takes over a socket that the supervisor of this process has bound, if it is the one that was told of.
+    pub(crate) fn received(
+        socket: OwnedFd,
+        asked: Option<&(Endpoint, ListenOptions)>,
+        address: &str,
+        adopted: bool,
+    ) -> Result<Self> {
+        let found = match asked {
+            _ if adopted => adopt(socket)?,
+            Some((endpoint, options)) => Self::new(socket, endpoint, options).map_err(|error| {
+                Error::os(format!("cannot take the listener {address} over"), error)
+            })?,
+            None => {
+                let text =
+                    format!("main does not listen on {address} this time: it must not differ");
+                return Err(Error::config(text));
+            }
+        };
+        if found.address != address {
+            let other = &found.address;
+            return Err(Error::config(format!("the listener {address} came as {other}")));
+        }
+        Ok(found)
+    }
+}
+
 fn endpoint(identity: &Identity) -> std::result::Result<Endpoint, String> {
     let endpoint = match (identity.traffic, &identity.address) {
         (_, Address::Unnamed) => return Err("it is bound to no address".into()),

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use tine_os::daemon::{Standard, redirect};
 use tine_os::sink::{PIPE_BYTES, is_regular, open_append};
 
+use super::Shared;
 use super::level::Level;
 use super::mailbox::Mailbox;
 use super::sink::{LINE_BYTES, append};
@@ -86,7 +87,23 @@ impl File {
     }
 
     pub(super) fn private_descriptor(&self) -> Option<i32> {
-        self.mailbox.get().map(Mailbox::private_descriptor)
+        self.mailbox.get().and_then(Mailbox::private_descriptor)
+    }
+
+    pub(super) fn shared(&self) -> Option<Shared<'_>> {
+        let mailbox = self.mailbox.get()?.receiver();
+        Some(Shared { file: self.descriptor(), mailbox, has_stderr: self.has_stderr.get() })
+    }
+
+    pub(super) fn follow(
+        &self,
+        file: OwnedFd,
+        mailbox: OwnedFd,
+        has_stderr: bool,
+    ) -> io::Result<()> {
+        self.has_stderr.set(has_stderr);
+        let _ = self.mailbox.set(Mailbox::of_another(mailbox));
+        self.replace(file)
     }
 
     pub(super) fn replace(&self, new: OwnedFd) -> io::Result<()> {

@@ -8,7 +8,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use tine_os::fd::{message_pair, receive_message};
 use tine_os::pass::{peek_message, peek_message_with_fd, send_message_with_fd};
@@ -19,7 +19,7 @@ const MESSAGE_BYTES: usize = 8;
 /// See the module.
 pub(super) struct Mailbox {
     /// The supervisor's: workers close it after the fork.
-    sender: OwnedFd,
+    sender: Option<OwnedFd>,
     receiver: OwnedFd,
     /// The number of the file this process has.
     seen: Cell<u64>,
@@ -30,7 +30,18 @@ impl Mailbox {
     /// A mailbox of this process, with nothing in it.
     pub(super) fn new() -> io::Result<Self> {
         let (sender, receiver) = message_pair()?;
+        let sender = Some(sender);
         Ok(Self { sender, receiver, seen: Cell::default(), owner: std::process::id() })
+    }
+
+    /// The supervisor's mailbox, in a worker that was not forked.
+    pub(super) fn of_another(receiver: OwnedFd) -> Self {
+        Self { sender: None, receiver, seen: Cell::default(), owner: 0 }
+    }
+
+    /// The end that workers look into.
+    pub(super) fn receiver(&self) -> BorrowedFd<'_> {
+        self.receiver.as_fd()
     }
 
     /// Whether this process may put something in.
@@ -39,14 +50,15 @@ impl Mailbox {
     }
 
     /// The number of the descriptor that a forked process must close.
-    pub(super) fn private_descriptor(&self) -> i32 {
-        self.sender.as_raw_fd()
+    pub(super) fn private_descriptor(&self) -> Option<i32> {
+        self.sender.as_ref().map(|sender| sender.as_raw_fd())
     }
 
     /// Puts a file in the place of the one before. At every moment there is one or the other.
     pub(super) fn put(&self, file: &OwnedFd) -> io::Result<()> {
+        let Some(sender) = &self.sender else { return Ok(()) };
         let serial = self.seen.get() + 1;
-        send_message_with_fd(&self.sender, &serial.to_ne_bytes(), file)?;
+        send_message_with_fd(sender, &serial.to_ne_bytes(), file)?;
         self.seen.set(serial);
         while self.head().is_some_and(|head| head != serial) {
             receive_message(&self.receiver, &mut [0; MESSAGE_BYTES])?;

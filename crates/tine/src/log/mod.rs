@@ -24,7 +24,7 @@ mod syslog;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -53,6 +53,16 @@ struct Lost {
     errno: Option<i32>,
     /// Whose lines: a forked process does not tell of its parent's.
     process: u32,
+}
+
+/// A log in a file, as processes share it that were not forked from one another.
+pub(crate) struct Shared<'a> {
+    /// Where lines go now.
+    pub(crate) file: Rc<OwnedFd>,
+    /// Where the next file will be found.
+    pub(crate) mailbox: BorrowedFd<'a>,
+    /// Whether standard error goes there, too.
+    pub(crate) has_stderr: bool,
 }
 
 impl Default for Log {
@@ -184,6 +194,24 @@ impl Log {
     #[must_use]
     pub fn private_descriptor(&self) -> Option<i32> {
         self.sink.private_descriptor()
+    }
+
+    /// What a worker that is not forked needs to follow this log; `None` if it needs nothing.
+    pub(crate) fn shared(&self) -> Option<Shared<'_>> {
+        self.sink.shared()
+    }
+
+    /// In such a worker: lines go where the supervisor's go, now and after every reopening.
+    ///
+    /// # Errors
+    /// If standard error could not follow (dup2(2)).
+    pub(crate) fn follow(
+        &self,
+        file: OwnedFd,
+        mailbox: OwnedFd,
+        has_stderr: bool,
+    ) -> io::Result<()> {
+        self.sink.follow(file, mailbox, has_stderr)
     }
 
     /// The file lines are appended to; `None` if the log is no file.

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use tine_os::sink::{PIPE_BYTES, write_now};
 
+use super::Shared;
 use super::file::File;
 use super::level::Level;
 use super::syslog::Connection;
@@ -84,6 +85,25 @@ impl Sink {
         match self {
             Self::File(file) => file.private_descriptor(),
             Self::Stderr(_) | Self::Syslog(_) | Self::Function(_) => None,
+        }
+    }
+
+    pub(super) fn shared(&self) -> Option<Shared<'_>> {
+        match self {
+            Self::File(file) => file.shared(),
+            Self::Stderr(_) | Self::Syslog(_) | Self::Function(_) => None,
+        }
+    }
+
+    pub(super) fn follow(
+        &self,
+        file: OwnedFd,
+        mailbox: OwnedFd,
+        has_stderr: bool,
+    ) -> io::Result<()> {
+        match self {
+            Self::File(log) => log.follow(file, mailbox, has_stderr),
+            Self::Stderr(_) | Self::Syslog(_) | Self::Function(_) => Ok(()),
         }
     }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::log::{Log, error};
-use crate::program::Program;
+use crate::program::{Producer, Program, Way};
 use crate::service::{Handle, Pool, Service};
 use crate::worker::{BoxError, Worker};
 use crate::{Error, Result};
@@ -64,15 +64,34 @@ impl Prefork {
         self.service.handle()
     }
 
+    /// Workers begin anew, by exec, instead of being forked: see [`Program::exec`] for what that means and for
+    /// whom it is.
+    pub fn exec(mut self) -> Self {
+        self.pool.program.way = Way::Exec;
+        self
+    }
+
     /// Serves until it is stopped, writes an error to the log, and says how the program should exit:
-    /// 0 stopped, 1 run-time failure, 2 configuration, 3 cannot bind, 4 cannot drop privileges.
+    /// 0 stopped, 1 run-time failure, 2 configuration, 3 cannot bind, 4 cannot drop privileges, 5 no command.
     #[must_use = "it is the program's exit code"]
     pub fn run(
-        self,
+        mut self,
         serve: impl Fn(Worker) -> std::result::Result<(), BoxError> + 'static,
     ) -> ExitCode {
+        self.pool.program.serve = std::rc::Rc::new(serve);
+        self.run_pool()
+    }
+
+    /// The same with workers that are processes of a foreign program: see [`Program::command`].
+    #[must_use = "it is the program's exit code"]
+    pub fn run_command(mut self, producer: impl Into<Producer>) -> ExitCode {
+        self.pool.program.way = Way::Command(producer.into());
+        self.run_pool()
+    }
+
+    fn run_pool(self) -> ExitCode {
         let log = self.log.clone();
-        match self.try_run(serve) {
+        match self.service.pool(self.pool).run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
                 error!(log, "{failure}");

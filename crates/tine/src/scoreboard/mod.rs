@@ -10,6 +10,8 @@
 //! | a line a pool | spare workers left before the supervisor must be told, and whether it is told |
 //! | a record a worker | see `Field`; then the current request and its client as text |
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
 mod activity;
 mod record;
 
@@ -48,6 +50,18 @@ impl Scoreboard {
         Ok(Self { region, pools, records })
     }
 
+    /// The board of another process of the service.
+    ///
+    /// # Errors
+    /// As [`Region::adopt`]; a configuration error if it is not of this size.
+    pub(crate) fn adopt(descriptor: OwnedFd, pools: usize, records: usize) -> Result<Self> {
+        let region = Region::adopt(descriptor, "scoreboard", VERSION)?;
+        if region.words().len() != pools * LINE + records * RECORD {
+            return Err(Error::config("the scoreboard is not of this service"));
+        }
+        Ok(Self { region, pools, records })
+    }
+
     /// How many records there are.
     #[must_use]
     pub fn records(&self) -> usize {
@@ -72,5 +86,11 @@ impl Scoreboard {
     pub(crate) fn line(&self, pool: usize) -> Line {
         assert!(pool < self.pools, "pool {pool} of {}", self.pools);
         Line { region: self.region.clone(), base: pool * LINE }
+    }
+}
+
+impl AsFd for Scoreboard {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.region.as_fd()
     }
 }

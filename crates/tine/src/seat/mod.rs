@@ -19,7 +19,10 @@ use crate::spares::Line;
 mod message;
 mod shutdown;
 
-pub(crate) use message::{EXPIRING, FAILURE, FINISH, GO, LEAVE, LEAVING, MESSAGE_BYTES, READY};
+pub(crate) use message::{
+    CONTINUED, ENDED, EXPIRING, FAILURE, FINISH, GO, HALTED, LEAVE, LEAVING, MESSAGE_BYTES, READY,
+    cut,
+};
 pub use shutdown::Shutdown;
 
 /// Why a worker leaves, as far as it matters to what it does with the queue.
@@ -220,9 +223,7 @@ impl Seat {
     /// Sends a message; a supervisor that is gone or does not read is noticed elsewhere.
     pub(crate) fn tell(&self, kind: u8, text: &str) {
         let Some(channel) = &self.channel else { return };
-        let mut message = vec![kind];
-        message.extend_from_slice(&text.as_bytes()[..text.len().min(MESSAGE_BYTES - 1)]);
-        let _ = send_message(channel, &message);
+        let _ = send_message(channel, &cut(kind, text));
     }
 
     /// Reads whatever has arrived; call it when [`Control`] is readable.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tine_os::event::EventFd;
 
+mod again;
 mod solo;
 mod start;
 
@@ -204,12 +205,16 @@ impl Service {
     }
 
     /// Serves until it is stopped. Call it while the process has one thread and no runtime: workers are
-    /// forked from it.
+    /// forked from it. In a process that was executed as a worker (see [`Program::exec`]) it is one, and does
+    /// not return.
     ///
     /// # Errors
     /// A configuration error before anything is bound; a bind error; a privilege error; a boot error if
     /// no worker ever became ready.
     pub fn run(self) -> Result<()> {
+        if let Some(summons) = crate::supervisor::spawn::summons()? {
+            self.answer(summons);
+        }
         let plans = self.plan()?;
         refuse_threads()?;
         let mut birth = None;
@@ -306,7 +311,11 @@ impl Service {
                 return Err(Error::config(format!("pool {}: two pools have this name", pool.name)));
             }
             pool.parsed()?;
-            plans.push(PoolPlan::resolve(&pool.name, &pool.config, &pool.privileges)?);
+            let plan = PoolPlan::resolve(&pool.name, &pool.config, &pool.privileges)?;
+            if let Some(producer) = pool.program.producer() {
+                plan.check_command(producer)?;
+            }
+            plans.push(plan);
         }
         Ok(plans)
     }

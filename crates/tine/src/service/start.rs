@@ -94,6 +94,12 @@ pub(super) fn bind(
     }
     let (bound, notes) = bind_all(&endpoints, pool.sockets)?;
     notes.iter().for_each(|note| warning!(log, "{note}"));
+    if let Some(producer) = pool.program.producer()
+        && let Err(text) = producer.numbers(bound.len())
+    {
+        let _ = bound.unlink();
+        return Err(Error::config(format!("pool {}: {text}", plan.name)));
+    }
     let bound = Rc::new(bound);
     cleanup.bound.push(bound.clone());
     let poke = EventFd::semaphore()

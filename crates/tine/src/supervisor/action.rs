@@ -34,7 +34,7 @@ pub enum Action {
 }
 
 /// What a worker is told about itself when it is forked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
     /// Its number; never given twice.
     pub worker: WorkerId,

@@ -84,6 +84,8 @@ pub enum Exit {
     Clean,
     /// It said that it could not boot.
     BootFailed,
+    /// There was no command to run.
+    NoCommand,
     /// It could not become the user it should be.
     PrivilegeFailed,
     /// A handler panicked.

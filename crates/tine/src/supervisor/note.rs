@@ -70,6 +70,8 @@ impl Supervisor {
         if let Some(proc) = self.procs.get(&id).filter(|_| crash) {
             self.pools[proc.pool].past.crashes += 1;
         }
+        // What a command is asked to leave with.
+        const TERM: i32 = Signal::TERM.number();
         let after = match retry_ms {
             0 => String::new(),
             wait => format!("; its place is tried again in {wait} ms"),
@@ -77,6 +79,9 @@ impl Supervisor {
         match (why, exit) {
             _ if crash => error!(log, "{who} {text}{after}"),
             (None, _) => info!(log, "{who} ended by itself{after}"),
+            (Some(why), Exit::Signal { number: TERM, .. }) if self.is_command(id) => {
+                debug!(log, "{who} is gone ({why:?})")
+            }
             (Some(why), Exit::Clean) => debug!(log, "{who} is gone ({why:?})"),
             (Some(why), _) => warning!(log, "{who} {text} while it was leaving ({why:?})"),
         }
@@ -98,6 +103,7 @@ pub(super) fn exit_text(exit: Exit) -> String {
     match exit {
         Exit::Clean => "exited with status 0".to_owned(),
         Exit::BootFailed => "could not boot".to_owned(),
+        Exit::NoCommand => "had no command to run".to_owned(),
         Exit::PrivilegeFailed => "could not drop its privileges".to_owned(),
         Exit::Panicked => "panicked".to_owned(),
         Exit::Code(code) => format!("exited with status {code}"),

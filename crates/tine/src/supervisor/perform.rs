@@ -26,7 +26,7 @@ impl Supervisor {
             }
             Action::Tell(worker, tell) => self.tell(worker, tell),
             Action::Terminate(worker) => self.signal(worker, Signal::TERM),
-            Action::Kill(worker) => self.signal(worker, Signal::KILL),
+            Action::Kill(worker) => self.kill(worker),
             Action::Poke(pool) => self.pools[pool].poke.signal(),
             Action::StopNew => {
                 self.on_listeners("stop new connections", |all| all.stop_new().and(all.unlink()))
@@ -87,6 +87,25 @@ impl Supervisor {
             // It has ended, or does not read; its pidfd or its deadline will tell.
             crate::log::debug!(self.log, "worker {worker}: {error}");
         }
+    }
+
+    /// A keeper ends whatever its command has started when it is told to; itself it is killed only if it has
+    /// not done so by the next time.
+    fn kill(&mut self, worker: WorkerId) {
+        let is_command = self.is_command(worker);
+        let told =
+            self.procs.get_mut(&worker).is_none_or(|proc| std::mem::replace(&mut proc.told, true));
+        if !is_command || told {
+            return self.signal(worker, Signal::KILL);
+        }
+        self.signal(worker, Signal::QUIT);
+        self.signal(worker, Signal::CONT);
+    }
+
+    /// Whether the worker is a keeper.
+    pub(super) fn is_command(&self, worker: WorkerId) -> bool {
+        let pool = self.procs.get(&worker).map(|proc| &self.pools[proc.pool]);
+        pool.is_some_and(|pool| pool.program.producer().is_some())
     }
 
     fn signal(&self, worker: WorkerId, signal: Signal) {

@@ -1,19 +1,21 @@
 //! The processes: their descriptors, their messages, their ends.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use serde::Serialize;
 use tine_os::fd::receive_message;
-use tine_os::poll::{Epoll, Interest};
+use tine_os::poll::{Epoll, Interest, readable};
 use tine_os::process::{self, Change, Pid};
 use tine_os::signal::Signal;
 
 use super::action::Assignment;
 use super::event::Event;
+use super::event::Exit;
 use super::run::{CHANNEL, KIND, PIDFD, Supervisor};
 use super::state::WorkerId;
-use crate::program::exit_of;
-use crate::seat::{EXPIRING, FAILURE, LEAVING, MESSAGE_BYTES, READY};
+use crate::program::{exit_of, exit_told};
+use crate::seat::{CONTINUED, ENDED, EXPIRING, FAILURE, HALTED, LEAVING, MESSAGE_BYTES, READY};
 
 /// Messages read from one worker in one go; a worker that floods waits for its next turn.
 const MESSAGES: usize = 16;
@@ -30,6 +32,10 @@ pub(crate) struct Proc {
     pub(crate) record: usize,
     /// Its channel is closed and no longer watched.
     silent: bool,
+    /// Of a keeper: it was told to end everything.
+    pub(super) told: bool,
+    /// Of a keeper: how its command ended.
+    ended: Option<Exit>,
 }
 
 /// What the workers of a pool have done that are gone, so that totals never fall.
@@ -58,10 +64,14 @@ impl Proc {
             Ok(pidfd)
         };
         match watch() {
-            Ok(pidfd) => Ok(Self { pool, place, pid, pidfd, channel, record, silent: false }),
+            Ok(pidfd) => {
+                let (silent, told, ended) = (false, false, None);
+                Ok(Self { pool, place, pid, pidfd, channel, record, silent, told, ended })
+            }
             Err(error) => {
                 // It is our child and not reaped, so the number is still its own.
                 let _ = process::signal_pid(pid, Signal::KILL);
+                let _ = process::signal_group(pid, Signal::KILL);
                 while process::reap_pid(pid).is_ok_and(|change| change.is_none()) {
                     std::thread::yield_now();
                 }
@@ -93,6 +103,13 @@ impl Supervisor {
                 READY => self.happen(Event::Ready(id)),
                 EXPIRING => self.happen(Event::Expiring(id)),
                 LEAVING => self.happen(Event::Leaving(id)),
+                HALTED => self.happen(Event::Halted(id)),
+                CONTINUED => self.happen(Event::Continued(id)),
+                ENDED if self.is_command(id) => {
+                    if let Some(proc) = self.procs.get_mut(&id) {
+                        proc.ended = exit_told(&text);
+                    }
+                }
                 FAILURE => {
                     crate::log::error!(self.log, "worker {id}: {text}");
                     self.last_words = Some(text);
@@ -105,6 +122,11 @@ impl Supervisor {
     /// A worker is gone: its last words first, then its end.
     pub(super) fn reap(&mut self, id: WorkerId) {
         let Some(proc) = self.procs.get(&id) else { return };
+        if !readable(&proc.pidfd, Some(Duration::ZERO)).unwrap_or(true) {
+            return;
+        }
+        // What it has started goes with it. Not reaped, it still holds its number, and so its group's.
+        let _ = process::signal_group(proc.pid, Signal::KILL);
         let change = match process::reap(&proc.pidfd) {
             Ok(change) => change,
             // Somebody else has reaped it: gone all the same.
@@ -113,6 +135,7 @@ impl Supervisor {
         let Some(exit) = change.and_then(exit_of) else { return };
         self.read_channel(id);
         let Some(proc) = self.procs.get(&id) else { return };
+        let exit = proc.ended.unwrap_or(exit);
         let _ = self.epoll.remove(&proc.pidfd);
         if !proc.silent {
             let _ = self.epoll.remove(&proc.channel);

@@ -114,7 +114,7 @@ impl Supervisor {
             pool: self.pools[proc.pool].plan.name.clone(),
             place: u32::try_from(worker.place).unwrap_or(u32::MAX),
             generation: u64::from(worker.generation),
-            pid: proc.pid.get(),
+            pid: self.shown_pid(proc, read.pid),
             stage: stage_text(worker.stage).to_owned(),
             letter: letter.to_string(),
             activity: read.activity.map_or("unknown".to_owned(), |activity| activity.to_string()),
@@ -130,6 +130,13 @@ impl Supervisor {
                 began => seconds(now.saturating_sub(began)),
             },
         }
+    }
+
+    /// Who does the work: of a command, the command itself, as its keeper's record says.
+    fn shown_pid(&self, proc: &Proc, recorded: u64) -> u32 {
+        let is_command = self.pools[proc.pool].program.producer().is_some();
+        let command = u32::try_from(recorded).ok().filter(|&pid| is_command && pid > 0);
+        command.unwrap_or(proc.pid.get())
     }
 }
 

@@ -69,7 +69,7 @@ pub(crate) struct Supervisor {
     pub(super) epoll: Epoll,
     pub(super) control: Option<control::Server>,
     pub(super) started: u64,
-    stop: Arc<EventFd>,
+    pub(super) stop: Arc<EventFd>,
     pub(super) signals: SignalFd,
     preset: Signals,
     pub(super) private: Vec<i32>,
@@ -246,6 +246,10 @@ impl Supervisor {
             }) => {
                 let name = &self.pools[pool].plan.name;
                 Err(Error::privilege(format!("pool {name}: {}", reason(exit))))
+            }
+            Some(Outcome::NeverReady { pool, exit: exit @ super::event::Exit::NoCommand }) => {
+                let name = &self.pools[pool].plan.name;
+                Err(Error::command(format!("pool {name}: {}", reason(exit))))
             }
             Some(Outcome::NeverReady { pool, exit }) => {
                 let name = &self.pools[pool].plan.name;

@@ -1,0 +1,196 @@
+//! Where commands come from: one for all workers, or one made for each.
+
+use std::fmt;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::command::Command;
+use crate::worker::BoxError;
+
+/// Makes the command of a worker.
+type Produce = Rc<dyn Fn(&Spawn) -> Result<Command, BoxError>>;
+
+/// Where the commands of a pool come from, at which numbers they find the listeners, and when they are ready.
+#[derive(Clone)]
+#[must_use = "a producer belongs into a program"]
+pub struct Producer {
+    produce: Produce,
+    /// The command, if it is always the same: so that it can be checked before anything is bound.
+    fixed: Option<Command>,
+    numbers: Vec<RawFd>,
+    pub(crate) readiness: Readiness,
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { fixed, numbers, readiness, .. } = self;
+        f.debug_struct("Producer")
+            .field("fixed", fixed)
+            .field("numbers", numbers)
+            .field("readiness", readiness)
+            .finish_non_exhaustive()
+    }
+}
+
+/// When a command counts as ready to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Readiness {
+    /// When it has lived so long since its exec; zero: as soon as it is executed. Default 1 s, as in
+    /// Server::Starter (its `--interval`).
+    Lived(Duration),
+}
+
+/// What a producer is told about the worker to be.
+#[derive(Clone, Debug)]
+pub struct Spawn {
+    pub(crate) worker: u64,
+    pub(crate) place: usize,
+    pub(crate) generation: u32,
+    pub(crate) listeners: Vec<Passed>,
+}
+
+/// A listener as a command finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Passed {
+    /// Where it is bound: see [`crate::listen::Listener::address`].
+    pub address: String,
+    /// The number of its descriptor.
+    pub number: RawFd,
+}
+
+impl Spawn {
+    /// The worker's number; see [`crate::Worker::id`].
+    #[must_use]
+    pub fn worker(&self) -> u64 {
+        self.worker
+    }
+
+    /// Its place in the pool, from 0.
+    #[must_use]
+    pub fn place(&self) -> usize {
+        self.place
+    }
+
+    /// Its generation, from 1.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The listeners it will find, in the order they were named.
+    #[must_use]
+    pub fn listeners(&self) -> &[Passed] {
+        &self.listeners
+    }
+}
+
+impl Producer {
+    /// Calls `produce` for each worker, in its keeper: a process of its own, with the supervisor's privileges. An
+    /// error, as a panic, counts as a worker that could not boot, and its text is the reason (row F10).
+    pub fn new(produce: impl Fn(&Spawn) -> Result<Command, BoxError> + 'static) -> Self {
+        Self {
+            produce: Rc::new(produce),
+            fixed: None,
+            numbers: Vec::new(),
+            readiness: Readiness::Lived(Duration::from_secs(1)),
+        }
+    }
+
+    /// Numbers of the listeners' descriptors, in the order of the listeners; those beyond the list get the lowest
+    /// that are left from 3 on. 0 is standard input (row S6). Default: 3 and on, and only then does the command
+    /// have `LISTEN_FDS`, which can say nothing else.
+    pub fn listeners_at(mut self, numbers: impl IntoIterator<Item = RawFd>) -> Self {
+        self.numbers = numbers.into_iter().collect();
+        self
+    }
+
+    /// When a command counts as ready.
+    pub fn ready(mut self, readiness: Readiness) -> Self {
+        self.readiness = readiness;
+        self
+    }
+
+    pub(crate) fn produce(&self, spawn: &Spawn) -> Result<Command, BoxError> {
+        (self.produce)(spawn)
+    }
+
+    /// What is known to be wrong before a listener is bound. `rooted`: the file is looked for below another root
+    /// directory, so cannot be from here.
+    pub(crate) fn check(&self, rooted: bool) -> Result<(), String> {
+        self.numbers(self.numbers.len())?;
+        match &self.fixed {
+            Some(command) if !rooted => command.check(),
+            _ => Ok(()),
+        }
+    }
+
+    /// The numbers of so many listeners.
+    ///
+    /// # Errors
+    /// Which number cannot be, and why.
+    pub(crate) fn numbers(&self, listeners: usize) -> Result<Vec<RawFd>, String> {
+        let mut numbers = self.numbers.clone();
+        for (index, &number) in numbers.iter().enumerate() {
+            let first = numbers.iter().position(|&other| other == number);
+            match number {
+                ..=-1 => return Err(format!("descriptor number {number}: it is 0 or more")),
+                1 | 2 => {
+                    let text = format!("descriptor number {number} is the command's own output");
+                    return Err(format!("{text}: choose 0, or 3 and on"));
+                }
+                _ if first != Some(index) => {
+                    return Err(format!("descriptor number {number} is given to two listeners"));
+                }
+                _ => {}
+            }
+        }
+        if numbers.len() > listeners {
+            let given = numbers.len();
+            return Err(format!("{given} descriptor numbers for {listeners} listeners"));
+        }
+        let mut next = 3;
+        while numbers.len() < listeners {
+            if !numbers.contains(&next) {
+                numbers.push(next);
+            }
+            next += 1;
+        }
+        Ok(numbers)
+    }
+}
+
+impl From<Command> for Producer {
+    /// The same command for every worker. That there is such a program is checked before anything is bound.
+    fn from(command: Command) -> Self {
+        let fixed = Some(command.clone());
+        Self { fixed, ..Self::new(move |_| Ok(command.clone())) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_get_their_numbers_and_collisions_are_refused() {
+        let numbers = |fixed: &[RawFd], listeners| {
+            Producer::from(Command::new("x")).listeners_at(fixed.iter().copied()).numbers(listeners)
+        };
+        assert_eq!(numbers(&[], 3), Ok(vec![3, 4, 5]));
+        assert_eq!(numbers(&[0], 1), Ok(vec![0]));
+        assert_eq!(numbers(&[4, 3], 4), Ok(vec![4, 3, 5, 6]));
+        assert_eq!(numbers(&[], 0), Ok(vec![]));
+        for (fixed, named) in [
+            (&[7, 7][..], "two listeners"),
+            (&[2], "output"),
+            (&[-1], "-1"),
+            (&[3, 4, 5], "3 desc"),
+        ] {
+            let error = numbers(fixed, 2).expect_err(named);
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A service in a process that was executed as one of its workers: the same builder, and another end.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tine_os::event::EventFd;
+use tine_os::process::Pid;
+
+use super::{Pool, Service};
+use crate::listen::Listener;
+use crate::plan::PoolPlan;
+use crate::scoreboard::Scoreboard;
+use crate::shared::Region;
+use crate::supervisor::spawn::{Descriptors, Kit, Letter, Summons, end, live, refuse};
+use crate::{Error, Result};
+
+/// What main has built, with the supervisor's memory and sockets in it.
+struct Rebuilt {
+    pool: Pool,
+    plan: PoolPlan,
+    board: Scoreboard,
+    wake: EventFd,
+    poke: EventFd,
+    listeners: Vec<Rc<Listener>>,
+    regions: Vec<Region>,
+    supervisor: Pid,
+}
+
+impl Service {
+    /// Is the worker it was started as, and ends as one.
+    pub(super) fn answer(self, summons: Summons) -> ! {
+        end(move || {
+            let log = self.log.clone();
+            let Summons { channel, letter, descriptors } = summons;
+            let rebuilt = match self.rebuild(&letter, descriptors) {
+                Ok(rebuilt) => rebuilt,
+                Err(error) => return refuse(&channel, &error.to_string()),
+            };
+            live(Kit {
+                plan: &rebuilt.plan,
+                program: &rebuilt.pool.program,
+                supervisor: rebuilt.supervisor,
+                channel,
+                record: rebuilt.board.record(letter.record),
+                line: rebuilt.board.line(letter.assignment.pool),
+                assignment: letter.assignment,
+                wake: Arc::new(rebuilt.wake),
+                poke: Arc::new(rebuilt.poke),
+                listeners: rebuilt.listeners,
+                regions: rebuilt.regions,
+                log,
+            })
+        })
+    }
+
+    fn rebuild(mut self, letter: &Letter, left: Descriptors) -> Result<Rebuilt> {
+        let os = |error| Error::os("cannot take over what the supervisor has left", error);
+        let index = letter.assignment.pool;
+        let mut plans = self.plan()?;
+        if plans.get(index).is_none_or(|plan| plan.name != letter.pool) {
+            let name = &letter.pool;
+            let text =
+                format!("main has built no pool {name} this time: what it builds must not differ");
+            return Err(Error::config(text));
+        }
+        let (plan, pool) = (plans.swap_remove(index), self.pools.swap_remove(index));
+        // Handles that were given out before stop the supervisor, not this process.
+        tine_os::fd::replace(&*self.stop?, left.stop).map_err(os)?;
+        if let (Some((file, mailbox)), Some(has_stderr)) = (left.log, letter.log) {
+            self.log.follow(file, mailbox, has_stderr).map_err(os)?;
+        }
+        let (pools, records) = letter.board;
+        let board = Scoreboard::adopt(left.board, pools, records)?;
+        if index >= pools || letter.record >= records {
+            return Err(Error::config("the letter names a record that is not there"));
+        }
+        let known = letter.regions.iter().zip(left.regions);
+        let regions = known.map(|((name, version), fd)| Region::adopt(fd, name, *version));
+        let regions = regions.collect::<Result<_>>()?;
+        let parsed = pool.parsed()?;
+        let told = letter.listeners.iter().zip(left.listeners);
+        let listeners = told.map(|(told, socket)| {
+            let asked = |(endpoint, _): &&(_, _)| endpoint_is(endpoint, &told.endpoint);
+            let asked = if told.adopted { None } else { Some(parsed.iter().find(asked)) };
+            Listener::received(socket, asked.flatten(), &told.address, told.adopted).map(Rc::new)
+        });
+        let listeners = listeners.collect::<Result<_>>()?;
+        let supervisor = Pid::from_raw(letter.supervisor);
+        let supervisor = supervisor.ok_or_else(|| Error::boot("the supervisor has no number"))?;
+        let (wake, poke) = (EventFd::from(left.wake), EventFd::from(left.poke));
+        Ok(Rebuilt { pool, plan, board, wake, poke, listeners, regions, supervisor })
+    }
+}
+
+fn endpoint_is(endpoint: &crate::endpoint::Endpoint, text: &str) -> bool {
+    endpoint.to_string() == text
+}

@@ -1,0 +1,326 @@
+//! The keeper of a command: stands between the supervisor and a foreign program, and leaves nothing behind.
+//!
+//! To the supervisor it is the worker: it has the seat, says when the command is ready, passes on that it is to
+//! leave, and tells how it ended. To the command it is the parent, and the adoptive parent of every orphan below
+//! it, so that whatever the command starts stays in sight, in a session of its own or not. It ends them all when
+//! the command has ended, when it is told to (`SIGQUIT`), or a while after the supervisor's death. Should it be
+//! killed itself, the kernel kills the command, and the supervisor the group of both.
+
+use std::io::{PipeReader, Read as _};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::time::Duration;
+
+use tine_os::clock::monotonic;
+use tine_os::fd::{receive_message, send_message};
+use tine_os::poll::{Epoll, Interest, Ready, readable};
+use tine_os::process::{self, Change, Forked, Pid};
+use tine_os::signal::{self, Signal, SignalFd};
+use tine_os::{exec, family};
+
+use super::super::state::{MILLISECOND, Nanos, SECOND};
+use super::launch::launch;
+use super::life::{Kit, watch_parent};
+use crate::program::{Command, Passed, Producer, Readiness, Spawn, status, tell_exit};
+use crate::scoreboard::{Activity, Record};
+use crate::seat::{
+    CONTINUED, ENDED, FAILURE, FINISH, HALTED, LEAVE, LEAVING, MESSAGE_BYTES, READY, cut,
+};
+
+/// Signals it takes: the first four ask to leave, or (QUIT) to end everything now.
+const TAKEN: [Signal; 5] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::CHLD];
+/// Meant for the supervisor or for nobody.
+const IGNORED: [Signal; 6] =
+    [Signal::PIPE, Signal::USR1, Signal::USR2, Signal::TTIN, Signal::TTOU, Signal::WINCH];
+/// Between two rounds of `SIGKILL`: who was born during one gets the next.
+const ROUND: Nanos = 20 * MILLISECOND;
+/// How long processes that were killed are waited for: one may hang in the kernel.
+const PATIENCE: Nanos = 5 * SECOND;
+
+/// Tokens of its epoll.
+const CHANNEL: u64 = 0;
+const SUPERVISOR: u64 = 1;
+const SIGNALS: u64 = 2;
+const REPORT: u64 = 3;
+
+/// Why there is no command: the reason, and the exit status.
+type Failure = (String, i32);
+
+struct Keeper {
+    channel: OwnedFd,
+    supervisor: OwnedFd,
+    signals: SignalFd,
+    epoll: Epoll,
+    record: Record,
+    readiness: Readiness,
+    /// How long the command has after the supervisor's death.
+    grace: Nanos,
+    command: Pid,
+    pidfd: OwnedFd,
+    /// Why there was no exec; open until there was one, or the reason is known.
+    report: Option<PipeReader>,
+    failure: String,
+    ready_at: Option<Nanos>,
+    kill_at: Option<Nanos>,
+    leaving: bool,
+    ended: Option<Change>,
+}
+
+/// A keeper's life; its value is the exit status.
+pub(super) fn keep(kit: Kit<'_>, producer: &Producer) -> i32 {
+    let complaint = tine_os::fd::duplicate(&kit.channel);
+    let (text, code) = match Keeper::begin(kit, producer) {
+        Ok(mut keeper) => return keeper.run(),
+        Err(failure) => failure,
+    };
+    // Without it the exit status is all there is to say.
+    let _ = complaint.and_then(|channel| send_message(channel, &cut(FAILURE, &text)));
+    code
+}
+
+impl Keeper {
+    /// Gets the command, and starts it.
+    fn begin(kit: Kit<'_>, producer: &Producer) -> Result<Self, Failure> {
+        let failed = |error: std::io::Error| (error.to_string(), status::CANNOT_BOOT);
+        process::lead_own_group().map_err(failed)?;
+        process::set_name("tine: keeper").map_err(failed)?;
+        process::become_subreaper().map_err(failed)?;
+        // Until there is a command, a signal ends the keeper, be its producer as stuck as it may.
+        for signal in IGNORED {
+            signal::ignore(signal).map_err(failed)?;
+        }
+        signal::unblock_all().map_err(failed)?;
+        process::die_with_parent(Signal::TERM).map_err(failed)?;
+        let supervisor = watch_parent(kit.supervisor)
+            .map_err(|error| (error.to_string(), status::CANNOT_BOOT))?;
+        let (command, passed) = produce(&kit, producer)?;
+        signal::block(&TAKEN).map_err(failed)?;
+        let signals = SignalFd::new(&TAKEN).map_err(failed)?;
+        let (report, writer) = std::io::pipe().map_err(failed)?;
+        let keeper = process::pid();
+        let pid = match process::fork().map_err(failed)? {
+            Forked::Child => super::end(|| launch(&kit, keeper, &command, &passed, writer)),
+            Forked::Parent(pid) => pid,
+        };
+        drop(writer);
+        kit.record.set_pid(pid.get());
+        let keeper = Self {
+            // Ours and not reaped, so the number is its own.
+            pidfd: process::pidfd(pid).map_err(failed)?,
+            epoll: Epoll::new().map_err(failed)?,
+            grace: kit.plan.rules.stop_timeout,
+            readiness: producer.readiness,
+            channel: kit.channel,
+            record: kit.record,
+            supervisor,
+            signals,
+            command: pid,
+            report: Some(report),
+            failure: String::new(),
+            ready_at: None,
+            kill_at: None,
+            leaving: false,
+            ended: None,
+        };
+        keeper.watch().map_err(failed)?;
+        Ok(keeper)
+    }
+
+    /// Puts what it waits for into the epoll, and closes everything else it has inherited.
+    fn watch(&self) -> std::io::Result<()> {
+        self.epoll.add(&self.channel, CHANNEL, Interest::READ)?;
+        self.epoll.add(&self.supervisor, SUPERVISOR, Interest::READ)?;
+        self.epoll.add(&self.signals, SIGNALS, Interest::READ)?;
+        let mut keep = vec![self.channel.as_raw_fd(), self.supervisor.as_raw_fd()];
+        keep.extend([self.signals.as_fd().as_raw_fd(), self.epoll.as_fd().as_raw_fd()]);
+        keep.push(self.pidfd.as_raw_fd());
+        if let Some(report) = &self.report {
+            self.epoll.add(report, REPORT, Interest::READ)?;
+            keep.push(report.as_raw_fd());
+        }
+        exec::close_all_but(&keep)
+    }
+
+    fn run(&mut self) -> i32 {
+        let mut ready = Ready::with_capacity(4);
+        while self.ended.is_none() {
+            if self.epoll.wait(&mut ready, self.timeout()).is_err() {
+                self.kill_at = Some(0);
+            }
+            for event in ready.iter() {
+                match event.token {
+                    CHANNEL => self.read_channel(),
+                    SUPERVISOR => self.orphaned(),
+                    SIGNALS => self.read_signals(),
+                    _ => self.read_report(),
+                }
+            }
+            self.look_at_the_clock();
+        }
+        self.end_family();
+        self.last_words()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let next = self.ready_at.into_iter().chain(self.kill_at).min()?;
+        Some(Duration::from_nanos(next.saturating_sub(monotonic())))
+    }
+
+    fn look_at_the_clock(&mut self) {
+        let now = monotonic();
+        if self.ready_at.is_some_and(|at| at <= now) {
+            self.ready_at = None;
+            self.record.set(Activity::Idle);
+            self.tell(READY, "");
+        }
+        if self.kill_at.is_some_and(|at| at <= now) {
+            self.kill_at = Some(now + ROUND);
+            self.kill();
+        }
+    }
+
+    /// Kills everything below this process.
+    fn kill(&self) {
+        if family::signal_descendants(process::pid(), Signal::KILL).is_err() {
+            // Nobody can say who they are: all at once, this process with them.
+            let _ = process::signal_group(process::pid(), Signal::KILL);
+        }
+    }
+
+    fn read_channel(&mut self) {
+        let mut buffer = [0; MESSAGE_BYTES];
+        while let Ok(Some(message)) = receive_message(&self.channel, &mut buffer) {
+            match message.first() {
+                Some(&(LEAVE | FINISH)) => self.leave(),
+                // A command cannot wait for its place, and has none of its own to say.
+                Some(_) => {}
+                None => return self.orphaned(),
+            }
+        }
+    }
+
+    /// Asks the command to end.
+    fn leave(&mut self) {
+        self.ready_at = None;
+        if !std::mem::replace(&mut self.leaving, true) {
+            self.record.set(Activity::Draining);
+            self.tell(LEAVING, "");
+        }
+        // One that has ended is about to be reaped.
+        let _ = process::send(&self.pidfd, Signal::TERM);
+    }
+
+    /// The supervisor is dead: nobody will say that the time is up.
+    fn orphaned(&mut self) {
+        // Readable for ever.
+        let _ = self.epoll.remove(&self.supervisor);
+        let _ = self.epoll.remove(&self.channel);
+        if self.kill_at.is_none() {
+            self.kill_at = Some(monotonic().saturating_add(self.grace));
+            self.leave();
+        }
+    }
+
+    fn read_signals(&mut self) {
+        while let Some(info) = self.signals.read() {
+            match info.signal {
+                Signal::CHLD => self.children_changed(),
+                Signal::QUIT => self.kill_at = Some(0),
+                _ => self.leave(),
+            }
+        }
+    }
+
+    fn children_changed(&mut self) {
+        match process::stop_state(&self.pidfd) {
+            Ok(Some(Change::Stopped(_))) => self.tell(HALTED, ""),
+            Ok(Some(Change::Continued)) => self.tell(CONTINUED, ""),
+            _ => {}
+        }
+        self.reap();
+    }
+
+    /// Takes note of the command's end, and of nobody else's.
+    fn reap(&mut self) {
+        while let Ok(Some(pid)) = process::peek_exited() {
+            match process::reap_pid(pid) {
+                Ok(change) if pid == self.command => self.ended = change,
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// The pipe's end without a word is the exec.
+    fn read_report(&mut self) {
+        let mut bytes = [0; MESSAGE_BYTES];
+        let Some(report) = &mut self.report else { return };
+        if let Ok(length @ 1..) = report.read(&mut bytes) {
+            self.failure.push_str(&String::from_utf8_lossy(&bytes[..length]));
+            return;
+        }
+        let _ = self.epoll.remove(report);
+        self.report = None;
+        let Readiness::Lived(time) = self.readiness;
+        if self.failure.is_empty() && !self.leaving {
+            let time = Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX);
+            self.ready_at = Some(monotonic().saturating_add(time));
+        }
+    }
+
+    /// The command is gone: so must be all it has started.
+    fn end_family(&mut self) {
+        let end = monotonic() + PATIENCE;
+        while family::children(process::pid()).is_ok_and(|left| !left.is_empty()) {
+            if monotonic() > end {
+                return self.tell(FAILURE, "processes of its command survive SIGKILL");
+            }
+            self.kill();
+            let _ = readable(&self.signals, Some(Duration::from_nanos(ROUND)));
+            while self.signals.read().is_some() {}
+            self.reap();
+        }
+    }
+
+    /// Tells how the command ended; the keeper's own status says so as well as a status can.
+    fn last_words(&mut self) -> i32 {
+        while self.report.is_some() {
+            self.read_report();
+        }
+        let change = self.ended.unwrap_or(Change::Exited(status::FAILED));
+        if !self.failure.is_empty() {
+            self.tell(FAILURE, &self.failure);
+        } else {
+            self.tell(ENDED, &tell_exit(change));
+        }
+        match change {
+            Change::Exited(code) => code,
+            Change::Signaled { signal, .. } => 128 + signal.number(),
+            Change::Stopped(_) | Change::Continued => status::FAILED,
+        }
+    }
+
+    /// A supervisor that is gone or does not read is noticed elsewhere.
+    fn tell(&self, kind: u8, text: &str) {
+        let _ = send_message(&self.channel, &cut(kind, text));
+    }
+}
+
+/// Asks the producer.
+fn produce(kit: &Kit<'_>, producer: &Producer) -> Result<(Command, Vec<Passed>), Failure> {
+    let numbers =
+        producer.numbers(kit.listeners.len()).map_err(|text| (text, status::NO_COMMAND))?;
+    let passed = kit.listeners.iter().zip(numbers);
+    let passed = passed
+        .map(|(listener, number)| Passed { address: listener.address().to_owned(), number })
+        .collect();
+    let spawn = Spawn {
+        worker: kit.assignment.worker.0,
+        place: kit.assignment.place,
+        generation: kit.assignment.generation,
+        listeners: passed,
+    };
+    match producer.produce(&spawn) {
+        Ok(command) => Ok((command, spawn.listeners)),
+        Err(error) => Err((format!("no command: {error}"), status::NO_COMMAND)),
+    }
+}

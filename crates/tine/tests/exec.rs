@@ -1,0 +1,268 @@
+//! Workers that begin anew by exec: in everything but their beginning like forked ones.
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+
+use support::{AT_ONCE, HUP, KILL, Service, require_root, start, start_in, start_with, timed};
+use testkit::process::{self, open_fds};
+use testkit::{Server, TempDir, wait_gone, wait_until};
+
+const USR1: i32 = 10;
+
+/// The variables that the process was started with.
+fn variables(pid: u32) -> Vec<String> {
+    let text = fs::read(format!("/proc/{pid}/environ")).expect("its environment");
+    let all = text.split(|&byte| byte == 0).filter(|variable| !variable.is_empty());
+    let mut all: Vec<String> = all.map(|one| String::from_utf8_lossy(one).into_owned()).collect();
+    all.sort_unstable();
+    all
+}
+
+/// What its descriptors are open on, without their own numbers.
+fn kinds(pid: u32) -> Vec<String> {
+    let kind = |(_, target): (i32, String)| {
+        let named = target.trim_start_matches("anon_inode:").trim_end_matches(" (deleted)");
+        named.split(":[").next().unwrap_or_default().to_owned()
+    };
+    let own = open_fds(pid).into_iter().filter(|fd| fd.0 > 2);
+    let mut kinds: Vec<String> = own.map(kind).collect();
+    kinds.sort_unstable();
+    kinds
+}
+
+#[test]
+fn workers_by_exec_serve_are_replaced_and_recycled() {
+    let service = start("--spawn exec --workers 2 --max-connections 5");
+    let workers = service.wait_serving(2);
+    assert_eq!(service.ask("is-worker"), "true");
+    assert!(process::signal(workers[0], KILL));
+    service.wait_line("was killed by SIGKILL");
+    service.wait_serving(2);
+    for _ in 0..20 {
+        service.some_worker();
+    }
+    let later = service.wait_serving(2);
+    assert!(later.iter().all(|pid| !workers.contains(pid)), "{workers:?} {later:?}");
+    let (generation, busy) = (service.ask("generation"), service.busy(1));
+    service.signal(HUP);
+    service.wait_line("generation 2 begins");
+    drop(busy);
+    service.wait_line("generation 2 serves");
+    assert_eq!((generation.as_str(), service.ask("generation").as_str()), ("1", "2"));
+    service.stop();
+    assert_eq!(service.count_lines("main goes on"), 1, "in the supervisor alone");
+}
+
+#[test]
+fn arguments_and_environment_are_kept_but_for_one_marker() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("mains");
+    let arguments =
+        format!("--listen 127.0.0.1:0 --spawn exec --workers 1 --main {}", file.display());
+    let service = start_in(directory, &arguments, |server| server.env("ANY THING", "a=b"));
+    let worker = service.some_worker();
+    let words = |pid| fs::read(format!("/proc/{pid}/cmdline")).expect("its arguments");
+    assert_eq!(words(worker), words(service.pid()));
+    let (before, mut after) = (variables(service.pid()), variables(worker));
+    after.retain(|variable| !before.contains(variable));
+    assert_eq!(after, [format!("TINE_WORKER={worker},3")]);
+    let seen = service.ask("variables");
+    assert!(seen.contains("a=b") && !seen.contains("TINE_WORKER"), "{seen}");
+    let mains = fs::read_to_string(&file).expect("they have told");
+    assert_eq!(mains, format!("{} false\n{worker} true\n", service.pid()));
+    service.stop();
+}
+
+#[test]
+fn a_grandchild_with_an_inherited_marker_is_no_worker() {
+    let service = start("--spawn exec --workers 1");
+    let worker = service.some_worker();
+    assert!(variables(worker).iter().any(|variable| variable.starts_with("TINE_WORKER=")));
+    assert_eq!(service.ask("grandchild"), "false");
+    assert_eq!(service.ask("is-worker"), "true");
+    service.stop();
+}
+
+#[test]
+fn a_supervisor_with_an_accidental_marker_is_none_the_wiser() {
+    for marker in ["1", "1,3", "x,y", "4294967295,0"] {
+        let service = start_with("--listen 127.0.0.1:0 --workers 1 --spawn exec", |server| {
+            server.env("TINE_WORKER", marker)
+        });
+        assert_eq!(service.ask("is-worker"), "true");
+        service.stop();
+    }
+}
+
+#[test]
+fn a_forked_worker_knows_what_it_is_and_its_children_what_they_are_not() {
+    let service = start("--workers 1");
+    assert_eq!(service.ask("is-worker"), "true");
+    assert_eq!(service.ask("grandchild"), "false");
+    service.stop();
+}
+
+#[test]
+fn no_descriptor_leaks_into_a_worker_or_its_supervisor() {
+    let service = start("--spawn exec --workers 1 --max-connections 1 --region counter");
+    service.some_worker();
+    let worker = service.wait_serving(1)[0];
+    let expected = [
+        "/memfd:counter",
+        "/memfd:scoreboard",
+        // To leave by, and again for the signal handler; to wake the supervisor; to poke a sibling; to stop all.
+        "[eventfd]",
+        "[eventfd]",
+        "[eventfd]",
+        "[eventfd]",
+        "[eventfd]",
+        // Of the acceptor and of what tells it to leave.
+        "[eventpoll]",
+        "[eventpoll]",
+        "[pidfd]",
+        // The channel and the listener.
+        "socket",
+        "socket",
+    ];
+    testkit::holds_within(testkit::DEADLINE, || kinds(worker) == expected);
+    assert_eq!(kinds(worker), expected);
+    let before = kinds(service.pid());
+    for _ in 0..20 {
+        service.some_worker();
+    }
+    service.wait_serving(1);
+    wait_until("as many as before", testkit::DEADLINE, || kinds(service.pid()) == before);
+    service.stop();
+}
+
+#[test]
+fn a_deleted_binary_still_makes_workers_of_the_image_that_runs() {
+    let directory = TempDir::new().expect("a directory");
+    let binary = directory.path().join("copy");
+    fs::copy(testkit::bin("fixture"), &binary).expect("a copy");
+    let control = directory.path().join("control");
+    let server = Server::command(&binary).arg("--control").arg(&control);
+    let words = "--listen 127.0.0.1:0 --workers 1 --spawn exec --backoff 1,1";
+    let server = server.args(words.split_whitespace()).start();
+    let ask = || support::Talk::to(&server.address()).ask("pid").parse::<u32>().expect("a pid");
+    let first = ask();
+    fs::remove_file(&binary).expect("it is there");
+    assert!(process::signal(first, KILL));
+    wait_gone(first);
+    assert_ne!(ask(), first);
+    server.signal(support::TERM);
+    assert!(server.wait_exit().success());
+}
+
+#[test]
+fn all_listeners_regions_and_handles_are_the_supervisors() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("socket");
+    let arguments = format!(
+        "--listen 127.0.0.1:0 --listen unix:{} --listen udp:127.0.0.1:0 --listen 127.0.0.1:0 \
+         --spawn exec --workers 2 --region counter",
+        path.display()
+    );
+    let service = start_in(directory, &arguments, |server| server);
+    let addresses = service.addresses(4);
+    let workers = service.wait_serving(2);
+    let mut counts = Vec::new();
+    for address in [&addresses[0], &addresses[3], &addresses[1]] {
+        let mut talk = support::Talk::to(address);
+        assert!(workers.contains(&talk.ask("pid").parse().expect("a pid")));
+        counts.push(talk.ask("count"));
+    }
+    assert_eq!(counts, ["1", "2", "3"]);
+    service.ask("stop");
+    service.wait_success();
+    assert!(!path.exists());
+}
+
+#[test]
+fn workers_by_exec_are_gone_when_the_supervisor_is_killed() {
+    let directory = TempDir::new().expect("a directory");
+    let told = directory.path().join("orphans");
+    let arguments =
+        format!("--listen 127.0.0.1:0 --spawn exec --workers 2 --orphaned {}", told.display());
+    let service = start_in(directory, &arguments, |server| server);
+    let mut workers = service.wait_serving(2);
+    let (_, took) = timed(|| {
+        service.signal(KILL);
+        workers.iter().for_each(|&pid| wait_gone(pid));
+    });
+    assert!(took < AT_ONCE, "{took:?}");
+    let told = fs::read_to_string(told).expect("they have told");
+    let mut told: Vec<u32> = told.lines().map(|line| line.parse().expect("a pid")).collect();
+    told.sort_unstable();
+    workers.sort_unstable();
+    assert_eq!(told, workers);
+}
+
+#[test]
+fn a_main_that_hangs_before_it_runs_ends_in_time_or_with_its_supervisor() {
+    let slow = start("--spawn exec --workers 1 --main hang --boot-timeout 200 --boot-attempts 1");
+    assert_eq!(slow.wait_exit().code(), Some(1));
+    slow.wait_line("was not ready in time: killed");
+    let service = start("--spawn exec --workers 2 --main hang");
+    let workers = service.wait_children(2);
+    service.signal(KILL);
+    workers.into_iter().for_each(wait_gone);
+}
+
+#[test]
+fn a_worker_by_exec_that_cannot_boot_says_why() {
+    let service = start("--spawn exec --workers 1 --boot-attempts 2 --backoff 1,1 --boot error");
+    assert_eq!(service.wait_exit().code(), Some(1));
+    service.wait_line("no worker could boot: told to fail");
+    assert_eq!(service.count_lines("main goes on"), 1);
+}
+
+#[test]
+fn workers_by_exec_follow_the_log_to_its_new_file() {
+    let directory = TempDir::new().expect("a directory");
+    let (path, old) = (directory.path().join("log"), directory.path().join("old"));
+    let arguments = format!("--spawn exec --workers 1 --log-file {}", path.display());
+    let socket = directory.path().join("socket");
+    let arguments = format!("{arguments} --listen unix:{}", socket.display());
+    let service = start_in(directory, &arguments, |server| server);
+    let text = |path| fs::read_to_string(path).unwrap_or_default();
+    let fail = || {
+        let mut talk = support::Talk::to(&format!("unix:{}", socket.display()));
+        let worker = talk.ask("pid");
+        talk.tell("fail");
+        format!("tine[{worker}]: worker ")
+    };
+    wait_until("it listens", testkit::DEADLINE, || text(&path).contains("listening on"));
+    let line = fail();
+    wait_until("a worker's line", testkit::DEADLINE, || text(&path).contains(&line));
+    fs::rename(&path, &old).expect("it is there");
+    service.signal(USR1);
+    wait_until("the new file", testkit::DEADLINE, || text(&path).contains("log reopened"));
+    let before = text(&old);
+    let line = fail();
+    wait_until("a worker's line", testkit::DEADLINE, || text(&path).contains(&line));
+    assert_eq!(text(&old), before);
+    service.signal(support::TERM);
+    service.wait_success();
+}
+
+#[test]
+fn privileges_are_dropped_after_main_and_prepare() {
+    if !require_root() {
+        return;
+    }
+    let directory = TempDir::new().expect("a directory");
+    let secret = directory.path().join("secret");
+    fs::write(&secret, "sesame").expect("it can be written");
+    let arguments = format!(
+        "--listen 127.0.0.1:0 --spawn exec --workers 1 --user 65534 --group 65534 --prepare {}",
+        secret.display()
+    );
+    let service: Service = start_in(directory, &arguments, |server| server);
+    assert_eq!(service.ask("secret"), "sesame");
+    assert_eq!(process::status(service.some_worker()).uid, [65534; 4]);
+    let stopped = timed(|| service.stop()).1;
+    assert!(stopped < Duration::from_secs(5), "{stopped:?}");
+}
