@@ -13,11 +13,92 @@ use tine_os::sink::{PIPE_BYTES, is_regular, open_append};
 use super::Shared;
 use super::level::Level;
 use super::mailbox::Mailbox;
-use super::sink::{LINE_BYTES, append};
+use super::sink::{LINE_BYTES, append, append_lines};
+use super::{Log, error, warning};
 use crate::{Error, Result};
 
 /// Mode of a new file, less the umask: what clients ask for is nobody else's business.
 const MODE: u32 = 0o640;
+
+/// A log of the program's own beside the service's: an access log, say. Cheap to clone.
+///
+/// Given to [`crate::Prefork::log_file`], it is opened anew whenever the service's log is: workers find the
+/// new file's descriptor before their next write, in whatever root directory and with whatever rights.
+///
+/// ```no_run
+/// use std::io::Write;
+/// use tine::{Prefork, log::LogFile};
+///
+/// # fn main() -> Result<(), tine::Error> {
+/// let visits = LogFile::open("/var/log/visits")?;
+/// Prefork::new().listen("127.0.0.1:7007").log_file(visits.clone()).try_run(move |worker| {
+///     let log = worker.log().clone();
+///     worker.serve(|mut conn| {
+///         visits.write(format!("{:?}\n", conn.peer()).as_bytes(), &log);
+///         conn.write_all(b"welcome\n")
+///     })
+/// })
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct LogFile {
+    file: Rc<File>,
+    /// Lines of this process that were lost since the last that was not.
+    lost: Rc<Cell<u64>>,
+}
+
+impl LogFile {
+    /// Opens it to append to, as [`Log::to_file`] does. In the supervisor, before it runs.
+    ///
+    /// # Errors
+    /// A configuration error if it cannot be opened.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Ok(Self { file: Rc::new(File::open(path.as_ref())?), lost: Rc::default() })
+    }
+
+    /// The most bytes of one write that are sure not to be torn nor mixed with another process's: 4 KiB for
+    /// a named pipe (`PIPE_BUF`, pipe(7)); any number for a file on a disk.
+    #[must_use]
+    pub fn whole_bytes(&self) -> usize {
+        if self.file.line_bytes == PIPE_BYTES { PIPE_BYTES } else { usize::MAX }
+    }
+
+    /// Appends whole lines, each with its end, in one write. What a full disk or a slow reader would not take
+    /// at once is lost; `log` is told when that begins, and how many lines it was when it is over.
+    pub fn write(&self, lines: &[u8], log: &Log) {
+        let path = self.file.path.display();
+        match self.file.put_lines(lines) {
+            Ok(()) => match self.lost.take() {
+                0 => {}
+                1 => warning!(log, "{path}: 1 line was lost"),
+                lost => warning!(log, "{path}: {lost} lines were lost"),
+            },
+            Err((error, rest)) => {
+                if self.lost.get() == 0 {
+                    error!(log, "{path}: lines are being lost: {error}");
+                }
+                let lines = rest.iter().filter(|&&byte| byte == b'\n').count();
+                self.lost.set(self.lost.get() + lines as u64);
+            }
+        }
+    }
+
+    pub(crate) fn share(&self) -> io::Result<()> {
+        self.file.share()
+    }
+
+    pub(crate) fn reopen(&self) -> io::Result<()> {
+        self.file.reopen()
+    }
+
+    pub(crate) fn private_descriptor(&self) -> Option<i32> {
+        self.file.private_descriptor()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.file.path
+    }
+}
 
 /// See the module.
 pub(super) struct File {
@@ -60,11 +141,21 @@ impl File {
     }
 
     pub(super) fn put(&self, level: Level, text: &str) -> io::Result<()> {
+        self.follow();
+        append(self.descriptor(), &self.torn, level, text)
+    }
+
+    fn put_lines<'a>(&self, lines: &'a [u8]) -> std::result::Result<(), (io::Error, &'a [u8])> {
+        self.follow();
+        append_lines(self.descriptor(), &self.torn, lines)
+    }
+
+    /// Takes the file that is to follow, if there is one.
+    fn follow(&self) {
         if let Some(new) = self.mailbox.get().and_then(Mailbox::news) {
             // Standard error may stay behind; the line does not.
             let _ = self.replace(new);
         }
-        append(self.descriptor(), &self.torn, level, text)
     }
 
     pub(super) fn descriptor(&self) -> Rc<OwnedFd> {
@@ -125,9 +216,10 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
+    use super::LogFile;
     use crate::log::{Log, debug, info, warning};
     use tine_os::poll::writable_now;
-    use tine_os::sink::write_now;
+    use tine_os::sink::{open_append, write_now};
 
     /// The texts of a file's lines, each of which must be whole.
     fn texts(path: &std::path::Path) -> Vec<String> {
@@ -205,6 +297,27 @@ mod tests {
         info!(log, "and again");
         let told = "warn 3 lines were lost: No space left on device (os error 28)";
         assert_eq!(texts(&path), [told, "info room again", "info and again"]);
+    }
+
+    #[test]
+    fn lines_of_a_log_file_are_whole_and_the_lost_ones_are_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let told = directory.path().join("told");
+        let log = Log::default().to_file(&told).unwrap();
+        let path = directory.path().join("visits");
+        let visits = LogFile::open(&path).unwrap();
+        visits.write(b"one\ntwo\n", &log);
+        visits.file.replace(open_append("/dev/full".as_ref(), 0).unwrap()).unwrap();
+        visits.write(b"lost\n", &log);
+        visits.write(b"lost\nlost, too\n", &log);
+        visits.reopen().unwrap();
+        visits.write(b"three\n", &log);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\nthree\n");
+        let begins = format!(
+            "error {}: lines are being lost: No space left on device (os error 28)",
+            path.display()
+        );
+        assert_eq!(texts(&told), [begins, format!("warn {}: 3 lines were lost", path.display())]);
     }
 
     #[test]

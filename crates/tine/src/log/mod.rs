@@ -28,6 +28,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
+pub use file::LogFile;
 pub use level::Level;
 pub use syslog::{Facility, Syslog};
 

@@ -129,21 +129,32 @@ impl Sink {
     }
 }
 
-/// Writes a line with its time, level and process: in one write, so that the lines of several processes do
-/// not mix. A disk that was full in the middle of a line, or a socket, leaves it torn; the next one begins
-/// anew then.
+/// Writes a line with its time, level and process.
 pub(super) fn append(fd: impl AsFd, torn: &Cell<bool>, level: Level, text: &str) -> io::Result<()> {
     let time = humantime::format_rfc3339_millis(SystemTime::now());
-    let end = if torn.get() { "\n" } else { "" };
-    let line = format!("{end}{time} {level:<5} tine[{}]: {text}\n", std::process::id());
-    let mut rest = line.as_bytes();
-    while !rest.is_empty() {
+    let line = format!("{time} {level:<5} tine[{}]: {text}\n", std::process::id());
+    append_lines(fd, torn, line.as_bytes()).map_err(|(error, _)| error)
+}
+
+/// Writes whole lines, in one write, so that those of several processes do not mix. A disk that was full in
+/// the middle of a line, or a socket, leaves it torn; the next one begins anew then. An error comes with the
+/// bytes that were not taken.
+pub(super) fn append_lines<'a>(
+    fd: impl AsFd,
+    torn: &Cell<bool>,
+    lines: &'a [u8],
+) -> Result<(), (io::Error, &'a [u8])> {
+    let ended = torn.get().then(|| [b"\n", lines].concat());
+    let whole = ended.as_deref().unwrap_or(lines);
+    let mut taken = 0;
+    while taken < whole.len() {
         // Only what took a part is asked again: it says why.
-        match write_now(&fd, rest) {
-            Ok(taken) => rest = &rest[taken..],
+        match write_now(&fd, &whole[taken..]) {
+            Ok(more) => taken += more,
             Err(error) => {
-                torn.set(torn.get() || rest.len() < line.len());
-                return Err(error);
+                torn.set(torn.get() || taken > 0);
+                let taken = taken.saturating_sub(whole.len() - lines.len());
+                return Err((error, &lines[taken..]));
             }
         }
     }

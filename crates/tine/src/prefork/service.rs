@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Prefork;
-use crate::log::Log;
+use crate::log::{Log, LogFile};
 use crate::signals::Signals;
 
 impl Prefork {
@@ -18,6 +18,12 @@ impl Prefork {
     pub fn log(mut self, log: Log) -> Self {
         self.log = log.clone();
         self.service = self.service.log(log);
+        self
+    }
+
+    /// A log of the program's own: opened anew when the service's is (USR1). Any number.
+    pub fn log_file(mut self, file: LogFile) -> Self {
+        self.service = self.service.log_file(file);
         self
     }
 

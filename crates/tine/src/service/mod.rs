@@ -17,7 +17,7 @@ use crate::config::{PoolConfig, PrivilegeConfig};
 use crate::daemon::{Daemon, Ready, Role};
 use crate::endpoint::Endpoint;
 use crate::listen::ListenOptions;
-use crate::log::{Log, info};
+use crate::log::{Log, LogFile, info};
 use crate::pidfile::PidFile;
 use crate::plan::PoolPlan;
 use crate::program::Program;
@@ -115,6 +115,7 @@ pub struct Service {
     pools: Vec<Pool>,
     regions: Vec<(String, u32, usize)>,
     log: Log,
+    log_files: Vec<LogFile>,
     signals: Signals,
     pid_file: Option<PathBuf>,
     control: ControlAt,
@@ -136,6 +137,7 @@ impl Service {
             pools: Vec::new(),
             regions: Vec::new(),
             log: Log::default(),
+            log_files: Vec::new(),
             signals: Signals::default(),
             pid_file: None,
             control: ControlAt::default(),
@@ -159,6 +161,12 @@ impl Service {
     /// The log. Default: standard error, level info.
     pub fn log(mut self, log: Log) -> Self {
         self.log = log;
+        self
+    }
+
+    /// A log of the program's own: opened anew when the service's is (USR1). Any number.
+    pub fn log_file(mut self, file: LogFile) -> Self {
+        self.log_files.push(file);
         self
     }
 
@@ -262,6 +270,7 @@ impl Service {
             board,
             regions,
             log: log.clone(),
+            log_files: self.log_files,
             control,
             stop: self.stop?,
             preset: self.signals,

@@ -15,6 +15,7 @@ use super::spawn;
 use super::state::WorkerId;
 use crate::daemon::Ready as Birth;
 use crate::listen::Listeners;
+use crate::log::LogFile;
 use crate::seat::{FINISH, GO, LEAVE};
 
 impl Supervisor {
@@ -34,12 +35,22 @@ impl Supervisor {
             Action::CloseListeners => {
                 self.on_listeners("close listeners", Listeners::close_for_good)
             }
-            Action::Reopen => match self.log.reopen() {
-                Ok(()) => crate::log::info!(self.log, "log reopened"),
-                Err(error) => crate::log::warning!(self.log, "cannot reopen the log: {error}"),
-            },
+            Action::Reopen => self.reopen_logs(),
             Action::Note(note) => self.note(&note),
             Action::End(outcome) => self.outcome = Some(outcome),
+        }
+    }
+
+    fn reopen_logs(&self) {
+        for file in &self.log_files {
+            if let Err(error) = file.reopen() {
+                let path = file.path().display();
+                crate::log::warning!(self.log, "cannot reopen {path}: {error}");
+            }
+        }
+        match self.log.reopen() {
+            Ok(()) => crate::log::info!(self.log, "log reopened"),
+            Err(error) => crate::log::warning!(self.log, "cannot reopen the log: {error}"),
         }
     }
 
@@ -129,6 +140,7 @@ impl Supervisor {
         }
         all.extend(&self.private);
         all.extend(self.log.private_descriptor());
+        all.extend(self.log_files.iter().filter_map(LogFile::private_descriptor));
         all.extend(self.birth.as_ref().map(Birth::descriptor));
         all
     }

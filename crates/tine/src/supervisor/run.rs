@@ -18,7 +18,7 @@ use super::state::{Rules, State, WorkerId};
 use crate::control;
 use crate::daemon::Ready as Birth;
 use crate::listen::{Listener, Listeners};
-use crate::log::Log;
+use crate::log::{Log, LogFile};
 use crate::plan::PoolPlan;
 use crate::program::Program;
 use crate::scoreboard::Scoreboard;
@@ -59,6 +59,7 @@ pub(crate) struct Supervisor {
     pub(crate) board: Scoreboard,
     pub(crate) regions: Vec<Region>,
     pub(crate) log: Log,
+    pub(crate) log_files: Vec<LogFile>,
     pub(crate) pid: process::Pid,
     /// Written by a worker that uses up the spares.
     pub(crate) wake: Arc<EventFd>,
@@ -88,6 +89,7 @@ pub(crate) struct Parts {
     pub(crate) board: Scoreboard,
     pub(crate) regions: Vec<Region>,
     pub(crate) log: Log,
+    pub(crate) log_files: Vec<LogFile>,
     pub(crate) control: Option<control::Server>,
     pub(crate) stop: Arc<EventFd>,
     pub(crate) preset: Signals,
@@ -102,6 +104,7 @@ impl Supervisor {
     pub(crate) fn new(parts: Parts) -> std::io::Result<Self> {
         warm_up();
         parts.log.share()?;
+        parts.log_files.iter().try_for_each(LogFile::share)?;
         let rules: Vec<Rules> = parts.pools.iter().map(|pool| pool.plan.rules.clone()).collect();
         let now = monotonic();
         let mut supervisor = Self {
@@ -112,6 +115,7 @@ impl Supervisor {
             board: parts.board,
             regions: parts.regions,
             log: parts.log,
+            log_files: parts.log_files,
             pid: process::pid(),
             wake: Arc::new(EventFd::new()?),
             procs: BTreeMap::new(),
