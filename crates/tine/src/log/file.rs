@@ -141,17 +141,17 @@ impl File {
     }
 
     pub(super) fn put(&self, level: Level, text: &str) -> io::Result<()> {
-        self.follow();
+        self.take_news();
         append(self.descriptor(), &self.torn, level, text)
     }
 
     fn put_lines<'a>(&self, lines: &'a [u8]) -> std::result::Result<(), (io::Error, &'a [u8])> {
-        self.follow();
+        self.take_news();
         append_lines(self.descriptor(), &self.torn, lines)
     }
 
     /// Takes the file that is to follow, if there is one.
-    fn follow(&self) {
+    fn take_news(&self) {
         if let Some(new) = self.mailbox.get().and_then(Mailbox::news) {
             // Standard error may stay behind; the line does not.
             let _ = self.replace(new);
