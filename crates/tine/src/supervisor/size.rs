@@ -47,7 +47,9 @@ impl State {
         if full && !pool.saturated && !pool.sizing.is_fixed() {
             actions.push(Action::Note(Note::Saturated { pool: index, queued: view.queued }));
         }
-        pool.saturated = full || (pool.saturated && view.idle < pool.sizing.min_spare);
+        // Over when somebody is idle and nobody waits: a worker between two of those who do is no end.
+        let goes_on = view.idle < pool.sizing.min_spare || view.queued > 0;
+        pool.saturated = full || (pool.saturated && goes_on);
     }
 
     fn shrink(
