@@ -34,7 +34,7 @@ pub fn place(wanted: &[(BorrowedFd<'_>, RawFd)], spare: impl AsFd) -> io::Result
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a number twice, or below zero"));
     }
     close_all_on_exec()?;
-    let above = numbers.last().map_or(FIRST, |&last| (last + 1).max(FIRST));
+    let above = numbers.last().map_or(FIRST, |&last| last.saturating_add(1).max(FIRST));
     let spare = fcntl_dupfd_cloexec(spare, above)?;
     let mut copies = Vec::with_capacity(wanted.len());
     for (fd, _) in wanted {

@@ -198,6 +198,25 @@ mod tests {
     }
 
     #[test]
+    fn many_descriptors_arrive_in_their_order_and_one_too_many_is_refused() {
+        let (here, there) = message_pair().unwrap();
+        let events: Vec<EventFd> = (0..=MOST).map(|_| EventFd::new().unwrap()).collect();
+        let passed: Vec<_> = events.iter().map(EventFd::as_fd).collect();
+        let error = send_message_with_fds(&here, b"x", &passed).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        send_message_with_fds(&here, b"x", &passed[..MOST]).unwrap();
+        let mut buf = [0; 4];
+        let (bytes, found) = receive_message_with_fds(&there, &mut buf).unwrap().unwrap();
+        assert_eq!((bytes, found.len()), (&b"x"[..], MOST));
+        events[MOST - 1].signal();
+        let last = EventFd::from(found.into_iter().next_back().unwrap());
+        assert_eq!(last.take(), Some(1));
+        send_message_with_fds(&here, b"y", &[]).unwrap();
+        let (bytes, found) = receive_message_with_fds(&there, &mut buf).unwrap().unwrap();
+        assert!(bytes == b"y" && found.is_empty());
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused_on_both_sides() {
         let (here, there) = message_pair().unwrap();
         let event = EventFd::new().unwrap();

@@ -78,6 +78,9 @@ impl PoolPlan {
                 "ready after {time:?}, and boot_timeout is {boot:?}: make it longer"
             ));
         }
+        if let Err(text) = producer.check_numbers() {
+            return wrong(&text);
+        }
         let rooted = self.privileges.chroot.is_some();
         producer.check(rooted).map_err(|text| Error::command(format!("pool {name}: {text}")))
     }

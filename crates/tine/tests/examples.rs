@@ -54,6 +54,27 @@ fn unix_socket_shouts_and_cleans_up() {
 }
 
 #[test]
+fn command_runs_a_program_that_takes_its_socket() {
+    let words = ["127.0.0.1:0".as_ref(), bin("fixture").as_os_str()].map(ToOwned::to_owned);
+    let server = Server::command(bin("examples/command")).args(words).args(["--foreign", "3"]);
+    let server = server.start();
+    let text = Client::connect(&server.address()).read_to_end();
+    let pid = String::from_utf8(text).expect("text").trim().parse().expect("a pid");
+    stop(&server);
+    testkit::wait_gone(pid);
+}
+
+#[test]
+fn exec_runs_main_in_every_worker() {
+    let server = start("exec", "127.0.0.1:0");
+    let text = Client::connect(&server.address()).read_to_end();
+    assert!(text.starts_with(b"hello from place "), "{:?}", String::from_utf8_lossy(&text));
+    server.wait_until("each says so", || server.count_lines("main runs in a worker") == 2);
+    assert_eq!(server.count_lines("main runs in the supervisor"), 1);
+    stop(&server);
+}
+
+#[test]
 fn own_loop_greets_and_leaves_when_told_to() {
     let server = start("own_loop", "127.0.0.1:0");
     for _ in 0..20 {

@@ -220,6 +220,14 @@ fn a_worker_by_exec_that_cannot_boot_says_why() {
 }
 
 #[test]
+fn a_main_that_builds_something_else_the_second_time_is_told_so() {
+    let arguments = "--spawn exec --workers 1 --boot-attempts 1 --name-in-worker other";
+    let service = start(arguments);
+    assert_eq!(service.wait_exit().code(), Some(1));
+    service.wait_line("main has built no pool main this time");
+}
+
+#[test]
 fn workers_by_exec_follow_the_log_to_its_new_file() {
     let directory = TempDir::new().expect("a directory");
     let (path, old) = (directory.path().join("log"), directory.path().join("old"));

@@ -1,9 +1,10 @@
 //! Descriptors and memory between processes.
 
-use std::os::fd::{AsRawFd as _, IntoRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, IntoRawFd as _};
 use std::sync::atomic::Ordering::SeqCst;
 
 use tine_os::event::EventFd;
+use tine_os::exec;
 use tine_os::fd;
 use tine_os::memory::SharedMemory;
 use tine_os::poll;
@@ -17,6 +18,20 @@ pub(crate) const CHECKS: &[Check] = &[
     ("messages_keep_their_edges_between_processes", messages_keep_their_edges_between_processes),
     ("memory_is_shared_with_a_child", memory_is_shared_with_a_child),
     ("an_event_wakes_another_process", an_event_wakes_another_process),
+    (
+        "placed_descriptors_are_all_that_outlives_an_exec",
+        placed_descriptors_are_all_that_outlives_an_exec,
+    ),
+    ("nonsense_is_not_placed", nonsense_is_not_placed),
+    ("all_but_some_are_closed", all_but_some_are_closed),
+    (
+        "a_replaced_descriptor_is_another_file_for_everybody",
+        a_replaced_descriptor_is_another_file_for_everybody,
+    ),
+    (
+        "a_variable_is_removed_where_nobody_can_be_reading",
+        a_variable_is_removed_where_nobody_can_be_reading,
+    ),
 ];
 
 fn is_open(number: i32) -> bool {
@@ -123,4 +138,110 @@ fn an_event_wakes_another_process() -> Outcome {
     assert_eq!(wait(&pidfd), Change::Exited(0));
     assert_eq!((event.take(), event.take(), event.take()), (Some(1), Some(1), None));
     Ok(())
+}
+
+/// The numbers above 2 that an exec would leave open, each with what it is open on.
+fn outliving() -> Vec<(i32, std::path::PathBuf)> {
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse::<i32>().ok();
+    let mut found = Vec::new();
+    for number in entries.filter_map(number).filter(|&number| number > 2) {
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}"));
+        let flags = info.ok().and_then(|text| {
+            let flags =
+                text.lines().find_map(|line| line.strip_prefix("flags:"))?.trim().to_owned();
+            i32::from_str_radix(&flags, 8).ok()
+        });
+        if flags.is_some_and(|flags| flags & libc::O_CLOEXEC == 0) {
+            found.push((number, link(number)));
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+fn link(number: i32) -> std::path::PathBuf {
+    std::fs::read_link(format!("/proc/self/fd/{number}")).unwrap()
+}
+
+fn placed_descriptors_are_all_that_outlives_an_exec() -> Outcome {
+    let (one, other) = std::io::pipe().unwrap();
+    let (spare, _writer) = std::io::pipe().unwrap();
+    let inherited = fd::duplicate(&one).unwrap();
+    fd::set_close_on_exec(&inherited, false).unwrap();
+    let (n, m) = (one.as_raw_fd(), other.as_raw_fd());
+    let was = [link(m), link(n), link(n)];
+    // Crosswise, and one twice: what was at a target is not lost on the way to its own.
+    let wanted = [(other.as_fd(), n), (one.as_fd(), m), (one.as_fd(), 90)];
+    let kept = exec::place(&wanted, &spare).unwrap();
+    let [to_n, to_m, to_90] = was;
+    let mut expected = vec![(n, to_n), (m, to_m), (90, to_90)];
+    expected.sort_unstable();
+    assert_eq!(outliving(), expected);
+    assert_eq!(link(kept.as_raw_fd()), link(spare.as_raw_fd()));
+    assert!(kept.as_raw_fd() > 90);
+    Ok(())
+}
+
+fn nonsense_is_not_placed() -> Outcome {
+    let (one, other) = std::io::pipe().unwrap();
+    for numbers in [[7, 7], [-1, 7], [7, i32::MAX]] {
+        let wanted = [(one.as_fd(), numbers[0]), (other.as_fd(), numbers[1])];
+        exec::place(&wanted, &one).unwrap_err();
+        assert!(!is_open(7), "{numbers:?}");
+    }
+    Ok(())
+}
+
+fn all_but_some_are_closed() -> Outcome {
+    let new = |_| fd::duplicate(EventFd::new().unwrap()).unwrap().into_raw_fd();
+    let numbers: Vec<i32> = (0..12).map(new).collect();
+    exec::close_all_but(&[numbers[9], numbers[4], 1, numbers[5], i32::MAX]).unwrap();
+    for (at, &number) in numbers.iter().enumerate() {
+        assert_eq!(is_open(number), [4, 5, 9].contains(&at), "number {at}");
+    }
+    assert!(is_open(0) && is_open(1) && is_open(2));
+    assert_eq!(fd::open_count().unwrap(), 6);
+    Ok(())
+}
+
+fn a_replaced_descriptor_is_another_file_for_everybody() -> Outcome {
+    let (mine, theirs) = (EventFd::new().unwrap(), EventFd::new().unwrap());
+    let number = mine.as_fd().as_raw_fd();
+    fd::replace(&mine, &theirs).unwrap();
+    mine.signal();
+    assert_eq!(theirs.take(), Some(1));
+    assert_eq!(mine.as_fd().as_raw_fd(), number);
+    fd::replace(&mine, &mine).unwrap();
+    assert!(outliving().iter().all(|(open, _)| *open != number));
+    Ok(())
+}
+
+fn a_variable_is_removed_where_nobody_can_be_reading() -> Outcome {
+    // What every test of cargo's has.
+    const NAME: &str = "CARGO_MANIFEST_DIR";
+    if std::env::var_os(NAME).is_none() {
+        return Err("it runs outside of cargo");
+    }
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let (start, started) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || start.send(()).is_ok() && stopped.recv().is_err());
+    started.recv().unwrap();
+    exec::remove_variable(NAME).unwrap_err();
+    assert!(std::env::var_os(NAME).is_some());
+    drop(stop);
+    assert!(thread.join().unwrap());
+    poll_until(|| tine_os::process::thread_count().unwrap() == 1);
+    exec::remove_variable(NAME).unwrap();
+    assert!(std::env::var_os(NAME).is_none());
+    Ok(())
+}
+
+/// A thread is counted for a moment after it was joined.
+fn poll_until(mut holds: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(std::time::Instant::now() < end);
+        std::thread::yield_now();
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use tine_os::event::EventFd;
+use tine_os::family;
 use tine_os::fd;
 use tine_os::memory::SharedMemory;
 use tine_os::process::{self, Change, Pid};
@@ -23,6 +24,10 @@ pub(crate) const CHECKS: &[Check] = &[
     ("a_stop_and_a_continue_are_told_once", a_stop_and_a_continue_are_told_once),
     ("peeking_reaps_nobody", peeking_reaps_nobody),
     ("a_group_dies_together", a_group_dies_together),
+    (
+        "descendants_are_found_and_signalled_wherever_they_are",
+        descendants_are_found_and_signalled_wherever_they_are,
+    ),
     ("an_orphan_dies_with_its_parent", an_orphan_dies_with_its_parent),
     ("leaving_now_drops_nothing", leaving_now_drops_nothing),
     ("a_process_is_named_and_leads", a_process_is_named_and_leads),
@@ -189,6 +194,35 @@ fn a_group_dies_together() -> Outcome {
     assert_eq!(process::reap_pid(orphan).unwrap(), Some(by_term));
     let everybody = process::signal_group(Pid::from_raw(1).unwrap(), Signal::CONT);
     assert_eq!(everybody.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+    Ok(())
+}
+
+fn descendants_are_found_and_signalled_wherever_they_are() -> Outcome {
+    let ready = EventFd::semaphore().unwrap();
+    process::become_subreaper().unwrap();
+    assert_eq!(family::children(process::pid()).unwrap(), []);
+    let (first, _) = child(|| {
+        child(|| {
+            process::new_session().unwrap();
+            child(|| ready_and_hang(&ready));
+            // Its child is an orphan now, in a session without a leader.
+            0
+        });
+        child(|| ready_and_hang(&ready));
+        ready_and_hang(&ready)
+    });
+    for _ in 0..3 {
+        await_ready(&ready);
+    }
+    let own = process::pid();
+    assert!(family::children(own).unwrap().contains(&first));
+    while family::signal_descendants(own, Signal::KILL).unwrap() > 0 {
+        while let Some(pid) = process::peek_exited().unwrap() {
+            process::reap_pid(pid).unwrap();
+        }
+    }
+    assert_eq!(family::children(own).unwrap(), []);
+    assert_eq!(family::children(first).unwrap(), [], "of one that is gone");
     Ok(())
 }
 

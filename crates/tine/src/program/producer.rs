@@ -120,11 +120,15 @@ impl Producer {
     /// What is known to be wrong before a listener is bound. `rooted`: the file is looked for below another root
     /// directory, so cannot be from here.
     pub(crate) fn check(&self, rooted: bool) -> Result<(), String> {
-        self.numbers(self.numbers.len())?;
         match &self.fixed {
             Some(command) if !rooted => command.check(),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the numbers that were given can be.
+    pub(crate) fn check_numbers(&self) -> Result<(), String> {
+        self.numbers(self.numbers.len()).map(drop)
     }
 
     /// The numbers of so many listeners.

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use tine_os::exec::place;
 use tine_os::fd::{adopt, send_message};
 use tine_os::process;
-use tine_os::signal::Signal;
+use tine_os::signal::{self, Signal};
 use tine_os::socket::peer_credentials;
 
 use super::super::action::Assignment;
@@ -33,10 +33,11 @@ pub(super) fn go(
         // Until it can look after itself; main could hang before it knows of any supervisor.
         process::die_with_parent(Signal::KILL)?;
         letter::send(supervisor, assignment, record, parents_end)?;
+        // What main starts before it knows what it is would keep them held back.
+        signal::unblock_all()?;
         place(&[(channel.as_fd(), CHANNEL)], &channel)
     };
     let (error, channel) = match prepare() {
-        // Signals are as a program expects them: none held back, PIPE at its default (std::process::Command).
         Ok(spare) => (environment::again(CHANNEL).exec(), spare),
         Err(error) => (error, channel),
     };

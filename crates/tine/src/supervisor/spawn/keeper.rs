@@ -69,7 +69,13 @@ struct Keeper {
 pub(super) fn keep(kit: Kit<'_>, producer: &Producer) -> i32 {
     let complaint = tine_os::fd::duplicate(&kit.channel);
     let (text, code) = match Keeper::begin(kit, producer) {
-        Ok(mut keeper) => return keeper.run(),
+        Ok(mut keeper) => {
+            drop(complaint);
+            return match keeper.close_the_rest() {
+                Ok(()) => keeper.run(),
+                Err(_) => status::CANNOT_BOOT,
+            };
+        }
         Err(failure) => failure,
     };
     // Without it the exit status is all there is to say.
@@ -125,18 +131,21 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// Puts what it waits for into the epoll, and closes everything else it has inherited.
+    /// Puts what it waits for into the epoll.
     fn watch(&self) -> std::io::Result<()> {
         self.epoll.add(&self.channel, CHANNEL, Interest::READ)?;
         self.epoll.add(&self.supervisor, SUPERVISOR, Interest::READ)?;
         self.epoll.add(&self.signals, SIGNALS, Interest::READ)?;
+        self.report.as_ref().map_or(Ok(()), |pipe| self.epoll.add(pipe, REPORT, Interest::READ))
+    }
+
+    /// Closes what it has inherited from the supervisor, listeners above all. Their owners in this memory never
+    /// learn of it: the process ends without a destructor.
+    fn close_the_rest(&self) -> std::io::Result<()> {
         let mut keep = vec![self.channel.as_raw_fd(), self.supervisor.as_raw_fd()];
         keep.extend([self.signals.as_fd().as_raw_fd(), self.epoll.as_fd().as_raw_fd()]);
         keep.push(self.pidfd.as_raw_fd());
-        if let Some(report) = &self.report {
-            self.epoll.add(report, REPORT, Interest::READ)?;
-            keep.push(report.as_raw_fd());
-        }
+        keep.extend(self.report.as_ref().map(|pipe| pipe.as_raw_fd()));
         exec::close_all_but(&keep)
     }
 

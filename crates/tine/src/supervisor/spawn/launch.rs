@@ -49,6 +49,7 @@ fn steps(
         return Err(("its keeper is gone".to_owned(), status::CANNOT_BOOT));
     }
     signal::reset_all_dispositions().map_err(failed)?;
+    signal::unblock_all().map_err(failed)?;
     let wanted: Vec<_> = kit.listeners.iter().zip(passed).collect();
     let wanted: Vec<_> = wanted.iter().map(|(fd, passed)| (fd.as_fd(), passed.number)).collect();
     *report = place(&wanted, &*report).map_err(|error| {
