@@ -6,11 +6,12 @@
 //! any task lives, the program's background work too, it sleeps in the runtime.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
@@ -21,7 +22,7 @@ use crate::accept::{Acceptor, Next};
 use crate::access::Gate;
 use crate::conn::Conn;
 use crate::log::Log;
-use crate::seat::Shutdown;
+use crate::seat::{PANICKED, Seat, Shutdown};
 use crate::worker::{BoxError, Worker, note_refusal};
 
 /// Events the runtime takes from the kernel in one go. tokio's 1024 are 12 KiB in every worker; a second
@@ -120,10 +121,7 @@ impl Worker {
         H: Fn(Conn) -> HF + 'static,
         HF: Future<Output = ()> + 'static,
     {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .max_io_events_per_tick(IO_EVENTS)
-            .build_local(LocalOptions::default())?;
+        let runtime = runtime(&self.seat)?;
         if !self.listeners.iter().any(|listener| listener.is_stream()) {
             return Err(
                 "no listener for connections: an asynchronous worker takes no datagrams".into()
@@ -145,9 +143,9 @@ impl Worker {
         let mut acceptor = Acceptor::new(&self.shutdown, listeners, true)?;
         self.seat.ready();
         if self.seat.concurrency == 1 {
-            isolated(&runtime, &mut acceptor, &*handler)?;
+            isolated(&runtime, &self.seat, &mut acceptor, &*handler)?;
         } else {
-            multiplexed(&runtime, &mut acceptor, &handler)?;
+            multiplexed(&runtime, &self.seat, &mut acceptor, &handler)?;
         }
         // Background work that outlives its connections has nobody to finish for.
         runtime.shutdown_timeout(Duration::from_millis(100));
@@ -160,6 +158,17 @@ impl Worker {
     }
 }
 
+/// A runtime whose parking and unparking the supervisor can see, if it looks.
+fn runtime(seat: &Arc<Seat>) -> io::Result<LocalRuntime> {
+    let mut builder = Builder::new_current_thread();
+    if seat.is_watched() {
+        let (parks, unparks) = (seat.clone(), seat.clone());
+        builder.on_thread_park(move || parks.rests()).on_thread_unpark(move || unparks.runs());
+    }
+    builder.max_io_events_per_tick(IO_EVENTS);
+    builder.enable_all().build_local(LocalOptions::default())
+}
+
 /// Asks the gate. The wait for a lookup is the connection's own; accepting goes on.
 async fn may_come_in(gate: Option<&Gate>, log: &Log, conn: &Conn) -> bool {
     let Some(gate) = gate else { return true };
@@ -170,14 +179,19 @@ async fn may_come_in(gate: Option<&Gate>, log: &Log, conn: &Conn) -> bool {
 }
 
 /// One connection after the other, each driven to its end.
-fn isolated<H, HF>(runtime: &LocalRuntime, acceptor: &mut Acceptor, handler: &H) -> io::Result<()>
+fn isolated<H, HF>(
+    runtime: &LocalRuntime,
+    seat: &Seat,
+    acceptor: &mut Acceptor,
+    handler: &H,
+) -> io::Result<()>
 where
     H: Fn(Conn) -> HF,
     HF: Future<Output = ()>,
 {
     loop {
         let next = if runtime.metrics().num_alive_tasks() == 0 {
-            acceptor.next()?
+            outside(seat, acceptor)?
         } else {
             runtime.block_on(async {
                 let watched = Watched::register(&*acceptor)?;
@@ -190,6 +204,14 @@ where
             Next::Done => return Ok(()),
         }
     }
+}
+
+/// The acceptor outside the runtime, where nothing else goes on.
+fn outside(seat: &Seat, acceptor: &mut Acceptor) -> io::Result<Next> {
+    seat.rests();
+    let next = acceptor.next();
+    seat.runs();
+    next
 }
 
 /// The acceptor inside the runtime: other tasks go on meanwhile.
@@ -220,6 +242,7 @@ async fn wait(watched: &AsyncFd<Watched>, at_most: Option<Duration>) -> io::Resu
 /// Up to `concurrency` connections at once, each a task.
 fn multiplexed<H, HF>(
     runtime: &LocalRuntime,
+    seat: &Arc<Seat>,
     acceptor: &mut Acceptor,
     handler: &Rc<H>,
 ) -> io::Result<()>
@@ -227,20 +250,27 @@ where
     H: Fn(Conn) -> HF + 'static,
     HF: Future<Output = ()> + 'static,
 {
-    let tasks = Rc::new(Tasks::default());
+    let tasks =
+        Rc::new(Tasks { seat: seat.clone(), alive: RefCell::default(), changed: Notify::new() });
     let watched = runtime.block_on(async { Watched::register(&*acceptor) })?;
     loop {
         let next = if runtime.metrics().num_alive_tasks() == 0 {
-            acceptor.next()?
+            outside(seat, acceptor)?
         } else {
             runtime.block_on(tasks.next(acceptor, &watched))?
         };
         match next {
             Next::Conn(conn) => {
-                let (handler, guard) = (handler.clone(), tasks.begin());
+                let (handler, guard, seat) = (handler.clone(), tasks.begin(), seat.clone());
                 runtime.spawn_local(async move {
                     let _guard = guard;
-                    handler(conn).await;
+                    let mut serving = pin!(handler(conn));
+                    // A loop with much to do need not park for a long time: every turn is a breath.
+                    poll_fn(move |cx| {
+                        seat.runs();
+                        serving.as_mut().poll(cx)
+                    })
+                    .await;
                 });
             }
             Next::Datagram(_) | Next::Nothing => {}
@@ -253,8 +283,9 @@ where
 }
 
 /// The connections' tasks of a multiplexed worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tasks {
+    seat: Arc<Seat>,
     alive: RefCell<u32>,
     changed: Notify,
 }
@@ -265,6 +296,10 @@ struct Alive(Rc<Tasks>);
 
 impl Drop for Alive {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The runtime catches it; the connection is lost, and the worker goes on.
+            self.0.seat.tell(PANICKED, "");
+        }
         *self.0.alive.borrow_mut() -= 1;
         self.0.changed.notify_one();
     }
@@ -285,7 +320,7 @@ impl Tasks {
         }
         let mut found = pin!(next_in_runtime(acceptor, watched));
         let mut changed = pin!(self.changed.notified());
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             if let std::task::Poll::Ready(found) = found.as_mut().poll(cx) {
                 return std::task::Poll::Ready(found);
             }

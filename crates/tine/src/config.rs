@@ -153,6 +153,15 @@ pub struct PoolConfig {
     pub term_grace: Duration,
     /// Between a worker's being stopped by a signal and `SIGKILL`. Default 1 s; it is replaced at once.
     pub halt_grace: Duration,
+    /// How long a worker may be at one request, looked at by the supervisor: whatever hangs, loops or blocks in
+    /// it cannot hide that. An isolated worker's request begins when the HTTP layer says so, or with its
+    /// connection and anew at each [`crate::Conn::answered`]; a multiplexed worker may go so long without
+    /// its loop coming up for air, in whichever request. Then it gets `SIGABRT`, and `SIGKILL` after
+    /// `term_grace`; its place has a new worker at once. Noticed up to a second late. Default: no limit.
+    pub request_timeout: Option<Duration>,
+    /// How long an isolated worker may be at one connection, idle time between requests included; ended like
+    /// an overrun of `request_timeout`. Not for multiplexed workers. Default: no limit.
+    pub connection_timeout: Option<Duration>,
     /// Between two shrinkings. Default 10 s, as in Net::Server.
     pub shrink_interval: Duration,
     /// No shrinking so soon after growing. Default 10 s, as in Net::Server.
@@ -188,6 +197,8 @@ impl Default for PoolConfig {
             stop_timeout: seconds(30),
             term_grace: seconds(1),
             halt_grace: seconds(1),
+            request_timeout: None,
+            connection_timeout: None,
             shrink_interval: seconds(10),
             settle: seconds(10),
             quiet: seconds(30),

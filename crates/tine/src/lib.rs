@@ -36,12 +36,14 @@ mod accept;
 pub mod access;
 #[cfg(feature = "tokio")]
 mod async_worker;
+mod bytes;
 mod config;
 mod conn;
 pub mod control;
 pub mod daemon;
 pub mod endpoint;
 mod error;
+mod last_words;
 pub mod listen;
 pub mod log;
 mod pidfile;
@@ -60,6 +62,7 @@ mod worker;
 
 #[cfg(feature = "tokio")]
 pub use async_worker::Context;
+pub use bytes::Bytes;
 pub use config::{Exhausted, PoolConfig, PrivilegeConfig, Span, Workers};
 pub use conn::{Conn, Packet, Stream};
 pub use error::{Error, Result};

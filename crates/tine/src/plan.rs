@@ -49,6 +49,7 @@ impl PoolPlan {
         {
             check_span(what, span).map_err(wrong)?;
         }
+        check_timeouts(config).map_err(wrong)?;
         Ok(Self {
             name: name.to_owned(),
             rules: rules(config, sizing),
@@ -143,6 +144,27 @@ fn check_span(what: &str, span: Span) -> std::result::Result<(), String> {
     }
 }
 
+fn check_timeouts(config: &PoolConfig) -> std::result::Result<(), String> {
+    for (what, timeout) in [
+        ("request_timeout", config.request_timeout),
+        ("connection_timeout", config.connection_timeout),
+    ] {
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(format!(
+                "{what} 0: nothing can be done in no time; leave it out for no limit"
+            ));
+        }
+    }
+    if config.connection_timeout.is_some() && config.concurrency > 1 {
+        let many = config.concurrency;
+        return Err(format!(
+            "connection_timeout with concurrency {many}: ending one connection would end the worker's others; \
+             it is for workers that serve one at a time"
+        ));
+    }
+    Ok(())
+}
+
 fn rules(config: &PoolConfig, sizing: Sizing) -> Rules {
     Rules {
         sizing,
@@ -155,6 +177,8 @@ fn rules(config: &PoolConfig, sizing: Sizing) -> Rules {
         stop_timeout: nanos(config.stop_timeout),
         term_grace: nanos(config.term_grace),
         halt_grace: nanos(config.halt_grace),
+        request_timeout: config.request_timeout.map_or(0, nanos),
+        connection_timeout: config.connection_timeout.map_or(0, nanos),
         shrink_interval: nanos(config.shrink_interval),
         settle: nanos(config.settle),
         quiet: nanos(config.quiet),

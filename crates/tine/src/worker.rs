@@ -175,7 +175,9 @@ impl Worker {
         let mut buffer = vec![0; self.datagram_bytes()];
         self.seat.ready();
         loop {
-            let result = match acceptor.next()? {
+            let next = acceptor.next()?;
+            self.seat.runs();
+            let result = match next {
                 Next::Conn(conn) if self.may_come_in(conn.peer().map(|peer| peer.ip())) => {
                     streams(conn)
                 }
@@ -184,6 +186,7 @@ impl Worker {
                 Next::Nothing => Ok(()),
                 Next::Done => return Ok(()),
             };
+            self.seat.rests();
             if let Err(failure) = result {
                 error!(self.log, "worker {}: a connection failed: {failure}", self.id);
             }
@@ -221,6 +224,7 @@ impl Worker {
                 Err(error) => return Err(error),
             };
             let busy = self.seat.taken();
+            self.seat.runs();
             let bytes = &buffer[..datagram.bytes];
             let packet = Packet::new(bytes, datagram.truncated, datagram.sender, listener.clone());
             if self.may_come_in(packet.peer().map(|peer| peer.ip())) {

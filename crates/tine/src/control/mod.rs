@@ -23,6 +23,7 @@ mod client;
 mod command;
 mod connection;
 mod find;
+mod report;
 mod server;
 mod status;
 #[cfg(test)]
@@ -31,6 +32,7 @@ mod tests;
 pub use client::{By, Client};
 pub(crate) use command::{Reply, Request};
 pub(crate) use find::default_path;
+pub use report::Report;
 pub(crate) use server::Server;
 pub use status::{ListenerStatus, PoolStatus, Status, WorkerStatus};
 

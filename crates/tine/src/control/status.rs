@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Report;
+
 /// A running service at one moment.
 ///
 /// Client and service need not be of the same version: what the one does not know is left out, what the
@@ -26,6 +28,8 @@ pub struct Status {
     pub pools: Vec<PoolStatus>,
     /// All worker processes, those on their way out too.
     pub workers: Vec<WorkerStatus>,
+    /// What the last workers were at that hung, crashed or panicked; at most 16, the newest last.
+    pub reports: Vec<Report>,
 }
 
 /// A socket.

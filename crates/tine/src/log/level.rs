@@ -16,6 +16,13 @@ pub enum Level {
     Debug,
 }
 
+impl Level {
+    /// A letter for it, where there is little room.
+    pub(crate) fn letter(self) -> char {
+        ['e', 'w', 'i', 'd'][self as usize]
+    }
+}
+
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

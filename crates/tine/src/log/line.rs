@@ -8,7 +8,7 @@ const MARK: &str = " [18446744073709551615 bytes cut]";
 
 /// The text, escaped, in at most `room` bytes; of one that is longer, as much as fits and how much is
 /// missing. A text of any length costs no more memory than that.
-pub(super) fn bounded(text: fmt::Arguments<'_>, room: usize) -> String {
+pub(crate) fn bounded(text: fmt::Arguments<'_>, room: usize) -> String {
     let mut line = Bounded { text: String::new(), room, cut: 0 };
     // Only a faulty `Display` fails; what it wrote before is the line.
     let _ = line.write_fmt(text);

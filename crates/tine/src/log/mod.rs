@@ -21,7 +21,7 @@ mod mailbox;
 mod sink;
 mod syslog;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -30,10 +30,12 @@ use std::rc::Rc;
 
 pub use file::LogFile;
 pub use level::Level;
+pub(crate) use line::bounded;
 pub use syslog::{Facility, Syslog};
 
 use self::sink::Sink;
 use crate::Result;
+use crate::scoreboard::Tail;
 
 /// A log; cheap to clone, and shared by the supervisor and the workers forked from it.
 ///
@@ -44,6 +46,8 @@ pub struct Log {
     level: Level,
     sink: Rc<Sink>,
     lost: Rc<Cell<Lost>>,
+    /// Where a worker's lines are kept beside, for its supervisor to read when it has died.
+    tail: Rc<OnceCell<Tail>>,
 }
 
 /// Lines that nobody took.
@@ -73,6 +77,7 @@ impl Default for Log {
             level: Level::Info,
             sink: Rc::new(Sink::Stderr(Cell::default())),
             lost: Rc::default(),
+            tail: Rc::default(),
         }
     }
 }
@@ -121,7 +126,12 @@ impl Log {
     }
 
     fn to(self, sink: Sink) -> Self {
-        Self { level: self.level, sink: Rc::new(sink), lost: Rc::default() }
+        Self { sink: Rc::new(sink), lost: Rc::default(), ..self }
+    }
+
+    /// Keeps what is said from now on where the supervisor finds it, too, by whichever clone. In the worker.
+    pub(crate) fn keep_tail(&self, tail: Tail) {
+        let _ = self.tail.set(tail);
     }
 
     /// Whether lines go to standard error, which a daemon then keeps.
@@ -143,6 +153,9 @@ impl Log {
             return;
         }
         let text = line::bounded(text, self.sink.room());
+        if let Some(tail) = self.tail.get() {
+            tail.push(level.letter(), &text);
+        }
         let before = self.lost();
         let told = before.lines == 0 || self.put(Level::Warn, &before.to_string());
         if told {

@@ -54,6 +54,10 @@ impl Prefork {
         term_grace: Duration,
         /// Between a worker's being stopped by a signal and `SIGKILL`. Default 1 s.
         halt_grace: Duration,
+        /// How long a worker may be at one request; see [`PoolConfig::request_timeout`]. Default: no limit.
+        request_timeout: Option<Duration>,
+        /// How long an isolated worker may be at one connection. Default: no limit.
+        connection_timeout: Option<Duration>,
         /// First and longest delay after quick failures. Default 100 ms to 30 s.
         backoff: (Duration, Duration),
         /// Failures to boot that end a service none of whose workers was ever ready. Default 3.

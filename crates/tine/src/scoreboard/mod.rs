@@ -7,24 +7,33 @@
 //!
 //! | words | content |
 //! |---|---|
-//! | a line a pool | spare workers left before the supervisor must be told, and whether it is told |
+//! | a line a pool | spare workers left before the supervisor must be told, and whether it is told; the bell |
 //! | a record a worker | see `Field`; then the current request and its client as text |
+//!
+//! Behind them stand each worker's last lines, see `tail`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 mod activity;
+mod bell;
 mod record;
+mod tail;
 
 pub use activity::Activity;
+pub(crate) use bell::Bell;
 use record::RECORD;
+pub(crate) use record::Stamps;
 pub use record::{Record, Snapshot};
+pub(crate) use tail::{Line as TailLine, Tail};
 
 use crate::shared::Region;
 use crate::spares::Line;
 use crate::{Error, Result};
 
 /// Layout version of the region.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Most worker processes, draining ones included: as many as fit into the largest region.
+const RECORDS_MAX: usize = 400_000;
 /// Words of a pool's line: a cache line pair, so that pools do not share one.
 const LINE: usize = 16;
 /// The whole board; each process of the service has it mapped.
@@ -41,12 +50,12 @@ impl Scoreboard {
     /// # Errors
     /// What making a [`Region`] can fail with.
     pub fn create(pools: usize, records: usize) -> Result<Self> {
-        if records > 1 << 20 {
+        if records > RECORDS_MAX {
             return Err(Error::config(format!(
                 "{records} workers are more than a scoreboard holds"
             )));
         }
-        let region = Region::create("scoreboard", VERSION, pools * LINE + records * RECORD)?;
+        let region = Region::create("scoreboard", VERSION, Self::words(pools, records))?;
         Ok(Self { region, pools, records })
     }
 
@@ -56,10 +65,14 @@ impl Scoreboard {
     /// As [`Region::adopt`]; a configuration error if it is not of this size.
     pub(crate) fn adopt(descriptor: OwnedFd, pools: usize, records: usize) -> Result<Self> {
         let region = Region::adopt(descriptor, "scoreboard", VERSION)?;
-        if region.words().len() != pools * LINE + records * RECORD {
+        if region.words().len() != Self::words(pools, records) {
             return Err(Error::config("the scoreboard is not of this service"));
         }
         Ok(Self { region, pools, records })
+    }
+
+    fn words(pools: usize, records: usize) -> usize {
+        pools * LINE + records * (RECORD + tail::RING)
     }
 
     /// How many records there are.
@@ -78,6 +91,16 @@ impl Scoreboard {
         Record { region: self.region.clone(), base: self.pools * LINE + index * RECORD }
     }
 
+    /// A worker's last lines.
+    ///
+    /// # Panics
+    /// If there is no such record.
+    #[must_use]
+    pub(crate) fn tail(&self, index: usize) -> Tail {
+        let base = Self::words(self.pools, 0) + self.records * RECORD + index * tail::RING;
+        Tail { region: self.region.clone(), base, record: self.record(index) }
+    }
+
     /// A pool's line.
     ///
     /// # Panics
@@ -86,6 +109,16 @@ impl Scoreboard {
     pub(crate) fn line(&self, pool: usize) -> Line {
         assert!(pool < self.pools, "pool {pool} of {}", self.pools);
         Line { region: self.region.clone(), base: pool * LINE }
+    }
+
+    /// A pool's bell.
+    ///
+    /// # Panics
+    /// If there is no such pool.
+    #[must_use]
+    pub(crate) fn bell(&self, pool: usize) -> Bell {
+        assert!(pool < self.pools, "pool {pool} of {}", self.pools);
+        Bell { region: self.region.clone(), line: pool * LINE }
     }
 }
 

@@ -1,6 +1,8 @@
 //! One worker's record: written by it alone, read by anyone, believed by nobody.
 
-use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst,
+};
 
 use serde::Serialize;
 
@@ -10,9 +12,9 @@ use crate::shared::Region;
 /// Words of a record: 512 bytes, a multiple of the cache line.
 pub(super) const RECORD: usize = 64;
 /// Where the current request's text stands in a record, in words; 128 bytes.
-const REQUEST: std::ops::Range<usize> = 16..32;
+const REQUEST: std::ops::Range<usize> = 24..40;
 /// Where its client's address stands; 64 bytes.
-const CLIENT: std::ops::Range<usize> = 32..40;
+const CLIENT: std::ops::Range<usize> = 40..48;
 
 /// The numbers of a record, in words.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +39,21 @@ enum Field {
     RequestBegan,
     /// Nanoseconds the last request took.
     RequestTook,
+    /// Monotonic nanoseconds: the worker began to work, or came up for air; 0 = it waits.
+    Running,
+    /// Monotonic nanoseconds: the first of the connections that are open was taken; 0 = none is.
+    ConnectionBegan,
+    /// Words ever written to the worker's last lines.
+    Logged,
+    /// Monotonic nanoseconds: its last panic; 0 = none.
+    Panicked,
+    /// What it was doing then.
+    PanicActivity,
+    /// When the request began that it was doing then; 0 = none.
+    PanicRequest,
 }
+
+const _: () = assert!((Field::PanicRequest as usize) < REQUEST.start && CLIENT.end <= RECORD);
 
 /// One worker's record.
 #[derive(Clone, Debug)]
@@ -89,12 +105,63 @@ impl Record {
     /// Counts a connection that was taken; returns how many there are open and taken. In the worker.
     pub(crate) fn opened(&self) -> (u64, u64) {
         let taken = self.field(Field::Connections).fetch_add(1, Relaxed).wrapping_add(1);
-        (self.field(Field::Open).fetch_add(1, AcqRel).wrapping_add(1), taken)
+        let open = self.field(Field::Open).fetch_add(1, AcqRel).wrapping_add(1);
+        if open == 1 {
+            let now = tine_os::clock::monotonic();
+            self.field(Field::ConnectionBegan).store(now, SeqCst);
+            self.set_at(Activity::Reading, now);
+        }
+        (open, taken)
     }
 
     /// Counts a connection that is closed; returns how many are still open. In the worker.
     pub(crate) fn closed(&self) -> u64 {
-        self.field(Field::Open).fetch_sub(1, AcqRel).saturating_sub(1)
+        let open = self.field(Field::Open).fetch_sub(1, AcqRel).saturating_sub(1);
+        if open == 0 {
+            self.field(Field::ConnectionBegan).store(0, Relaxed);
+            // Of a request that was never answered.
+            self.field(Field::RequestBegan).store(0, Relaxed);
+        }
+        open
+    }
+
+    /// The worker works, and has just come up for air; 0 = it waits. Monotonic nanoseconds. In the worker.
+    pub(crate) fn runs(&self, since: u64) {
+        self.field(Field::Running).store(since, SeqCst);
+    }
+
+    /// How many words there ever were in its last lines.
+    pub(super) fn logged(&self) -> &AtomicU64 {
+        self.field(Field::Logged)
+    }
+
+    /// Keeps what the worker is doing: it panics, and what it is doing will be swept away. In the worker.
+    pub(crate) fn panicked(&self) {
+        let keep = |from, to| self.field(to).store(self.field(from).load(Relaxed), Relaxed);
+        keep(Field::Activity, Field::PanicActivity);
+        keep(Field::RequestBegan, Field::PanicRequest);
+        self.field(Field::Panicked).store(tine_os::clock::monotonic(), Relaxed);
+    }
+
+    /// The record as it was at the last panic, if there was one.
+    pub(crate) fn at_panic(&self) -> Option<Snapshot> {
+        let get = |field| self.field(field).load(Relaxed);
+        let at = get(Field::Panicked);
+        (at > 0).then(|| Snapshot {
+            activity: Activity::from_word(get(Field::PanicActivity)),
+            request_began: get(Field::PanicRequest),
+            ..self.read()
+        })
+    }
+
+    /// Since when it works, its request is served and its connection is open; 0 = it does not. Any number.
+    pub(crate) fn stamps(&self) -> Stamps {
+        let get = |field| self.field(field).load(SeqCst);
+        Stamps {
+            running: get(Field::Running),
+            request: get(Field::RequestBegan),
+            connection: get(Field::ConnectionBegan),
+        }
     }
 
     /// A request has begun; `line` and `client` are cut to 128 and 64 bytes. In the worker.
@@ -165,6 +232,14 @@ impl Record {
             client: self.text(CLIENT),
         }
     }
+}
+
+/// Since when a worker does what has a deadline, in monotonic nanoseconds; 0 = it does not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stamps {
+    pub(crate) running: u64,
+    pub(crate) request: u64,
+    pub(crate) connection: u64,
 }
 
 /// A record's content at one moment. Times are monotonic nanoseconds.

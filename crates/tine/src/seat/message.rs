@@ -1,10 +1,12 @@
 //! The messages between a worker and its supervisor: one byte that says what, then text.
 
-/// Worker to supervisor: ready; will soon be at its limit; takes nothing more; the text of a failure.
+/// Worker to supervisor: ready; will soon be at its limit; takes nothing more; the text of a failure; a
+/// handler panicked, and the worker goes on.
 pub(crate) const READY: u8 = b'R';
 pub(crate) const EXPIRING: u8 = b'E';
 pub(crate) const LEAVING: u8 = b'L';
 pub(crate) const FAILURE: u8 = b'F';
+pub(crate) const PANICKED: u8 = b'P';
 /// A keeper to the supervisor: its command was stopped by a signal; goes on; ended, and how.
 pub(crate) const HALTED: u8 = b'H';
 pub(crate) const CONTINUED: u8 = b'C';

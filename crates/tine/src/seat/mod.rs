@@ -13,15 +13,15 @@ use std::time::Duration;
 use tine_os::event::EventFd;
 use tine_os::fd::{receive_message, send_message};
 
-use crate::scoreboard::{Activity, Record};
+use crate::scoreboard::{Activity, Bell, Record};
 use crate::spares::Line;
 
 mod message;
 mod shutdown;
 
 pub(crate) use message::{
-    CONTINUED, ENDED, EXPIRING, FAILURE, FINISH, GO, HALTED, LEAVE, LEAVING, MESSAGE_BYTES, READY,
-    cut,
+    CONTINUED, ENDED, EXPIRING, FAILURE, FINISH, GO, HALTED, LEAVE, LEAVING, MESSAGE_BYTES,
+    PANICKED, READY, cut,
 };
 pub use shutdown::Shutdown;
 
@@ -42,6 +42,8 @@ pub(crate) struct Seat {
     pub(crate) record: Record,
     /// Only a pool that breathes counts its idle workers.
     line: Option<Line>,
+    /// Only a pool that is watched, for its time or its memory, has one.
+    bell: Option<Bell>,
     channel: Option<OwnedFd>,
     supervisor: Option<OwnedFd>,
     /// Readable once the worker is to leave, for ever.
@@ -70,6 +72,7 @@ pub(crate) struct Seat {
 pub(crate) struct Parts {
     pub(crate) record: Record,
     pub(crate) line: Option<Line>,
+    pub(crate) bell: Option<Bell>,
     pub(crate) channel: Option<OwnedFd>,
     pub(crate) supervisor: Option<OwnedFd>,
     pub(crate) leave_event: Arc<EventFd>,
@@ -93,6 +96,7 @@ impl Seat {
         Self {
             record: parts.record,
             line: parts.line,
+            bell: parts.bell,
             channel: parts.channel,
             supervisor: parts.supervisor,
             leave_event: parts.leave_event,
@@ -114,6 +118,8 @@ impl Seat {
     /// Tells the supervisor that work can be taken; only the first call does.
     pub(crate) fn ready(&self) {
         if !self.ready.swap(true, SeqCst) {
+            // Booting has a deadline of its own.
+            self.rests();
             self.record.set(Activity::Idle);
             self.tell(READY, "");
             tine_os::nursery::close();
@@ -163,7 +169,7 @@ impl Seat {
     pub(crate) fn taken(self: &Arc<Self>) -> Busy {
         let (open, taken) = self.record.opened();
         if open == 1 {
-            self.record.set(Activity::Reading);
+            self.ring();
         }
         if open == u64::from(self.concurrency) && self.line.as_ref().is_some_and(Line::became_busy)
         {
@@ -185,9 +191,41 @@ impl Seat {
         }
     }
 
+    /// Whether the supervisor looks at when this worker works.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.bell.is_some()
+    }
+
+    /// The worker begins to work, or comes up for air: from now on a handler that does not come back is
+    /// overdue some day. Costs a look at the clock, and that only where the pool is watched.
+    pub(crate) fn runs(&self) {
+        if self.bell.is_some() {
+            self.record.runs(tine_os::clock::monotonic());
+            self.ring();
+        }
+    }
+
+    /// The worker waits, for a connection or in its runtime.
+    pub(crate) fn rests(&self) {
+        if self.bell.is_some() {
+            self.record.runs(0);
+        }
+    }
+
+    /// Wakes the supervisor if it sleeps because nobody works.
+    fn ring(&self) {
+        if self.bell.as_ref().is_some_and(Bell::ring) {
+            self.wake.signal();
+        }
+    }
+
     /// A request is answered: counts it, and against the limit. `now` is monotonic nanoseconds.
     pub(crate) fn answered(&self, now: u64) {
         let answered = self.record.request_ended(now);
+        if self.bell.is_some() {
+            self.record.runs(now);
+        }
         if self.max_requests > 0 {
             self.near_limit(answered, self.max_requests);
         }

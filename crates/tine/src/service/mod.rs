@@ -256,7 +256,7 @@ impl Service {
         let mut pools = Vec::new();
         let mut cleanup = Cleanup::default();
         for (index, (pool, plan)) in self.pools.into_iter().zip(plans).enumerate() {
-            let running = bind(pool, plan, board.line(index), &log, &mut cleanup)?;
+            let running = bind(pool, plan, &board, index, &log, &mut cleanup)?;
             pools.push(running);
         }
         let pid = tine_os::process::pid().get();

@@ -34,6 +34,7 @@ impl Service {
         let seat = Arc::new(Seat::new(SeatParts {
             record: Scoreboard::create(1, 1)?.record(0),
             line: None,
+            bell: None,
             channel: None,
             supervisor: None,
             leave_event: self.stop?,

@@ -12,7 +12,9 @@ use crate::listen::{Listeners, bind_all};
 use crate::log::{Log, info, warning};
 use crate::pidfile::PidFile;
 use crate::plan::PoolPlan;
+use crate::scoreboard::Scoreboard;
 use crate::supervisor::run::Pool as RunningPool;
+use crate::supervisor::watch::Watch;
 use crate::{Error, Result};
 
 /// What a service leaves on disk, removed however [`Service::run`] is left; never in a child, which ends
@@ -80,7 +82,8 @@ pub(super) fn warn_of_limit(log: &Log, plans: &[PoolPlan], limit: u64) {
 pub(super) fn bind(
     pool: Pool,
     plan: PoolPlan,
-    line: crate::spares::Line,
+    board: &Scoreboard,
+    index: usize,
     log: &Log,
     cleanup: &mut Cleanup,
 ) -> Result<RunningPool> {
@@ -105,11 +108,13 @@ pub(super) fn bind(
     let poke = EventFd::semaphore()
         .map_err(|error| Error::os("cannot make an event descriptor", error))?;
     Ok(RunningPool {
+        watch: Watch::default(),
         plan,
         program: pool.program,
         listeners: bound.iter().cloned().collect(),
         bound,
-        line,
+        line: board.line(index),
+        bell: board.bell(index),
         poke: Arc::new(poke),
         past: crate::supervisor::procs::Totals::default(),
     })

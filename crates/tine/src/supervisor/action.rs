@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::Exit;
-use super::state::{Why, WorkerId};
+use super::event::{Exit, Overrun};
+use super::state::{Nanos, Why, WorkerId};
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Action {
     Tell(WorkerId, Tell),
     /// Send the worker `SIGTERM`.
     Terminate(WorkerId),
+    /// Send the worker `SIGABRT`: a core, or a handler of its own, says what it was at.
+    Abort(WorkerId),
     /// Send the worker `SIGKILL`.
     Kill(WorkerId),
     /// Wake one idle worker of the pool: a wake-up may have died with another.
@@ -116,8 +118,19 @@ pub enum Note {
     ForkRecovered,
     /// A worker was not ready in time and is killed.
     BootTimeout(WorkerId),
+    /// A handler of a worker's panicked; the worker goes on.
+    Panicked(WorkerId),
     /// A worker was stopped by a signal, and is replaced.
     Halted(WorkerId),
+    /// A worker is at one thing for longer than it may, and is ended.
+    Overrun {
+        /// Which.
+        worker: WorkerId,
+        /// What it is at.
+        what: Overrun,
+        /// For how many nanoseconds.
+        ran: Nanos,
+    },
     /// A worker did not end in time.
     Overdue {
         /// Which.

@@ -1,6 +1,7 @@
 //! Ending workers, and the service: ask, then `SIGTERM`, then `SIGKILL`, each with its deadline.
 
 use super::action::{Action, Note, Tell};
+use super::event::Overrun;
 use super::state::{
     MILLISECOND, Nanos, Phase, Rules, Rung, SECOND, Stage, State, Succession, Why, Worker, WorkerId,
 };
@@ -151,6 +152,35 @@ impl State {
         if let Stage::Draining { rung: Rung::Asked, next, .. } = &mut worker.stage {
             *next = now.saturating_add(patience);
         }
+    }
+
+    /// A worker hangs: it is ended without being asked, for it would not hear it, and somebody else takes its
+    /// place.
+    pub(super) fn overrun(
+        &mut self,
+        rules: &[Rules],
+        (id, what, ran): (WorkerId, Overrun, Nanos),
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        let stopping = self.is_stopping();
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let (pool, next) = (worker.pool, now.saturating_add(rules[worker.pool].term_grace));
+        let why = match worker.stage {
+            Stage::Standby | Stage::Serving => Why::Overrun,
+            Stage::Draining { rung: Rung::Asked, .. } if !stopping => Why::Overrun,
+            Stage::Draining { why, rung: Rung::Asked, .. } => why,
+            _ => return,
+        };
+        worker.stage = Stage::Draining { why, rung: Rung::Terminated, next };
+        let worker = worker.clone();
+        self.vacate(&worker, id);
+        actions.push(Action::Note(Note::Overrun { worker: id, what, ran }));
+        actions.push(Action::Abort(id));
+        if !stopping {
+            self.feed_breaker(&rules[pool], pool, now, actions);
+        }
+        actions.push(Action::Poke(pool));
     }
 
     /// Every worker is to be replaced by one of a new generation.

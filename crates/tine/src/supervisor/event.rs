@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::state::WorkerId;
+use super::state::{Nanos, WorkerId};
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,10 +34,21 @@ pub enum Event {
     Expiring(WorkerId),
     /// The worker takes nothing new any more and ends by itself.
     Leaving(WorkerId),
+    /// A handler of the worker's panicked; the worker goes on.
+    Panicked(WorkerId),
     /// The worker was stopped by a signal (`SIGSTOP`, `SIGTSTP` …).
     Halted(WorkerId),
     /// The stopped worker runs again.
     Continued(WorkerId),
+    /// The worker is at one thing for longer than it may.
+    Overrun {
+        /// Which.
+        worker: WorkerId,
+        /// What it is at.
+        what: Overrun,
+        /// For how many nanoseconds, as its record says.
+        ran: Nanos,
+    },
     /// The worker is gone.
     Exited {
         /// Which.
@@ -75,6 +86,17 @@ pub enum Command {
     Shrink,
     /// Known, and answered by nothing: a terminal's resize is no reason to stop a server.
     Nothing,
+}
+
+/// What a worker can be at for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Overrun {
+    /// An isolated worker's request.
+    Request,
+    /// An isolated worker's connection.
+    Connection,
+    /// A multiplexed worker's turn, in whichever request.
+    Turn,
 }
 
 /// How a worker ended.
@@ -115,6 +137,12 @@ pub struct Load {
 }
 
 impl Exit {
+    /// Whether the worker ended by its own will, and so may have told why.
+    #[must_use]
+    pub fn is_explained(self) -> bool {
+        matches!(self, Self::BootFailed | Self::PrivilegeFailed | Self::Code(_))
+    }
+
     /// Whether somebody else ended it: a signal that no fault of its own raises (`signal(7)`).
     #[must_use]
     pub fn is_from_outside(self) -> bool {

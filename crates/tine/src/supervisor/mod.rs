@@ -1,9 +1,11 @@
 //! The supervisor: one thread, one epoll loop, no client's byte.
 //!
 //! Its mind is pure ([`step`], [`size`], [`staff`], [`ending`], [`scale`], [`deadline`] over [`state`]);
-//! its hands are [`run`], [`perform`], [`spawn`] and [`procs`]; its eyes are [`look`]; its mouth is [`note`] and [`report`].
+//! its hands are [`run`], [`perform`], [`spawn`] and [`procs`]; its eyes are [`look`] and [`watch`]; its mouth is [`note`], [`report`] and [`casualty`].
 
 pub(crate) mod action;
+mod casualty;
+mod cores;
 mod deadline;
 mod ending;
 pub(crate) mod event;
@@ -19,6 +21,7 @@ pub(crate) mod spawn;
 mod staff;
 pub(crate) mod state;
 mod step;
+pub(crate) mod watch;
 
 #[cfg(test)]
 mod properties;

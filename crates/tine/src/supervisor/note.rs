@@ -3,9 +3,9 @@
 use tine_os::signal::Signal;
 
 use super::action::Note;
-use super::event::Exit;
+use super::event::{Exit, Overrun};
 use super::run::Supervisor;
-use super::state::{Why, WorkerId};
+use super::state::{Nanos, SECOND, Why, WorkerId};
 use crate::log::{debug, error, info, warning};
 
 impl Supervisor {
@@ -26,9 +26,20 @@ impl Supervisor {
                 );
             }
             Note::ForkRecovered => info!(log, "forks work again"),
-            Note::BootTimeout(id) => error!(log, "{} was not ready in time: killed", self.who(*id)),
+            Note::BootTimeout(id) => {
+                self.report_hanging(*id, "was not ready in time: killed".to_owned());
+            }
+            Note::Panicked(id) => {
+                self.report_living(*id, "lost a connection: its handler panicked".to_owned());
+            }
             Note::Halted(id) => {
                 warning!(log, "{} was stopped by a signal: replaced", self.who(*id))
+            }
+            Note::Overrun { worker, what, ran } => {
+                if let Some(proc) = self.procs.get(worker) {
+                    self.pools[proc.pool].past.crashes += 1;
+                }
+                self.report_hanging(*worker, format!("{}: aborted", overrun_text(*what, *ran)));
             }
             Note::Overdue { worker, killed } => {
                 let how = if *killed { "SIGKILL" } else { "SIGTERM" };
@@ -66,8 +77,9 @@ impl Supervisor {
         crash: bool,
         retry_ms: u64,
     ) {
-        let (log, who, text) = (self.log.clone(), self.who(id), exit_text(exit));
-        if let Some(proc) = self.procs.get(&id).filter(|_| crash) {
+        let (log, who, text) = (self.log.clone(), self.who(id), self.end_text(id, exit));
+        let Some(proc) = self.procs.get(&id) else { return };
+        if crash {
             self.pools[proc.pool].past.crashes += 1;
         }
         // What a command is asked to leave with.
@@ -76,14 +88,35 @@ impl Supervisor {
             0 => String::new(),
             wait => format!("; its place is tried again in {wait} ms"),
         };
+        let open = self.board.record(proc.record).read().open;
         match (why, exit) {
-            _ if crash => error!(log, "{who} {text}{after}"),
+            _ if proc.story.reported => {
+                self.amend_report(id, exit, &text);
+                warning!(log, "{who} {text}{after}");
+            }
+            _ if crash => {
+                let told = proc.story.failure.as_ref().filter(|_| exit.is_explained());
+                let reason = told.map_or(String::new(), |text| format!(": {text}"));
+                self.report_dead(id, exit, format!("{text}{reason}"), &after);
+            }
+            (None, _) if open > 0 => {
+                let cause = format!("ended by itself in the middle of {open} connections");
+                self.report_dead(id, exit, cause, &after);
+            }
             (None, _) => info!(log, "{who} ended by itself{after}"),
             (Some(why), Exit::Signal { number: TERM, .. }) if self.is_command(id) => {
                 debug!(log, "{who} is gone ({why:?})")
             }
             (Some(why), Exit::Clean) => debug!(log, "{who} is gone ({why:?})"),
             (Some(why), _) => warning!(log, "{who} {text} while it was leaving ({why:?})"),
+        }
+    }
+
+    /// Reports of a worker that hangs and is ended now.
+    fn report_hanging(&mut self, id: WorkerId, cause: String) {
+        self.report_living(id, cause);
+        if let Some(proc) = self.procs.get_mut(&id) {
+            proc.story.reported = true;
         }
     }
 
@@ -95,6 +128,17 @@ impl Supervisor {
             }
             None => format!("worker {id}"),
         }
+    }
+}
+
+/// What a worker is at for too long, as people say it.
+fn overrun_text(what: Overrun, ran: Nanos) -> String {
+    let time = ran / SECOND;
+    let tenth = ran % SECOND / (SECOND / 10);
+    match what {
+        Overrun::Request => format!("has been at a request for {time}.{tenth} s"),
+        Overrun::Connection => format!("has been at a connection for {time}.{tenth} s"),
+        Overrun::Turn => format!("has not come up for air for {time}.{tenth} s"),
     }
 }
 

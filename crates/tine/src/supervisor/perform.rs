@@ -27,6 +27,7 @@ impl Supervisor {
             }
             Action::Tell(worker, tell) => self.tell(worker, tell),
             Action::Terminate(worker) => self.signal(worker, Signal::TERM),
+            Action::Abort(worker) => self.signal(worker, Signal::ABRT),
             Action::Kill(worker) => self.kill(worker),
             Action::Poke(pool) => self.pools[pool].poke.signal(),
             Action::StopNew => {
@@ -119,10 +120,10 @@ impl Supervisor {
         pool.is_some_and(|pool| pool.program.producer().is_some())
     }
 
-    fn signal(&self, worker: WorkerId, signal: Signal) {
-        if let Some(proc) = self.procs.get(&worker)
-            && let Err(error) = process::send(&proc.pidfd, signal)
-        {
+    fn signal(&mut self, worker: WorkerId, signal: Signal) {
+        let Some(proc) = self.procs.get_mut(&worker) else { return };
+        proc.story.killed |= signal == Signal::KILL;
+        if let Err(error) = process::send(&proc.pidfd, signal) {
             crate::log::debug!(self.log, "worker {worker}: {signal}: {error}");
         }
     }

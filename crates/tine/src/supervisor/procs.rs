@@ -5,17 +5,21 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tine_os::fd::receive_message;
+use tine_os::inspect;
 use tine_os::poll::{Epoll, Interest, readable};
 use tine_os::process::{self, Change, Pid};
 use tine_os::signal::Signal;
 
 use super::action::Assignment;
+use super::casualty::Story;
 use super::event::Event;
 use super::event::Exit;
 use super::run::{CHANNEL, KIND, PIDFD, Supervisor};
 use super::state::WorkerId;
 use crate::program::{exit_of, exit_told};
-use crate::seat::{CONTINUED, ENDED, EXPIRING, FAILURE, HALTED, LEAVING, MESSAGE_BYTES, READY};
+use crate::seat::{
+    CONTINUED, ENDED, EXPIRING, FAILURE, HALTED, LEAVING, MESSAGE_BYTES, PANICKED, READY,
+};
 
 /// Messages read from one worker in one go; a worker that floods waits for its next turn.
 const MESSAGES: usize = 16;
@@ -36,6 +40,7 @@ pub(crate) struct Proc {
     pub(super) told: bool,
     /// Of a keeper: how its command ended.
     ended: Option<Exit>,
+    pub(super) story: Story,
 }
 
 /// What the workers of a pool have done that are gone, so that totals never fall.
@@ -56,7 +61,7 @@ impl Proc {
         channel: OwnedFd,
         record: usize,
     ) -> std::io::Result<Self> {
-        let Assignment { worker, pool, place, .. } = *assignment;
+        let Assignment { worker, pool, place, generation, .. } = *assignment;
         let watch = || {
             let pidfd = process::pidfd(pid)?;
             epoll.add(&pidfd, PIDFD << KIND | worker.0, Interest::READ)?;
@@ -66,7 +71,8 @@ impl Proc {
         match watch() {
             Ok(pidfd) => {
                 let (silent, told, ended) = (false, false, None);
-                Ok(Self { pool, place, pid, pidfd, channel, record, silent, told, ended })
+                let story = Story::new(generation);
+                Ok(Self { pool, place, pid, pidfd, channel, record, silent, told, ended, story })
             }
             Err(error) => {
                 // It is our child and not reaped, so the number is still its own.
@@ -85,6 +91,7 @@ impl Supervisor {
     /// Reads what a worker has to say.
     pub(super) fn read_channel(&mut self, id: WorkerId) {
         let mut buffer = [0; MESSAGE_BYTES];
+        let is_command = self.is_command(id);
         for _ in 0..MESSAGES {
             let Some(proc) = self.procs.get_mut(&id) else { return };
             if proc.silent {
@@ -100,18 +107,19 @@ impl Supervisor {
                 }
             };
             match kind {
-                READY => self.happen(Event::Ready(id)),
+                READY => {
+                    proc.story.cwd = inspect::working_directory(proc.pid).ok();
+                    self.happen(Event::Ready(id));
+                }
+                PANICKED => self.happen(Event::Panicked(id)),
                 EXPIRING => self.happen(Event::Expiring(id)),
                 LEAVING => self.happen(Event::Leaving(id)),
                 HALTED => self.happen(Event::Halted(id)),
                 CONTINUED => self.happen(Event::Continued(id)),
-                ENDED if self.is_command(id) => {
-                    if let Some(proc) = self.procs.get_mut(&id) {
-                        proc.ended = exit_told(&text);
-                    }
-                }
+                ENDED if is_command => proc.ended = exit_told(&text),
                 FAILURE => {
                     crate::log::error!(self.log, "worker {id}: {text}");
+                    proc.story.failure = Some(text.clone());
                     self.last_words = Some(text);
                 }
                 _ => crate::log::debug!(self.log, "worker {id}: unknown message {kind}"),
@@ -121,12 +129,13 @@ impl Supervisor {
 
     /// A worker is gone: its last words first, then its end.
     pub(super) fn reap(&mut self, id: WorkerId) {
-        let Some(proc) = self.procs.get(&id) else { return };
+        let Some(proc) = self.procs.get_mut(&id) else { return };
         if !readable(&proc.pidfd, Some(Duration::ZERO)).unwrap_or(true) {
             return;
         }
         // What it has started goes with it. Not reaped, it still holds its number, and so its group's.
         let _ = process::signal_group(proc.pid, Signal::KILL);
+        proc.story.usage = inspect::usage_at_end(&proc.pidfd).unwrap_or(None);
         let change = match process::reap(&proc.pidfd) {
             Ok(change) => change,
             // Somebody else has reaped it: gone all the same.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::action::{Action, Outcome};
-use super::event::{Command, Event, Exit, Load};
+use super::event::{Command, Event, Exit, Load, Overrun};
 use super::scale::Sizing;
 use super::state::{MILLISECOND, Nanos, Phase, Rules, SECOND, Stage, State, WorkerId};
 
@@ -23,6 +23,8 @@ pub(super) fn rules(sizing: Sizing) -> Rules {
         stop_timeout: 30 * SECOND,
         term_grace: SECOND,
         halt_grace: SECOND,
+        request_timeout: 0,
+        connection_timeout: 0,
         shrink_interval: 10 * SECOND,
         settle: 10 * SECOND,
         quiet: 30 * SECOND,
@@ -42,6 +44,7 @@ enum Move {
     Leaving(usize),
     Halt(usize),
     Continue(usize),
+    Overrun(usize),
     Busy(u32, u32),
     FailForks(bool),
     Command(Command),
@@ -70,6 +73,7 @@ fn moves() -> impl Strategy<Value = Move> {
         2 => any::<usize>().prop_map(Move::Leaving),
         1 => any::<usize>().prop_map(Move::Halt),
         1 => any::<usize>().prop_map(Move::Continue),
+        1 => any::<usize>().prop_map(Move::Overrun),
         4 => (0_u32..40, 0_u32..40).prop_map(|(busy, queued)| Move::Busy(busy, queued)),
         1 => any::<bool>().prop_map(Move::FailForks),
         2 => commands.prop_map(Move::Command),
@@ -165,6 +169,11 @@ impl World {
             Move::Leaving(who) => self.tell_one(who, |s| *s == Stage::Serving, Event::Leaving),
             Move::Halt(who) => self.tell_one(who, any, Event::Halted),
             Move::Continue(who) => self.tell_one(who, any, Event::Continued),
+            Move::Overrun(who) => self.tell_one(who, any, |worker| Event::Overrun {
+                worker,
+                what: Overrun::Request,
+                ran: SECOND,
+            }),
             Move::Busy(busy, queued) => self.look(busy, queued),
             Move::FailForks(fail) => self.forks_fail = fail,
             Move::Command(command) => self.tell(Event::Command(command)),

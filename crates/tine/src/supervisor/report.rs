@@ -67,6 +67,7 @@ impl Supervisor {
             listeners: listeners.collect(),
             pools: pools.map(|pool| self.pool_status(pool)).collect(),
             workers: workers.collect(),
+            reports: self.casualties.reports(now),
         }
     }
 

@@ -12,16 +12,18 @@ use tine_os::process;
 use tine_os::signal::{Signal, SignalFd};
 
 use super::action::Outcome;
+use super::casualty::Casualties;
 use super::event::{Command, Event};
 use super::procs::Proc;
 use super::state::{Rules, State, WorkerId};
+use super::watch::Watch;
 use crate::control;
 use crate::daemon::Ready as Birth;
 use crate::listen::{Listener, Listeners};
 use crate::log::{Log, LogFile};
 use crate::plan::PoolPlan;
 use crate::program::Program;
-use crate::scoreboard::Scoreboard;
+use crate::scoreboard::{Bell, Scoreboard};
 use crate::shared::Region;
 use crate::signals::Signals;
 use crate::spares::Line;
@@ -47,6 +49,9 @@ pub(crate) struct Pool {
     pub(crate) bound: Rc<Listeners>,
     pub(crate) listeners: Vec<Rc<Listener>>,
     pub(crate) line: Line,
+    pub(crate) bell: Bell,
+    /// When somebody looks at whether its workers come back.
+    pub(crate) watch: Watch,
     pub(crate) poke: Arc<EventFd>,
     /// What workers that are gone have done.
     pub(crate) past: super::procs::Totals,
@@ -80,6 +85,7 @@ pub(crate) struct Supervisor {
     pub(super) outcome: Option<Outcome>,
     /// The text of the last failure a worker told of: the reason, should none ever become ready.
     pub(super) last_words: Option<String>,
+    pub(super) casualties: Casualties,
 }
 
 /// What a supervisor is made of.
@@ -131,6 +137,7 @@ impl Supervisor {
             events: VecDeque::new(),
             outcome: None,
             last_words: None,
+            casualties: Casualties::new(),
         };
         supervisor.register()?;
         Ok(supervisor)
@@ -151,6 +158,7 @@ impl Supervisor {
         let mut ready = Ready::with_capacity(BATCH);
         self.happen(Event::Time);
         self.look();
+        self.watch();
         while self.outcome.is_none() {
             self.epoll
                 .wait(&mut ready, self.timeout())
@@ -163,13 +171,15 @@ impl Supervisor {
             }
             self.happen(Event::Time);
             self.look();
+            self.watch();
         }
         self.finish()
     }
 
     fn timeout(&self) -> Option<Duration> {
         let control = self.control.as_ref().and_then(control::Server::deadline);
-        let next = [self.state.deadline(), control].into_iter().flatten().min()?;
+        let watch = self.pools.iter().filter_map(|pool| pool.watch.deadline()).min();
+        let next = [self.state.deadline(), control, watch].into_iter().flatten().min()?;
         Some(Duration::from_nanos(next.saturating_sub(monotonic())))
     }
 

@@ -165,7 +165,14 @@ impl State {
         wait
     }
 
-    fn feed_breaker(&mut self, rules: &Rules, pool: usize, now: Nanos, actions: &mut Vec<Action>) {
+    /// Counts a failure of the pool's.
+    pub(super) fn feed_breaker(
+        &mut self,
+        rules: &Rules,
+        pool: usize,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
         let (limit, window) = rules.breaker;
         if limit == 0 {
             return;

@@ -52,6 +52,10 @@ pub struct Rules {
     pub term_grace: Nanos,
     /// Between a worker's being stopped by a signal and `SIGKILL`.
     pub halt_grace: Nanos,
+    /// A worker may be at one request for so long; 0 = for ever.
+    pub request_timeout: Nanos,
+    /// An isolated worker may be at one connection for so long; 0 = for ever.
+    pub connection_timeout: Nanos,
     /// Between two shrinkings.
     pub shrink_interval: Nanos,
     /// No shrinking when a worker was forked within this.
@@ -117,6 +121,8 @@ pub enum Why {
     Halted,
     /// It was not ready in time.
     BootTimeout,
+    /// It was at one thing for too long.
+    Overrun,
     /// The service stops.
     Stop,
 }
@@ -126,7 +132,7 @@ pub enum Why {
 pub enum Rung {
     /// Told over its channel.
     Asked,
-    /// `SIGTERM` sent.
+    /// `SIGTERM` sent, or, to one that hangs, `SIGABRT`.
     Terminated,
     /// `SIGKILL` sent.
     Killed,

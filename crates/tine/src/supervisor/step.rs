@@ -25,8 +25,12 @@ impl State {
             Event::Ready(worker) => self.ready(worker, now),
             Event::Expiring(worker) => self.wants_successor(worker, Succession::AtLimit),
             Event::Leaving(worker) => self.leaving(rules, worker, now),
+            Event::Panicked(worker) => actions.push(Action::Note(Note::Panicked(worker))),
             Event::Halted(worker) => self.halt(rules, worker, now, &mut actions),
             Event::Continued(worker) => self.resume(rules, worker, now),
+            Event::Overrun { worker, what, ran } => {
+                self.overrun(rules, (worker, what, ran), now, &mut actions);
+            }
             Event::Exited { worker, exit, served } => {
                 self.exited(rules, worker, exit, served, now, &mut actions);
             }
@@ -190,7 +194,7 @@ impl State {
             Some(Why::Recycled | Why::Retired) => {
                 asked && exit != Exit::Clean && !exit.is_from_outside()
             }
-            Some(Why::Halted | Why::Stop) => false,
+            Some(Why::Halted | Why::Overrun | Why::Stop) => false,
         };
         let wait = if unwanted && !self.is_stopping() {
             self.count_failure(&rules[worker.pool], &worker, exit, served, now, actions)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use testkit::{Client, Running, Server, TempDir};
-use tine::control::{self, PoolStatus, Status};
+use tine::control::{self, PoolStatus, Report, Status};
 
 pub const QUIT: i32 = 3;
 pub const KILL: i32 = 9;
@@ -73,6 +73,13 @@ impl Service {
     pub fn status(&self) -> Status {
         let status = control::Client::connect(&self.control).and_then(|client| client.status());
         status.unwrap_or_else(|error| panic!("no status: {error}\n{}", self.lines().join("\n")))
+    }
+
+    /// Its reports, once there are so many.
+    #[track_caller]
+    pub fn wait_reports(&self, count: usize) -> Vec<Report> {
+        self.wait_until(&format!("{count} reports"), || self.status().reports.len() >= count);
+        self.status().reports
     }
 
     /// Its only pool.

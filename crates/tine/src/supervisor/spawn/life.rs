@@ -11,11 +11,12 @@ use tine_os::signal::{self, Signal};
 
 use super::super::action::Assignment;
 use super::super::run::Supervisor;
+use crate::last_words::keep_panics;
 use crate::listen::Listener;
 use crate::log::Log;
 use crate::plan::PoolPlan;
 use crate::program::{Program, environment, status};
-use crate::scoreboard::Record;
+use crate::scoreboard::{Bell, Record, Tail};
 use crate::seat::{FAILURE, Parts, Seat, Shutdown};
 use crate::shared::Region;
 use crate::spares::Line;
@@ -52,7 +53,9 @@ pub(crate) struct Kit<'a> {
     pub(crate) supervisor: Pid,
     pub(crate) channel: OwnedFd,
     pub(crate) record: Record,
+    pub(crate) tail: Tail,
     pub(crate) line: Line,
+    pub(crate) bell: Bell,
     pub(crate) wake: Arc<EventFd>,
     pub(crate) poke: Arc<EventFd>,
     pub(crate) listeners: Vec<Rc<Listener>>,
@@ -75,7 +78,9 @@ impl<'a> Kit<'a> {
             supervisor: supervisor.pid,
             channel,
             record: supervisor.board.record(record),
+            tail: supervisor.board.tail(record),
             line: pool.line.clone(),
+            bell: pool.bell.clone(),
             wake: supervisor.wake.clone(),
             poke: pool.poke.clone(),
             listeners: pool.listeners.clone(),
@@ -152,10 +157,13 @@ fn enter(kit: Kit<'_>) -> Result<Worker, BoxError> {
     signal::unblock_all()?;
     process::die_with_parent(Signal::TERM)?;
     kit.record.set_pid(process::pid().get());
+    kit.log.keep_tail(kit.tail.clone());
+    keep_panics(kit.record.clone(), kit.tail);
     let breathes = !plan.rules.sizing.is_fixed();
     let seat = Arc::new(Seat::new(Parts {
         record: kit.record,
         line: breathes.then_some(kit.line),
+        bell: plan.rules.is_watched().then_some(kit.bell),
         channel: Some(kit.channel),
         supervisor: Some(watch_parent(kit.supervisor)?),
         leave_event,

@@ -1,0 +1,90 @@
+//! Requests that hang, in workers that serve one connection at a time and in workers that serve many.
+
+use testkit::{Client, Running, Server, alive, bin, client, wait_gone};
+
+fn start(concurrency: &str, timeout: &str) -> (Running, String) {
+    let server = Server::command(bin("examples/http_fixture"))
+        .args(["127.0.0.1:0", "2", concurrency, "-", timeout])
+        .start();
+    let address = server.address();
+    (server, address)
+}
+
+fn stop(server: &Running) {
+    server.signal(15);
+    assert!(server.wait_exit().success());
+}
+
+/// A connection, and the worker that serves it.
+fn connect(address: &str) -> (Client, u32) {
+    let mut connection = Client::connect(address);
+    let pid = connection.get("/pid").text().parse().expect("a pid");
+    (connection, pid)
+}
+
+fn ask(connection: &mut Client, path: &str) {
+    connection.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+}
+
+#[test]
+fn a_handler_that_blocks_its_multiplexed_worker_is_ended_and_replaced() {
+    let (server, address) = start("100", "300");
+    server.wait_children(2);
+    let (mut connection, pid) = connect(&address);
+    ask(&mut connection, "/block?secret=1");
+    let line = server.wait_line("has not come up for air for");
+    assert!(line.contains(&format!("(pid {pid}, ")), "{line}");
+    assert!(line.contains(r#"it was working "GET /block?… HTTP/1.1" of 127.0.0.1:"#), "{line}");
+    wait_gone(pid);
+    assert!(connection.closed());
+    server.wait_children(2);
+    assert_eq!(client::get(&address, "/").text(), "hello");
+    stop(&server);
+}
+
+#[test]
+fn an_isolated_workers_request_that_waits_for_ever_is_ended() {
+    let (server, address) = start("1", "300");
+    let (mut connection, pid) = connect(&address);
+    ask(&mut connection, "/forever");
+    server.wait_line("has been at a request for");
+    wait_gone(pid);
+    stop(&server);
+}
+
+#[test]
+fn a_multiplexed_workers_long_requests_are_nobodys_business() {
+    let (server, address) = start("100", "300");
+    let (mut connection, pid) = connect(&address);
+    assert_eq!(connection.get("/slow/2500").text(), "at last");
+    assert!(alive(pid));
+    stop(&server);
+}
+
+#[test]
+fn an_idle_connection_of_an_isolated_worker_is_no_request() {
+    let (server, address) = start("1", "300");
+    let (mut connection, pid) = connect(&address);
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert_eq!(connection.get("/pid").text(), pid.to_string());
+    stop(&server);
+}
+
+#[test]
+fn a_panic_that_costs_a_multiplexed_worker_one_connection_is_reported() {
+    let (server, address) = start("100", "60000");
+    let (mut bystander, pid) = connect(&address);
+    let (mut victim, _) = loop {
+        let (connection, other) = connect(&address);
+        if other == pid {
+            break (connection, other);
+        }
+    };
+    ask(&mut victim, "/panic");
+    assert!(victim.closed());
+    let line = server.wait_line("lost a connection: its handler panicked");
+    assert!(line.contains(&format!("(pid {pid}, ")) && line.contains(": as asked"), "{line}");
+    assert!(line.contains(r#""GET /panic HTTP/1.1""#), "{line}");
+    assert_eq!(bystander.get("/pid").text(), pid.to_string(), "the worker goes on");
+    stop(&server);
+}

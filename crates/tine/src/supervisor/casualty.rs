@@ -1,0 +1,208 @@
+//! Reports: what a worker was at when it came to grief. For one that hangs this is asked before it is ended,
+//! for then there still is somebody to look at.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use tine_os::clock::monotonic;
+use tine_os::inspect::{self, Usage};
+
+use super::event::Exit;
+use super::note::exit_text;
+use super::procs::Proc;
+use super::run::Supervisor;
+use super::state::WorkerId;
+use crate::control::Report;
+use crate::last_words::PANIC;
+use crate::log::error;
+
+/// Reports that are kept for the status, the last ones.
+const REPORTS: usize = 16;
+/// The signal with which the kernel ends a process for want of memory, and others do too (signal(7)).
+const KILL: i32 = 9;
+
+/// What there is to tell of one worker that its record does not hold.
+#[derive(Debug)]
+pub(super) struct Story {
+    generation: u32,
+    /// When it was forked; monotonic nanoseconds.
+    since: u64,
+    /// Its working directory when it was ready, as far as this process may know.
+    pub(super) cwd: Option<PathBuf>,
+    /// What it told of a failure last.
+    pub(super) failure: Option<String>,
+    /// `SIGKILL` was sent.
+    pub(super) killed: bool,
+    /// It was reported of while it lived.
+    pub(super) reported: bool,
+    /// What it had used, once it has ended.
+    pub(super) usage: Option<Usage>,
+}
+
+impl Story {
+    pub(super) fn new(generation: u32) -> Self {
+        Self {
+            generation,
+            since: monotonic(),
+            cwd: None,
+            failure: None,
+            killed: false,
+            reported: false,
+            usage: None,
+        }
+    }
+}
+
+/// The reports so far, and what it takes to tell one cause from another.
+#[derive(Debug)]
+pub(super) struct Casualties {
+    /// With the moment of each, monotonic nanoseconds.
+    reports: Vec<(u64, Report)>,
+    /// Where the kernel counts whom it killed for want of memory, and how many it had.
+    oom: Option<(PathBuf, u64)>,
+}
+
+impl Casualties {
+    pub(super) fn new() -> Self {
+        let counted = |path: PathBuf| inspect::oom_kills(&path).map(|kills| (path, kills));
+        Self { reports: Vec::new(), oom: inspect::oom_file().and_then(counted) }
+    }
+
+    /// The last reports, the newest last.
+    pub(super) fn reports(&self, now: u64) -> Vec<Report> {
+        let dated = self.reports.iter().map(|(at, report)| Report {
+            ago: Duration::from_nanos(now.saturating_sub(*at)).as_secs_f64(),
+            ..report.clone()
+        });
+        dated.collect()
+    }
+
+    /// Whether the kernel has killed somebody for want of memory since this was last asked.
+    fn ran_out_of_memory(&mut self) -> bool {
+        let Some((path, before)) = &mut self.oom else { return false };
+        let Some(now) = inspect::oom_kills(path) else { return false };
+        let more = now > *before;
+        *before = now;
+        more
+    }
+
+    fn add(&mut self, at: u64, report: Report) {
+        if self.reports.len() == REPORTS {
+            self.reports.remove(0);
+        }
+        self.reports.push((at, report));
+    }
+}
+
+impl Supervisor {
+    /// Writes and keeps the report of a worker that lives.
+    pub(super) fn report_living(&mut self, id: WorkerId, cause: String) {
+        let Some(mut report) = self.report(id, cause) else { return };
+        if let Some(proc) = self.procs.get(&id) {
+            report.memory = inspect::memory(proc.pid).map_or(0, |memory| memory.resident);
+            report.cpu = inspect::stat(proc.pid).map_or(0.0, |stat| stat.cpu.as_secs_f64());
+            let inspect::Whereabouts { wait, syscall, stack } = inspect::whereabouts(proc.pid);
+            (report.wait, report.syscall, report.stack) = (wait, syscall, stack);
+        }
+        error!(self.log, "{report}");
+        self.casualties.add(monotonic(), report);
+    }
+
+    /// The same of one that has died; `after` is said at the line's end.
+    pub(super) fn report_dead(&mut self, id: WorkerId, exit: Exit, cause: String, after: &str) {
+        let Some(mut report) = self.report(id, cause) else { return };
+        self.post_mortem(id, exit, &mut report);
+        error!(self.log, "{report}{after}");
+        self.casualties.add(monotonic(), report);
+    }
+
+    /// A worker that was reported of while it lived has ended: its report says how.
+    pub(super) fn amend_report(&mut self, id: WorkerId, exit: Exit, end: &str) {
+        let mut reports = std::mem::take(&mut self.casualties.reports);
+        if let Some((_, report)) = reports.iter_mut().rev().find(|(_, it)| it.worker == id.0) {
+            self.post_mortem(id, exit, report);
+            end.clone_into(&mut report.end);
+        }
+        self.casualties.reports = reports;
+    }
+
+    /// How a worker ended, with what can be known of the reason.
+    pub(super) fn end_text(&mut self, id: WorkerId, exit: Exit) -> String {
+        let text = exit_text(exit);
+        let Some(proc) = self.procs.get(&id) else { return text };
+        let ours = proc.story.killed;
+        if matches!(exit, Exit::Signal { number: KILL, .. })
+            && self.casualties.ran_out_of_memory()
+            && !ours
+        {
+            return format!("{text} by the kernel, for want of memory");
+        }
+        match self.core_of(id, exit) {
+            Some(core) => format!("{text} {core}"),
+            None => text,
+        }
+    }
+
+    fn core_of(&self, id: WorkerId, exit: Exit) -> Option<String> {
+        let proc = self.procs.get(&id)?;
+        let Exit::Signal { number, core: true } = exit else { return None };
+        let name = format!("tine: {}", self.pools[proc.pool].plan.name);
+        let name: String = name.chars().take(15).collect();
+        Some(super::cores::place(proc.pid.get(), number, &name, proc.story.cwd.as_deref()))
+    }
+
+    /// What can be known at the end only.
+    fn post_mortem(&self, id: WorkerId, exit: Exit, report: &mut Report) {
+        if let Some(usage) = self.procs.get(&id).and_then(|proc| proc.story.usage) {
+            report.cpu = usage.cpu.as_secs_f64();
+            report.peak_memory = usage.peak;
+        }
+        report.core = self.core_of(id, exit).unwrap_or_default();
+    }
+
+    /// What shared memory and the supervisor know.
+    fn report(&self, id: WorkerId, cause: String) -> Option<Report> {
+        let proc: &Proc = self.procs.get(&id)?;
+        let now = monotonic();
+        let seconds = |since: u64| Duration::from_nanos(now.saturating_sub(since)).as_secs_f64();
+        let record = self.board.record(proc.record);
+        let lines = self.board.tail(proc.record).lines();
+        let panic = lines.iter().rev().find(|line| line.tag == PANIC);
+        // Unwinding has swept away what it was at.
+        let read = record.at_panic().unwrap_or_else(|| record.read());
+        Some(Report {
+            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            cause,
+            worker: id.0,
+            pid: proc.pid.get(),
+            pool: self.pools[proc.pool].plan.name.clone(),
+            place: u32::try_from(proc.place).unwrap_or(u32::MAX),
+            generation: u64::from(proc.story.generation),
+            age: seconds(proc.story.since),
+            activity: read.activity.map_or("unknown".to_owned(), |activity| activity.to_string()),
+            request: read.request,
+            client: read.client,
+            request_seconds: match read.request_began {
+                0 => 0.0,
+                began => seconds(began),
+            },
+            open: read.open,
+            connections: read.connections,
+            requests: read.requests,
+            panic: panic.map_or(String::new(), |line| line.text.clone()),
+            lines: lines.iter().filter(|line| line.tag != PANIC).map(line_text).collect(),
+            ..Report::default()
+        })
+    }
+}
+
+fn line_text(line: &crate::scoreboard::TailLine) -> String {
+    let level = match line.tag {
+        'e' => "error",
+        'w' => "warn",
+        'i' => "info",
+        'd' => "debug",
+        _ => "?",
+    };
+    format!("{level} {}", line.text)
+}
