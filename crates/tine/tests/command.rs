@@ -195,13 +195,14 @@ fn a_producer_is_told_who_it_is_for_and_where_the_listeners_are() {
 
 #[test]
 fn a_producer_that_fails_is_a_failure_to_boot_with_its_text() {
-    for (how, code, reason) in [
-        ("error", 5, "pool main: no command: told to fail"),
-        ("panic", 1, "no worker could boot: panicked"),
-        ("hang", 1, "pool main: no worker could boot"),
+    // A panic may take a moment: it prints where it came from.
+    for (how, patience, code, reason) in [
+        ("error", 10_000, 5, "pool main: no command: told to fail"),
+        ("panic", 10_000, 1, "no worker could boot: panicked"),
+        ("hang", 300, 1, "pool main: no worker could boot"),
     ] {
         let service = server(&format!(
-            "--workers 1 --produce {how} --boot-attempts 2 --backoff 1,1 --boot-timeout 300"
+            "--workers 1 --produce {how} --boot-attempts 2 --backoff 1,1 --boot-timeout {patience}"
         ));
         assert_eq!(service.wait_exit().code(), Some(code), "{how}");
         service.wait_line(reason);
