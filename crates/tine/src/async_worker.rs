@@ -19,11 +19,9 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::Notify;
 
 use crate::accept::{Acceptor, Next};
-use crate::access::Gate;
 use crate::conn::Conn;
-use crate::log::Log;
-use crate::seat::{PANICKED, Seat, Shutdown};
-use crate::worker::{BoxError, Worker, note_refusal};
+use crate::seat::{PANICKED, Seat, Sender, Shutdown};
+use crate::worker::{BoxError, Worker};
 
 /// Events the runtime takes from the kernel in one go. tokio's 1024 are 12 KiB in every worker; a second
 /// call for the rest of a burst costs nothing beside the work it brings.
@@ -92,6 +90,12 @@ impl Context {
         &self.shutdown.seat().record
     }
 
+    /// What speaks to the supervisor's hooks.
+    #[must_use]
+    pub fn sender(&self) -> Sender {
+        Sender::new(self.shutdown.seat().clone())
+    }
+
     /// A request is answered: counts it, and against `max_requests`. `now` is monotonic nanoseconds.
     pub fn request_ended(&self, now: u64) {
         self.shutdown.seat().answered(now);
@@ -129,14 +133,12 @@ impl Worker {
         }
         let context = runtime.block_on(async { self.context() })?;
         let made = runtime.block_on(make(context))?;
-        let door = Rc::new((self.gate.clone(), self.log.clone(), made));
+        let inside = Rc::new((self.door(), made));
         let handler = Rc::new(move |conn: Conn| {
-            let door = door.clone();
+            let inside = inside.clone();
             async move {
-                let (gate, log, handler) = &*door;
-                if may_come_in(gate.as_deref(), log, &conn).await {
-                    handler(conn).await;
-                }
+                let (door, handler) = &*inside;
+                door.serve_async(conn, handler).await;
             }
         });
         let listeners = self.listeners.iter().filter(|listener| listener.is_stream()).cloned();
@@ -167,15 +169,6 @@ fn runtime(seat: &Arc<Seat>) -> io::Result<LocalRuntime> {
     }
     builder.max_io_events_per_tick(IO_EVENTS);
     builder.enable_all().build_local(LocalOptions::default())
-}
-
-/// Asks the gate. The wait for a lookup is the connection's own; accepting goes on.
-async fn may_come_in(gate: Option<&Gate>, log: &Log, conn: &Conn) -> bool {
-    let Some(gate) = gate else { return true };
-    let client = conn.peer().map(|peer| peer.ip());
-    let verdict = gate.check_async(client).await;
-    note_refusal(log, client, &verdict);
-    verdict.allowed
 }
 
 /// One connection after the other, each driven to its end.

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use tine_os::socket::{Correspondent, Peer, send_to};
 
+use crate::access::Name;
 use crate::listen::{Kind, Listener};
 use crate::seat::Busy;
 
@@ -37,6 +38,7 @@ impl AsFd for Stream {
 pub struct Conn {
     stream: Stream,
     peer: Option<SocketAddr>,
+    pub(crate) name: Option<Name>,
     listener: Rc<Listener>,
     busy: Busy,
 }
@@ -51,7 +53,7 @@ impl Conn {
             Peer::Ip(address) => Some(*address),
             Peer::Unix => None,
         };
-        Self { stream, peer, listener, busy }
+        Self { stream, peer, name: None, listener, busy }
     }
 
     /// The client's address; `None` over Unix sockets. An IPv4 client of a dual-stack listener shows as
@@ -59,6 +61,14 @@ impl Conn {
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()))
+    }
+
+    /// The client's name, where one was looked up: for an access rule, or because
+    /// [`crate::Prefork::reverse_lookups`] asks for it. What the lookup found out stands in it, a failure
+    /// too; [`Name::as_str`] is the name itself.
+    #[must_use]
+    pub fn peer_name(&self) -> Option<&Name> {
+        self.name.as_ref()
     }
 
     /// The listener it came in by.
@@ -139,6 +149,7 @@ pub struct Packet<'a> {
     bytes: &'a [u8],
     truncated: bool,
     sender: Correspondent,
+    pub(crate) name: Option<Name>,
     listener: Rc<Listener>,
 }
 
@@ -155,7 +166,7 @@ impl<'a> Packet<'a> {
         sender: Correspondent,
         listener: Rc<Listener>,
     ) -> Self {
-        Self { bytes, truncated, sender, listener }
+        Self { bytes, truncated, sender, name: None, listener }
     }
 
     /// What was sent, up to the listener's `datagram_bytes`.
@@ -174,6 +185,12 @@ impl<'a> Packet<'a> {
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.sender.ip()
+    }
+
+    /// The sender's name, where one was looked up; see [`Conn::peer_name`].
+    #[must_use]
+    pub fn peer_name(&self) -> Option<&Name> {
+        self.name.as_ref()
     }
 
     /// The listener it came in by.

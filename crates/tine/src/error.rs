@@ -27,6 +27,7 @@ enum Kind {
     Boot,
     Command,
     Exhausted,
+    Hook,
     Os,
 }
 
@@ -59,6 +60,10 @@ impl Error {
         Self::new(Kind::Exhausted, text, None)
     }
 
+    pub(crate) fn hook(name: &str, words: &str) -> Self {
+        Self::new(Kind::Hook, format!("the hook {name}: {words}"), None)
+    }
+
     pub(crate) fn os(text: impl Into<String>, source: io::Error) -> Self {
         Self::new(Kind::Os, text, Some(source))
     }
@@ -72,7 +77,7 @@ impl Error {
             Kind::Bind => 3,
             Kind::Privilege => 4,
             Kind::Command => 5,
-            Kind::Boot | Kind::Exhausted | Kind::Os => 1,
+            Kind::Boot | Kind::Exhausted | Kind::Hook | Kind::Os => 1,
         }
     }
 
@@ -111,6 +116,12 @@ impl Error {
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
         self.0.kind == Kind::Exhausted
+    }
+
+    /// A hook of the program's has ended the service; see [`crate::Hooks`].
+    #[must_use]
+    pub fn is_hook(&self) -> bool {
+        self.0.kind == Kind::Hook
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,12 +9,14 @@ use std::sync::Arc;
 use tine_os::socket::receive_from;
 
 use crate::accept::{Acceptor, Next};
-use crate::access::{Gate, Verdict};
+use crate::access::Gate;
 use crate::conn::{Conn, Packet};
+use crate::door::Door;
+use crate::hooks::{Hooked, WorkerInfo};
 use crate::listen::Listener;
-use crate::log::{Log, error, info};
+use crate::log::{Log, error};
 use crate::scoreboard::Record;
-use crate::seat::{Busy, Leave, Seat, Shutdown};
+use crate::seat::{Busy, Leave, Seat, Sender, Shutdown};
 use crate::shared::Region;
 
 /// What a program's code inside a worker may fail with; the text goes to the log.
@@ -30,6 +31,7 @@ pub struct Worker {
     pub(crate) regions: Vec<Region>,
     pub(crate) log: Log,
     pub(crate) gate: Option<Arc<Gate>>,
+    pub(crate) hooks: Hooked,
     pub(crate) id: u64,
     pub(crate) pool: String,
     pub(crate) place: usize,
@@ -118,6 +120,27 @@ impl Worker {
         self.shutdown.clone()
     }
 
+    /// What speaks to the supervisor's hooks.
+    #[must_use]
+    pub fn sender(&self) -> Sender {
+        Sender::new(self.seat.clone())
+    }
+
+    /// What hooks know of it.
+    pub(crate) fn info(&self) -> WorkerInfo {
+        WorkerInfo {
+            number: self.id,
+            pid: tine_os::process::pid().get(),
+            pool: self.pool.clone(),
+            place: self.place,
+            generation: self.generation,
+        }
+    }
+
+    pub(crate) fn door(&self) -> Door {
+        Door { gate: self.gate.clone(), hooks: self.hooks.clone(), log: self.log.clone() }
+    }
+
     /// Counts a connection that a loop of the program's own has taken; hold it while it is served.
     #[must_use = "the connection counts as served until this is dropped"]
     pub fn busy(&self) -> Busy {
@@ -173,16 +196,14 @@ impl Worker {
         let listeners = self.listeners.iter().filter(|listener| wanted(listener)).cloned();
         let mut acceptor = Acceptor::new(&self.shutdown, listeners, false)?;
         let mut buffer = vec![0; self.datagram_bytes()];
+        let door = self.door();
         self.seat.ready();
         loop {
             let next = acceptor.next()?;
             self.seat.runs();
             let result = match next {
-                Next::Conn(conn) if self.may_come_in(conn.peer().map(|peer| peer.ip())) => {
-                    streams(conn)
-                }
-                Next::Conn(_) => Ok(()),
-                Next::Datagram(listener) => self.receive(&listener, &mut buffer, datagrams),
+                Next::Conn(conn) => door.serve(conn, streams),
+                Next::Datagram(listener) => self.receive(&door, &listener, &mut buffer, datagrams),
                 Next::Nothing => Ok(()),
                 Next::Done => return Ok(()),
             };
@@ -191,14 +212,6 @@ impl Worker {
                 error!(self.log, "worker {}: a connection failed: {failure}", self.id);
             }
         }
-    }
-
-    /// Asks the gate; blocks for a lookup where a rule needs one.
-    fn may_come_in(&self, client: Option<IpAddr>) -> bool {
-        let Some(gate) = &self.gate else { return true };
-        let verdict = gate.check(client);
-        note_refusal(&self.log, client, &verdict);
-        verdict.allowed
     }
 
     fn datagram_bytes(&self) -> usize {
@@ -210,6 +223,7 @@ impl Worker {
     /// that stops, whatever has come.
     fn receive(
         &self,
+        door: &Door,
         listener: &Rc<Listener>,
         buffer: &mut [u8],
         handler: &mut dyn FnMut(&Packet<'_>) -> io::Result<()>,
@@ -226,8 +240,9 @@ impl Worker {
             let busy = self.seat.taken();
             self.seat.runs();
             let bytes = &buffer[..datagram.bytes];
-            let packet = Packet::new(bytes, datagram.truncated, datagram.sender, listener.clone());
-            if self.may_come_in(packet.peer().map(|peer| peer.ip())) {
+            let mut packet =
+                Packet::new(bytes, datagram.truncated, datagram.sender, listener.clone());
+            if door.admit_packet(&mut packet) {
                 handler(&packet)?;
             }
             drop(busy);
@@ -236,13 +251,6 @@ impl Worker {
             }
         }
         Ok(())
-    }
-}
-
-/// Says who was sent away, and by which rule.
-pub(crate) fn note_refusal(log: &Log, client: Option<IpAddr>, verdict: &Verdict<'_>) {
-    if let (false, Some(client)) = (verdict.allowed, client) {
-        info!(log, "{client} is refused: {verdict}");
     }
 }
 

@@ -138,6 +138,10 @@ impl Prefork {
             &crate::supervisor::spawn::LEAVES_ON,
         )
         .map_err(|error| Error::os("cannot catch signals", error))?;
-        serve(worker).map_err(|failure| Error::boot(failure.to_string()))
+        let (hooks, info) = (worker.hooks.clone(), worker.info());
+        let started = hooks.worker_started(&worker);
+        let result = started.and_then(|()| serve(worker));
+        hooks.worker_ended(&info);
+        result.map_err(|failure| Error::boot(failure.to_string()))
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Prefork;
+use crate::hooks::Hooks;
 use crate::log::{Log, LogFile};
 use crate::signals::Signals;
 
@@ -48,6 +49,12 @@ impl Prefork {
     /// Runs in the background; see [`Service::daemonize`].
     pub fn daemonize(mut self) -> Self {
         self.service = self.service.daemonize();
+        self
+    }
+
+    /// What the program does at the turns of the service's life; see [`Hooks`].
+    pub fn hooks(mut self, hooks: impl Hooks + 'static) -> Self {
+        self.service = self.service.hooks(hooks);
         self
     }
 

@@ -1,4 +1,9 @@
-//! The messages between a worker and its supervisor: one byte that says what, then text.
+//! The messages between a worker and its supervisor: one byte that says what, then text or bytes.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use tine_os::fd::{bytes_unsent, send_message};
 
 /// Worker to supervisor: ready; will soon be at its limit; takes nothing more; the text of a failure; a
 /// handler panicked, and the worker goes on.
@@ -15,13 +20,39 @@ pub(crate) const ENDED: u8 = b'X';
 pub(crate) const GO: u8 = b'G';
 pub(crate) const LEAVE: u8 = b'l';
 pub(crate) const FINISH: u8 = b'f';
+/// Both ways: what the program itself has to say.
+pub(crate) const MESSAGE: u8 = b'M';
 
-/// Bytes a message has at most; a failure's text is cut to it.
-pub(crate) const MESSAGE_BYTES: usize = 1024;
+/// The longest message of a program's own between a worker and the supervisor, in bytes; see
+/// [`crate::Sender`] and [`crate::Supervision::send`].
+pub const MESSAGE_BYTES: usize = 1024;
+/// Bytes a message has on the channel at most; a failure's text is cut to it.
+pub(crate) const WIRE_BYTES: usize = 1 + MESSAGE_BYTES;
+/// Bytes of one channel that may wait unread, as the kernel counts them, when a message of the program's own
+/// is sent: so those of Tine's own always find room (a socket's buffer has 208 KiB,
+/// `net.core.wmem_default`).
+const UNREAD_BYTES: usize = 64 * 1024;
+/// Messages taken from one channel in one go: who floods waits for his next turn, and others have theirs.
+pub(crate) const TURN: usize = 16;
 
-/// A message, its text cut to what it may have.
+/// Sends a message of the program's own.
+pub(crate) fn send_own(channel: impl AsFd, bytes: &[u8]) -> io::Result<()> {
+    if bytes.len() > MESSAGE_BYTES {
+        let text = format!("a message of {} bytes; it may have {MESSAGE_BYTES}", bytes.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    if bytes_unsent(&channel)? > UNREAD_BYTES {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    let mut message = [0; WIRE_BYTES];
+    message[0] = MESSAGE;
+    message[1..=bytes.len()].copy_from_slice(bytes);
+    send_message(channel, &message[..=bytes.len()])
+}
+
+/// A message of Tine's own, its text cut to what it may have.
 pub(crate) fn cut(kind: u8, text: &str) -> Vec<u8> {
     let mut message = vec![kind];
-    message.extend_from_slice(&text.as_bytes()[..text.len().min(MESSAGE_BYTES - 1)]);
+    message.extend_from_slice(&text.as_bytes()[..text.len().min(MESSAGE_BYTES)]);
     message
 }

@@ -5,6 +5,7 @@
 //! place: [`Seat::is_leaving`].
 
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed, Ordering::SeqCst};
@@ -19,9 +20,10 @@ use crate::spares::Line;
 mod message;
 mod shutdown;
 
+pub use message::MESSAGE_BYTES;
 pub(crate) use message::{
-    CONTINUED, ENDED, EXPIRING, FAILURE, FINISH, GO, HALTED, LEAVE, LEAVING, MESSAGE_BYTES,
-    PANICKED, READY, cut,
+    CONTINUED, ENDED, EXPIRING, FAILURE, FINISH, GO, HALTED, LEAVE, LEAVING, MESSAGE, PANICKED,
+    READY, TURN, WIRE_BYTES, cut, send_own,
 };
 pub use shutdown::Shutdown;
 
@@ -264,15 +266,15 @@ impl Seat {
         let _ = send_message(channel, &cut(kind, text));
     }
 
-    /// Reads whatever has arrived; call it when [`Control`] is readable.
-    fn attend(&self) {
+    /// Reads what has arrived; `told` gets the messages of the program's own.
+    fn attend(&self, told: &mut dyn FnMut(&[u8])) {
         // A signal sent to this worker, or a solo worker's handle. The others may have got the same signal:
         // so nobody relies on a sibling for what is queued.
         if !self.is_leaving() && is_readable(&*self.leave_event) {
             self.begin_to_leave(Leave::Together);
         }
         // The kernel closes a dying process's descriptors before its pidfd speaks.
-        let gone = self.read_channel();
+        let gone = self.read_channel(told);
         let orphaned = gone || self.supervisor.as_ref().is_some_and(is_readable);
         if orphaned && !self.orphaned.swap(true, SeqCst) {
             // Nobody is left who could kill a worker that hangs; the kernel will.
@@ -285,30 +287,32 @@ impl Seat {
     /// it die, a moment before this worker can.
     pub(crate) fn learn_why(&self) {
         const MOMENT: Duration = Duration::from_millis(500);
-        self.attend();
+        self.attend(&mut |_| {});
         if !self.may_finish()
             && let Some(supervisor) = &self.supervisor
         {
             let _ = tine_os::poll::readable(supervisor, Some(MOMENT));
-            self.attend();
+            self.attend(&mut |_| {});
         }
     }
 
-    /// Takes the supervisor's messages; true if it has closed its end.
-    fn read_channel(&self) -> bool {
+    /// Takes the supervisor's messages, up to a bound; true if it has closed its end.
+    fn read_channel(&self, told: &mut dyn FnMut(&[u8])) -> bool {
         let Some(channel) = &self.channel else { return false };
-        let mut buffer = [0; MESSAGE_BYTES];
-        while let Ok(Some(message)) = receive_message(channel, &mut buffer) {
-            match message.first() {
-                Some(&GO) => self.go.store(true, SeqCst),
-                Some(&LEAVE) => self.begin_to_leave(Leave::Alone),
-                Some(&FINISH) => {
+        let mut buffer = [0; WIRE_BYTES];
+        for _ in 0..TURN {
+            match receive_message(channel, &mut buffer) {
+                Ok(Some([MESSAGE, bytes @ ..])) => told(bytes),
+                Ok(Some([GO, ..])) => self.go.store(true, SeqCst),
+                Ok(Some([LEAVE, ..])) => self.begin_to_leave(Leave::Alone),
+                Ok(Some([FINISH, ..])) => {
                     self.finish.store(true, SeqCst);
                     self.begin_to_leave(Leave::Together);
                 }
                 // From a newer supervisor.
-                Some(_) => {}
-                None => return true,
+                Ok(Some([_, ..])) => {}
+                Ok(Some([])) => return true,
+                Ok(None) | Err(_) => return false,
             }
         }
         false
@@ -317,6 +321,30 @@ impl Seat {
 
 fn is_readable(descriptor: impl AsFd) -> bool {
     tine_os::poll::readable(descriptor, Some(Duration::ZERO)).unwrap_or(true)
+}
+
+/// Speaks to the supervisor, whose [`crate::Hooks::message`] gets it with the worker's number. Cheap to
+/// clone, and good on any thread of the worker.
+#[derive(Clone, Debug)]
+pub struct Sender(Arc<Seat>);
+
+impl Sender {
+    pub(crate) fn new(seat: Arc<Seat>) -> Self {
+        Self(seat)
+    }
+
+    /// Sends up to [`MESSAGE_BYTES`] bytes, whole or not at all, in order, without waiting.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is more; `WouldBlock` if the supervisor has not read what was sent before;
+    /// `BrokenPipe` or `ConnectionReset` if it is gone; `NotConnected` in a worker without one
+    /// ([`crate::Prefork::solo`]).
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        match &self.0.channel {
+            Some(channel) => send_own(channel, bytes),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
 }
 
 /// Held while a connection is served: the scoreboard, the pool's size and the worker's limit go by it.

@@ -8,29 +8,32 @@ use std::time::Duration;
 use tine_os::poll::{Epoll, Interest, Ready};
 
 use super::Seat;
+use crate::hooks::Hooked;
 
 /// Everything that can tell a worker to leave, behind one descriptor.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     seat: Arc<Seat>,
     epoll: Rc<Epoll>,
+    hooks: Hooked,
 }
 
 impl Shutdown {
-    pub(crate) fn new(seat: Arc<Seat>) -> std::io::Result<Self> {
+    pub(crate) fn new(seat: Arc<Seat>, hooks: Hooked) -> std::io::Result<Self> {
         let epoll = Epoll::new()?;
         epoll.add(&*seat.leave_event, 0, Interest::READ)?;
         for descriptor in [&seat.channel, &seat.supervisor].into_iter().flatten() {
             epoll.add(descriptor, 1, Interest::READ)?;
         }
-        Ok(Self { seat, epoll: Rc::new(epoll) })
+        Ok(Self { seat, epoll: Rc::new(epoll), hooks })
     }
 
-    /// Whether this worker should take nothing new and end. Asks the kernel.
+    /// Whether this worker should take nothing new and end. Asks the kernel, and calls
+    /// [`crate::Hooks::told`] for what the supervisor has said meanwhile.
     #[must_use]
     pub fn is_requested(&self) -> bool {
         if !self.seat.may_finish() && !self.seat.is_orphaned() {
-            self.seat.attend();
+            self.seat.attend(&mut |bytes| self.hooks.told(bytes));
         }
         self.seat.is_leaving()
     }

@@ -30,7 +30,7 @@ impl Service {
     /// Is the worker it was started as, and ends as one.
     pub(super) fn answer(self, summons: Summons) -> ! {
         end(move || {
-            let log = self.log.clone();
+            let (log, hooks) = (self.log.clone(), self.hooks.clone());
             let Summons { channel, letter, descriptors } = summons;
             let rebuilt = match self.rebuild(&letter, descriptors) {
                 Ok(rebuilt) => rebuilt,
@@ -51,6 +51,7 @@ impl Service {
                 listeners: rebuilt.listeners,
                 regions: rebuilt.regions,
                 log,
+                hooks,
             })
         })
     }

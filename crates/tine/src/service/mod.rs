@@ -16,6 +16,7 @@ mod start;
 use crate::config::{PoolConfig, PrivilegeConfig};
 use crate::daemon::{Daemon, Ready, Role};
 use crate::endpoint::Endpoint;
+use crate::hooks::{Hooked, Hooks};
 use crate::listen::ListenOptions;
 use crate::log::{Log, LogFile, info};
 use crate::pidfile::PidFile;
@@ -120,6 +121,7 @@ pub struct Service {
     pid_file: Option<PathBuf>,
     control: ControlAt,
     daemonize: bool,
+    hooks: Hooked,
     stop: Result<Arc<EventFd>>,
 }
 
@@ -142,6 +144,7 @@ impl Service {
             pid_file: None,
             control: ControlAt::default(),
             daemonize: false,
+            hooks: Hooked::default(),
             stop: stop.map_err(|error| Error::os("cannot make an event descriptor", error)),
         }
     }
@@ -195,6 +198,13 @@ impl Service {
         self
     }
 
+    /// What the program does at the turns of the service's life, in the supervisor and in the workers of all
+    /// pools; see [`Hooks`].
+    pub fn hooks(mut self, hooks: impl Hooks + 'static) -> Self {
+        self.hooks = Hooked::new(hooks);
+        self
+    }
+
     /// No control socket: `tine status` and `tine stop` do not find this service.
     pub fn no_control(mut self) -> Self {
         self.control = ControlAt::Nowhere;
@@ -232,7 +242,9 @@ impl Service {
                 Role::Child(ready) => birth = Some(ready),
             }
         }
+        let (hooks, log) = (self.hooks.clone(), self.log.clone());
         let result = self.serve(plans, &mut birth);
+        hooks.call(&log, "stopped", |hooks| hooks.stopped(result.as_ref().err()));
         if let (Some(birth), Err(error)) = (birth, &result) {
             birth.tell(Err((&error.to_string(), error.exit_code())));
         }
@@ -242,6 +254,7 @@ impl Service {
     /// Everything between the plan and the end.
     fn serve(self, plans: Vec<PoolPlan>, birth: &mut Option<Ready>) -> Result<()> {
         let log = self.log.clone();
+        self.hooks.start(&log, "configured", |hooks| hooks.configured())?;
         let held = HeldSignals::take()
             .map_err(|error| Error::os("cannot take the signals over", error))?;
         let limit = tine_os::privilege::raise_open_files();
@@ -265,6 +278,8 @@ impl Service {
         }
         let control = open_control(&self.control, pid, &pools, &log)?;
         announce(&log, &pools, control.as_ref());
+        let listeners: Vec<_> = pools.iter().flat_map(|pool| pool.listeners.clone()).collect();
+        self.hooks.start(&log, "bound", |hooks| hooks.bound(&listeners))?;
         let supervisor = Supervisor::new(Parts {
             pools,
             board,
@@ -276,6 +291,7 @@ impl Service {
             preset: self.signals,
             private: cleanup.pid_file.iter().map(PidFile::descriptor).collect(),
             birth: birth.take(),
+            hooks: self.hooks,
         });
         let supervisor =
             supervisor.map_err(|error| Error::os("cannot set the supervisor up", error))?;

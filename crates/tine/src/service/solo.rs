@@ -51,12 +51,13 @@ impl Service {
             .iter()
             .map(|(name, version, words)| Region::create(name, *version, *words));
         let worker = Worker {
-            shutdown: Shutdown::new(seat.clone()).map_err(os)?,
+            shutdown: Shutdown::new(seat.clone(), self.hooks.clone()).map_err(os)?,
             seat,
             listeners: bound.iter().cloned().collect(),
             regions: regions.collect::<Result<_>>()?,
             log: self.log,
             gate,
+            hooks: self.hooks,
             id: 1,
             pool: pool.name,
             place: 0,

@@ -80,6 +80,8 @@ pub enum Outcome {
         /// The kernel's error number.
         errno: i32,
     },
+    /// A hook of the program's said no.
+    HookFailed,
     /// The breaker of the pool gave up.
     Exhausted {
         /// The pool's index.
@@ -94,6 +96,8 @@ pub enum Outcome {
 pub enum Note {
     /// A worker took its place.
     Serving(WorkerId),
+    /// Every place of the start is taken; said once.
+    Staffed,
     /// A worker ended.
     Exited {
         /// Which.

@@ -24,7 +24,7 @@ const KILL: i32 = 9;
 /// What there is to tell of one worker that its record does not hold.
 #[derive(Debug)]
 pub(super) struct Story {
-    generation: u32,
+    pub(super) generation: u32,
     /// When it was forked; monotonic nanoseconds.
     since: u64,
     /// Its working directory when it was ready, as far as this process may know.

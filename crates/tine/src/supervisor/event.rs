@@ -65,6 +65,8 @@ pub enum Event {
         /// The view.
         load: Load,
     },
+    /// A hook of the program's said no; its words are with whoever called it.
+    HookFailed,
     /// No connection waits in any listener's queue (only told while stopping).
     QueuesEmpty,
 }

@@ -14,6 +14,7 @@ impl Supervisor {
         let log = self.log.clone();
         match note {
             Note::Serving(id) => debug!(log, "{} serves", self.who(*id)),
+            Note::Staffed => debug!(log, "every place is taken"),
             Note::Exited { worker, exit, why, crash, retry_ms } => {
                 self.note_exit(*worker, *exit, *why, *crash, *retry_ms);
             }
@@ -128,6 +129,12 @@ impl Supervisor {
             }
             None => format!("worker {id}"),
         }
+    }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&exit_text(*self))
     }
 }
 

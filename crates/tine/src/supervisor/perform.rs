@@ -22,8 +22,13 @@ impl Supervisor {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Fork(assignment) => {
+                self.before_fork(&assignment);
                 let event = self.fork(assignment);
+                let forked = matches!(event, Event::Forked { .. });
                 self.events.push_back(event);
+                if forked {
+                    self.after_fork(&assignment);
+                }
             }
             Action::Tell(worker, tell) => self.tell(worker, tell),
             Action::Terminate(worker) => self.signal(worker, Signal::TERM),
@@ -37,7 +42,10 @@ impl Supervisor {
                 self.on_listeners("close listeners", Listeners::close_for_good)
             }
             Action::Reopen => self.reopen_logs(),
-            Action::Note(note) => self.note(&note),
+            Action::Note(note) => {
+                self.note(&note);
+                self.show_to_hooks(&note);
+            }
             Action::End(outcome) => self.outcome = Some(outcome),
         }
     }

@@ -18,11 +18,13 @@ use super::run::{CHANNEL, KIND, PIDFD, Supervisor};
 use super::state::WorkerId;
 use crate::program::{exit_of, exit_told};
 use crate::seat::{
-    CONTINUED, ENDED, EXPIRING, FAILURE, HALTED, LEAVING, MESSAGE_BYTES, PANICKED, READY,
+    CONTINUED, ENDED, EXPIRING, FAILURE, HALTED, LEAVING, MESSAGE, PANICKED, READY, TURN,
+    WIRE_BYTES,
 };
 
-/// Messages read from one worker in one go; a worker that floods waits for its next turn.
-const MESSAGES: usize = 16;
+/// Turns a worker gets after its end: more than a full channel takes. Somebody it has left behind may go on
+/// writing.
+const LAST_TURNS: usize = 32;
 
 /// A worker's process as the supervisor holds it.
 #[derive(Debug)]
@@ -88,22 +90,25 @@ impl Proc {
 }
 
 impl Supervisor {
-    /// Reads what a worker has to say.
-    pub(super) fn read_channel(&mut self, id: WorkerId) {
-        let mut buffer = [0; MESSAGE_BYTES];
+    /// Reads what a worker has to say, up to a bound; whether there may be more.
+    pub(super) fn read_channel(&mut self, id: WorkerId) -> bool {
+        let mut buffer = [0; WIRE_BYTES];
         let is_command = self.is_command(id);
-        for _ in 0..MESSAGES {
-            let Some(proc) = self.procs.get_mut(&id) else { return };
-            if proc.silent {
-                return;
-            }
+        for _ in 0..TURN {
+            let Some(proc) = self.procs.get_mut(&id).filter(|proc| !proc.silent) else {
+                return false;
+            };
             let (kind, text) = match receive_message(&proc.channel, &mut buffer) {
+                Ok(Some([MESSAGE, bytes @ ..])) => {
+                    self.hear(id, bytes);
+                    continue;
+                }
                 Ok(Some([kind, text @ ..])) => (*kind, String::from_utf8_lossy(text).into_owned()),
-                Ok(None) => return,
+                Ok(None) => return false,
                 Ok(Some([])) | Err(_) => {
                     proc.silent = true;
                     let _ = self.epoll.remove(&proc.channel);
-                    return;
+                    return false;
                 }
             };
             match kind {
@@ -125,6 +130,7 @@ impl Supervisor {
                 _ => crate::log::debug!(self.log, "worker {id}: unknown message {kind}"),
             }
         }
+        true
     }
 
     /// A worker is gone: its last words first, then its end.
@@ -142,7 +148,11 @@ impl Supervisor {
             Err(_) => Some(Change::Exited(0)),
         };
         let Some(exit) = change.and_then(exit_of) else { return };
-        self.read_channel(id);
+        for _ in 0..LAST_TURNS {
+            if !self.read_channel(id) {
+                break;
+            }
+        }
         let Some(proc) = self.procs.get(&id) else { return };
         let exit = proc.ended.unwrap_or(exit);
         let _ = self.epoll.remove(&proc.pidfd);

@@ -19,6 +19,7 @@ use super::state::{Rules, State, WorkerId};
 use super::watch::Watch;
 use crate::control;
 use crate::daemon::Ready as Birth;
+use crate::hooks::{Hooked, WorkerInfo};
 use crate::listen::{Listener, Listeners};
 use crate::log::{Log, LogFile};
 use crate::plan::PoolPlan;
@@ -86,6 +87,13 @@ pub(crate) struct Supervisor {
     /// The text of the last failure a worker told of: the reason, should none ever become ready.
     pub(super) last_words: Option<String>,
     pub(super) casualties: Casualties,
+    pub(crate) hooks: Hooked,
+    /// Who was forked last, by pool and place.
+    pub(super) last_in_place: BTreeMap<(usize, usize), WorkerInfo>,
+    /// The hook that has ended the service, and its words.
+    pub(super) refusal: Option<(String, String)>,
+    /// That has just happened.
+    pub(super) refused: bool,
 }
 
 /// What a supervisor is made of.
@@ -103,6 +111,7 @@ pub(crate) struct Parts {
     pub(crate) private: Vec<i32>,
     /// Who waits for the service to serve.
     pub(crate) birth: Option<Birth>,
+    pub(crate) hooks: Hooked,
 }
 
 impl Supervisor {
@@ -138,6 +147,10 @@ impl Supervisor {
             outcome: None,
             last_words: None,
             casualties: Casualties::new(),
+            hooks: parts.hooks,
+            last_in_place: BTreeMap::new(),
+            refusal: None,
+            refused: false,
         };
         supervisor.register()?;
         Ok(supervisor)
@@ -172,6 +185,7 @@ impl Supervisor {
             self.happen(Event::Time);
             self.look();
             self.watch();
+            self.call("woken", |hooks, service| hooks.woken(service));
         }
         self.finish()
     }
@@ -191,7 +205,7 @@ impl Supervisor {
             WAKE => drop(self.wake.take()),
             STOP if self.stop.take().is_some() => self.happen(Event::Command(Command::Stop)),
             PIDFD => self.reap(WorkerId(id)),
-            CHANNEL => self.read_channel(WorkerId(id)),
+            CHANNEL => drop(self.read_channel(WorkerId(id))),
             CONTROL => self.control(id),
             _ => {}
         }
@@ -227,12 +241,13 @@ impl Supervisor {
     /// One event, and everything that follows from it.
     pub(super) fn happen(&mut self, event: Event) {
         self.events.push_back(event);
-        while let Some(event) = self.events.pop_front() {
+        while let Some(event) = self.next_event() {
             for action in self.state.step(&self.rules, monotonic(), event) {
                 self.perform(action);
             }
         }
         if self.birth.is_some()
+            && self.refusal.is_none()
             && self.state.pools.iter().all(|pool| pool.ever_ready)
             && let Some(birth) = self.birth.take()
         {
@@ -276,6 +291,10 @@ impl Supervisor {
             Some(Outcome::Exhausted { pool, failures }) => {
                 let name = &self.pools[pool].plan.name;
                 Err(Error::exhausted(format!("pool {name}: {failures} workers failed, too fast")))
+            }
+            Some(Outcome::HookFailed) => {
+                let (name, words) = self.refusal.take().unwrap_or_default();
+                Err(Error::hook(&name, &words))
             }
             Some(Outcome::Stopped) | None => Ok(()),
         }

@@ -229,6 +229,8 @@ pub struct State {
     pub pools: Vec<Pool>,
     /// Everyone who is, or is about to be, alive.
     pub workers: BTreeMap<WorkerId, Worker>,
+    /// Every place of the start has been taken by a ready worker.
+    pub staffed: bool,
     /// The last number given.
     pub last_worker: u64,
     /// The generation new workers belong to.
@@ -250,6 +252,7 @@ impl State {
             outcome: Outcome::Stopped,
             pools: rules.iter().map(Pool::new).collect(),
             workers: BTreeMap::new(),
+            staffed: false,
             last_worker: 0,
             generation: 1,
             rolling: false,

@@ -35,6 +35,7 @@ impl State {
                 self.exited(rules, worker, exit, served, now, &mut actions);
             }
             Event::Load { pool, load } => self.resize(rules, pool, &load, now, &mut actions),
+            Event::HookFailed => self.hook_failed(rules, now, &mut actions),
             Event::QueuesEmpty => self.close(&mut actions),
         }
         self.expire(rules, now, &mut actions);
@@ -48,6 +49,7 @@ impl State {
             self.begin_stop(rules, now, actions);
         }
         self.hand_over(rules, now, actions);
+        self.note_staffed(actions);
         self.fill(rules, now, actions);
         self.finish_roll(actions);
         self.end_if_empty(actions);
@@ -146,6 +148,31 @@ impl State {
                     self.promote(id, actions);
                 }
             }
+        }
+    }
+
+    /// Says so, once, when every place has a worker that takes connections.
+    fn note_staffed(&mut self, actions: &mut Vec<Action>) {
+        if self.staffed || self.is_stopping() {
+            return;
+        }
+        let serves = |id: WorkerId| self.workers[&id].stage == Stage::Serving;
+        let mut wanted = self.pools.iter().flat_map(|pool| &pool.places).filter(|it| it.wanted);
+        if wanted.all(|place| place.incumbent.is_some_and(serves)) {
+            self.staffed = true;
+            actions.push(Action::Note(Note::Staffed));
+        }
+    }
+
+    /// The program does not want to go on: before it has served nobody need be waited for.
+    fn hook_failed(&mut self, rules: &[Rules], now: Nanos, actions: &mut Vec<Action>) {
+        if self.is_stopping() {
+            return;
+        }
+        self.outcome = Outcome::HookFailed;
+        self.begin_stop(rules, now, actions);
+        if !self.staffed {
+            self.stop_now(rules, now, actions);
         }
     }
 

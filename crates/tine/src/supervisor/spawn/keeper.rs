@@ -23,7 +23,7 @@ use super::life::{Kit, watch_parent};
 use crate::program::{Command, Passed, Producer, Readiness, Spawn, status, tell_exit};
 use crate::scoreboard::{Activity, Record};
 use crate::seat::{
-    CONTINUED, ENDED, FAILURE, FINISH, HALTED, LEAVE, LEAVING, MESSAGE_BYTES, READY, cut,
+    CONTINUED, ENDED, FAILURE, FINISH, HALTED, LEAVE, LEAVING, READY, WIRE_BYTES, cut,
 };
 
 /// Signals it takes: the first four ask to leave, or (QUIT) to end everything now.
@@ -196,7 +196,7 @@ impl Keeper {
     }
 
     fn read_channel(&mut self) {
-        let mut buffer = [0; MESSAGE_BYTES];
+        let mut buffer = [0; WIRE_BYTES];
         while let Ok(Some(message)) = receive_message(&self.channel, &mut buffer) {
             match message.first() {
                 Some(&(LEAVE | FINISH)) => self.leave(),
@@ -261,7 +261,7 @@ impl Keeper {
 
     /// The pipe's end without a word is the exec.
     fn read_report(&mut self) {
-        let mut bytes = [0; MESSAGE_BYTES];
+        let mut bytes = [0; WIRE_BYTES];
         let Some(report) = &mut self.report else { return };
         if let Ok(length @ 1..) = report.read(&mut bytes) {
             self.failure.push_str(&String::from_utf8_lossy(&bytes[..length]));

@@ -11,6 +11,7 @@ use tine_os::signal::{self, Signal};
 
 use super::super::action::Assignment;
 use super::super::run::Supervisor;
+use crate::hooks::Hooked;
 use crate::last_words::keep_panics;
 use crate::listen::Listener;
 use crate::log::Log;
@@ -61,6 +62,7 @@ pub(crate) struct Kit<'a> {
     pub(crate) listeners: Vec<Rc<Listener>>,
     pub(crate) regions: Vec<Region>,
     pub(crate) log: Log,
+    pub(crate) hooks: Hooked,
 }
 
 impl<'a> Kit<'a> {
@@ -86,6 +88,7 @@ impl<'a> Kit<'a> {
             listeners: pool.listeners.clone(),
             regions: supervisor.regions.clone(),
             log: supervisor.log.clone(),
+            hooks: supervisor.hooks.clone(),
             assignment,
         }
     }
@@ -94,7 +97,7 @@ impl<'a> Kit<'a> {
 /// A worker's life; its value is the exit status.
 pub(crate) fn live(kit: Kit<'_>) -> i32 {
     let Kit { plan, program, assignment, supervisor, .. } = kit;
-    let log = kit.log.clone();
+    let (log, hooks) = (kit.log.clone(), kit.hooks.clone());
     let worker = match enter(kit) {
         Ok(worker) => worker,
         Err(error) => {
@@ -114,12 +117,17 @@ pub(crate) fn live(kit: Kit<'_>) -> i32 {
     if let Err(error) = process::die_with_parent(Signal::TERM) {
         return fail(error.to_string(), status::CANNOT_BOOT);
     }
+    let info = worker.info();
+    if let Err(error) = hooks.worker_started(&worker) {
+        return fail(format!("the hook worker_started: {error}"), status::CANNOT_BOOT);
+    }
     let result = (program.serve)(worker);
     // The signal of its death may come before its pidfd says so.
     let orphaned = seat.is_orphaned() || process::parent() != Some(supervisor);
     if orphaned && let Some(tell) = &program.orphaned {
         tell();
     }
+    hooks.worker_ended(&info);
     match result {
         Ok(()) => 0,
         Err(error) if seat.is_ready() => fail(error.to_string(), status::FAILED),
@@ -176,12 +184,13 @@ fn enter(kit: Kit<'_>) -> Result<Worker, BoxError> {
         grace,
     }));
     Ok(Worker {
-        shutdown: Shutdown::new(seat.clone())?,
+        shutdown: Shutdown::new(seat.clone(), kit.hooks.clone())?,
         seat,
         listeners: kit.listeners,
         regions: kit.regions,
         log: kit.log,
         gate: plan.gate.clone(),
+        hooks: kit.hooks,
         id: assignment.worker.0,
         pool: plan.name.clone(),
         place: assignment.place,
