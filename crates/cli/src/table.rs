@@ -51,11 +51,14 @@ pub(crate) fn of(status: &Status) -> String {
 
 fn pool_line(pool: &PoolStatus) -> String {
     let size = match (pool.min, pool.max) {
-        (min, max) if min == max => max.to_string(),
-        (min, max) => format!("{} of {min}..{max}", pool.wanted),
+        (_, max) if pool.every > 0.0 => {
+            format!("every {}, at most {max} at once", duration(pool.every))
+        }
+        (min, max) if min == max => format!("{max} workers"),
+        (min, max) => format!("{} of {min}..{max} workers", pool.wanted),
     };
     format!(
-        "pool {}: {size} workers: {} idle, {} busy, {} booting, {} draining; \
+        "pool {}: {size}: {} idle, {} busy, {} booting, {} draining; \
          {} connections, {} requests, {} exits, {} crashes",
         visible(&pool.name),
         pool.idle,

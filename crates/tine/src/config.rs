@@ -22,6 +22,7 @@ pub(crate) enum Policy {
     Fixed(u32),
     PerCpu,
     Dynamic { min: u32, max: u32, spare: Option<(u32, u32)> },
+    Every { interval: Duration, at_most: u32, within: Duration },
 }
 
 impl Workers {
@@ -42,6 +43,35 @@ impl Workers {
     #[must_use]
     pub const fn dynamic(range: RangeInclusive<u32>) -> Self {
         Self(Policy::Dynamic { min: *range.start(), max: *range.end(), spare: None })
+    }
+
+    /// A helper: one process begins every interval, does something and ends; a moment in which as many as
+    /// may be are under way already is left out (Net::Server's dequeue, row N37). The first begins an interval after
+    /// the start. Given to [`crate::Prefork::helper`] or [`crate::Pool::helper`].
+    ///
+    /// At most one at once, within 10 min; see [`Workers::at_most`] and [`Workers::within`].
+    #[must_use]
+    pub const fn every(interval: Duration) -> Self {
+        Self(Policy::Every { interval, at_most: 1, within: Duration::from_secs(600) })
+    }
+
+    /// How many runs of a helper may be under way at once. Without meaning for other pools.
+    #[must_use]
+    pub const fn at_most(mut self, runs: u32) -> Self {
+        if let Policy::Every { at_most, .. } = &mut self.0 {
+            *at_most = runs;
+        }
+        self
+    }
+
+    /// How long a run of a helper may take: then it is sent `SIGTERM`, and after
+    /// [`PoolConfig::term_grace`] `SIGKILL`. Without meaning for other pools.
+    #[must_use]
+    pub const fn within(mut self, deadline: Duration) -> Self {
+        if let Policy::Every { within, .. } = &mut self.0 {
+            *within = deadline;
+        }
+        self
     }
 
     /// How many workers should be idle: below the first the pool grows, above the second it shrinks.

@@ -106,6 +106,10 @@ fn sizing(workers: Workers) -> std::result::Result<Sizing, String> {
     let sizing = match workers.0 {
         Policy::Fixed(n) => Sizing::fixed(n),
         Policy::PerCpu => Sizing::fixed(cpus()),
+        Policy::Every { interval, within, .. } if interval.is_zero() || within.is_zero() => {
+            return Err(format!("a helper every {interval:?} within {within:?}: not 0"));
+        }
+        Policy::Every { at_most, .. } => Sizing::fixed(at_most),
         Policy::Dynamic { min, max, spare } => {
             if min > max {
                 return Err(format!("workers {min}..{max}: the first is the smaller one"));
@@ -166,12 +170,20 @@ fn check_timeouts(config: &PoolConfig) -> std::result::Result<(), String> {
 }
 
 fn rules(config: &PoolConfig, sizing: Sizing) -> Rules {
+    let age = (nanos(config.max_age.start), nanos(config.max_age.end.max(config.max_age.start)));
+    let (every, age, headroom) = match config.workers.0 {
+        Policy::Every { interval, within, .. } => {
+            (Some(nanos(interval)), (nanos(within), nanos(within)), 0)
+        }
+        _ => (None, age, HEADROOM),
+    };
     Rules {
+        every,
         sizing,
-        capacity: sizing.max + HEADROOM,
+        capacity: sizing.max + headroom,
         connections: (config.max_connections.0, config.max_connections.1),
         requests: (config.max_requests.0, config.max_requests.1),
-        age: (nanos(config.max_age.start), nanos(config.max_age.end.max(config.max_age.start))),
+        age,
         boot_timeout: nanos(config.boot_timeout),
         drain_timeout: nanos(config.drain_timeout),
         stop_timeout: nanos(config.stop_timeout),

@@ -56,6 +56,9 @@ pub struct PoolStatus {
     pub min: u32,
     /// Most workers it may have, draining ones not counted.
     pub max: u32,
+    /// Of a helper: seconds from one run to the next, of which `max` may be under way at once; 0 for other
+    /// pools.
+    pub every: f64,
     /// Workers it should have now.
     pub wanted: u32,
     /// Workers that take connections: the idle and the busy ones.

@@ -33,6 +33,7 @@ mod service;
 #[must_use = "a server does nothing until it runs"]
 pub struct Prefork {
     pool: Pool,
+    helpers: Vec<Pool>,
     service: Service,
     log: Log,
 }
@@ -47,7 +48,8 @@ impl Prefork {
     /// A server with the defaults of [`PoolConfig`] and no address yet.
     pub fn new() -> Self {
         let program = Program::fork(|_| Ok(()));
-        Self { pool: Pool::new("main", program), service: Service::new(), log: Log::default() }
+        let (service, log) = (Service::new(), Log::default());
+        Self { pool: Pool::new("main", program), helpers: Vec::new(), service, log }
     }
 
     /// The pool's name in logs and status. Default `main`.
@@ -109,7 +111,16 @@ impl Prefork {
         serve: impl Fn(Worker) -> std::result::Result<(), BoxError> + 'static,
     ) -> Result<()> {
         self.pool.program.serve = std::rc::Rc::new(serve);
-        self.service.pool(self.pool).run()
+        let mut service = self.service;
+        for mut helper in self.helpers {
+            helper.privileges = self.pool.privileges.clone();
+            let (config, main) = (&mut helper.config, &self.pool.config);
+            (config.term_grace, config.stop_timeout) = (main.term_grace, main.stop_timeout);
+            service = service.pool(helper);
+        }
+        // The first pool is the one that signals resize.
+        service.pools.insert(0, self.pool);
+        service.run()
     }
 
     /// A worker in this very process, its sockets bound, without a fork: for debuggers, and for tests,

@@ -10,7 +10,8 @@ use super::Prefork;
 use crate::access::AccessConfig;
 use crate::config::{Exhausted, PoolConfig, PrivilegeConfig, Span, Workers};
 use crate::listen::ListenOptions;
-use crate::worker::{BoxError, Setup};
+use crate::service::Pool;
+use crate::worker::{BoxError, Setup, Worker};
 
 macro_rules! pool_numbers {
     ($($(#[$doc:meta])* $name:ident: $type:ty),* $(,)?) => {
@@ -164,6 +165,32 @@ impl Prefork {
         f: impl Fn(&Setup<'_>) -> std::result::Result<(), BoxError> + 'static,
     ) -> Self {
         self.pool.program = self.pool.program.prepare(f);
+        self
+    }
+
+    /// Something to be done beside the workers by a process of its own, every so often; any number of them,
+    /// each with a name. See [`Pool::helper`]; it has the workers' privileges, `term_grace` and `stop_timeout`, and
+    /// none of their listeners. Not in [`Prefork::solo`].
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use tine::{Prefork, Workers};
+    /// let policy = Workers::every(Duration::from_secs(60)).at_most(2).within(Duration::from_secs(300));
+    /// Prefork::new().helper("queue", policy, |worker| {
+    ///     // One batch; and out, if the service stops meanwhile.
+    ///     while !worker.shutdown().is_requested() { # break;
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # ;
+    /// ```
+    pub fn helper(
+        mut self,
+        name: impl Into<String>,
+        policy: Workers,
+        run: impl Fn(&Worker) -> std::result::Result<(), BoxError> + 'static,
+    ) -> Self {
+        self.helpers.push(Pool::helper(name, policy, run));
         self
     }
 

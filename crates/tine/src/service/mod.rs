@@ -13,7 +13,7 @@ mod again;
 mod solo;
 mod start;
 
-use crate::config::{PoolConfig, PrivilegeConfig};
+use crate::config::{PoolConfig, PrivilegeConfig, Workers};
 use crate::daemon::{Daemon, Ready, Role};
 use crate::endpoint::Endpoint;
 use crate::hooks::{Hooked, Hooks};
@@ -26,6 +26,7 @@ use crate::scoreboard::Scoreboard;
 use crate::shared::Region;
 use crate::signals::Signals;
 use crate::supervisor::run::{HeldSignals, Parts, Supervisor};
+use crate::worker::{BoxError, Worker};
 use crate::{Error, Result};
 use start::{Cleanup, announce, bind, open_control, refuse_threads, warn_of_limit};
 
@@ -52,6 +53,23 @@ impl Pool {
             sockets: Vec::new(),
             program,
         }
+    }
+
+    /// A pool of helpers: `run` is called in a process of its own at every turn of the policy, which is
+    /// [`Workers::every`]. It ends when `run` returns, is told to leave when the service stops
+    /// ([`Worker::shutdown`]), and is ended when it takes too long. A run that fails is logged; the next one begins at its
+    /// time. A reload waits for no run, and ends none.
+    pub fn helper(
+        name: impl Into<String>,
+        policy: Workers,
+        run: impl Fn(&Worker) -> std::result::Result<(), BoxError> + 'static,
+    ) -> Self {
+        let program = Program::fork(move |worker| {
+            worker.ready()?;
+            run(&worker)
+        });
+        let config = PoolConfig { workers: policy, ..PoolConfig::default() };
+        Self::new(name, program).config(config)
     }
 
     /// Its numbers.
@@ -113,7 +131,7 @@ enum ControlAt {
 #[derive(Debug)]
 #[must_use = "a service does nothing until it runs"]
 pub struct Service {
-    pools: Vec<Pool>,
+    pub(crate) pools: Vec<Pool>,
     regions: Vec<(String, u32, usize)>,
     log: Log,
     log_files: Vec<LogFile>,

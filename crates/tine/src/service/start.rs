@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tine_os::event::EventFd;
 
@@ -153,6 +154,11 @@ pub(super) fn announce(log: &Log, pools: &[RunningPool], control: Option<&contro
             info!(log, "listening on {}", listener.address());
         }
         let sizing = pool.plan.rules.sizing;
+        if let Some(every) = pool.plan.rules.every {
+            let (name, every) = (&pool.plan.name, Duration::from_nanos(every));
+            info!(log, "pool {name}: a helper every {every:?}, at most {} at once", sizing.max);
+            continue;
+        }
         let workers = match (sizing.min, sizing.max) {
             (min, max) if min == max => format!("{max} workers"),
             (min, max) => format!("{min} to {max} workers"),

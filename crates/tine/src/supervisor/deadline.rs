@@ -24,7 +24,8 @@ impl State {
         };
         let retries = (0..self.pools.len()).filter_map(retry);
         let looks = self.pools.iter().filter_map(|pool| pool.look_at);
-        retries.chain(looks).min()
+        let runs = self.pools.iter().filter_map(|pool| pool.due);
+        retries.chain(looks).chain(runs).min()
     }
 }
 

@@ -119,7 +119,7 @@ impl State {
             pool.look_at = pool.look_at.filter(|&at| at > now);
         }
         for (&id, worker) in &mut self.workers {
-            worker.expire(id, rules[worker.pool].term_grace, now, actions);
+            worker.expire(id, &rules[worker.pool], now, actions);
         }
     }
 
@@ -193,7 +193,10 @@ impl State {
         self.generation += 1;
         self.rolling = true;
         actions.push(Action::Note(Note::Rolling { generation: self.generation }));
-        for worker in self.workers.values_mut().filter(|worker| worker.stage == Stage::Serving) {
+        let pools = &self.pools;
+        let stays = |worker: &Worker| pools[worker.pool].every.is_none();
+        let serving = |worker: &&mut Worker| worker.stage == Stage::Serving && stays(worker);
+        for worker in self.workers.values_mut().filter(serving) {
             worker.succession = Some(Succession::WhenReady);
         }
     }
@@ -201,7 +204,10 @@ impl State {
     /// Says so when the last worker of an older generation has given up its place.
     pub(super) fn finish_roll(&mut self, actions: &mut Vec<Action>) {
         let generation = self.generation;
-        let old = |worker: &Worker| worker.generation < generation && !worker.is_draining();
+        let old = |worker: &Worker| {
+            let old = worker.generation < generation && !worker.is_draining();
+            old && !self.is_helper(worker.pool)
+        };
         if self.rolling && !self.workers.values().any(old) {
             self.rolling = false;
             actions.push(Action::Note(Note::Rolled { generation }));
@@ -211,7 +217,7 @@ impl State {
 
 impl Worker {
     /// What is due for this worker.
-    fn expire(&mut self, id: WorkerId, grace: Nanos, now: Nanos, actions: &mut Vec<Action>) {
+    fn expire(&mut self, id: WorkerId, rules: &Rules, now: Nanos, actions: &mut Vec<Action>) {
         match &mut self.stage {
             Stage::Booting(until) if *until <= now => {
                 actions.push(Action::Note(Note::BootTimeout(id)));
@@ -226,8 +232,11 @@ impl Worker {
                     actions.push(Action::Note(Note::Overdue { worker: id, killed: kill }));
                 }
                 actions.push(if kill { Action::Kill(id) } else { Action::Terminate(id) });
-                *next = now + if kill { KILL_AGAIN } else { grace };
+                *next = now + if kill { KILL_AGAIN } else { rules.term_grace };
                 *rung = if kill { Rung::Killed } else { Rung::Terminated };
+            }
+            Stage::Serving if self.expires.is_some_and(|at| at <= now) && rules.every.is_some() => {
+                self.end_run(id, rules, now, actions);
             }
             Stage::Serving if self.expires.is_some_and(|at| at <= now) => {
                 self.succession = Some(Succession::WhenReady);

@@ -52,6 +52,9 @@ impl Supervisor {
         let Some(new) = self.info(assignment.worker) else { return };
         let result = self.call("spawned", |hooks, service| hooks.spawned(service, &new));
         self.heed("spawned", result);
+        if self.state.pools[assignment.pool].every.is_some() {
+            return;
+        }
         let place = (assignment.pool, assignment.place);
         if let Some(old) = self.last_in_place.insert(place, new.clone()) {
             self.call("replaced", |hooks, service| hooks.replaced(service, &old, &new));

@@ -1,8 +1,8 @@
 //! The supervisor: one thread, one epoll loop, no client's byte.
 //!
-//! Its mind is pure ([`step`], [`size`], [`staff`], [`ending`], [`scale`], [`deadline`] over [`state`]);
-//! its hands are [`run`], [`perform`], [`spawn`] and [`procs`]; its eyes are [`look`] and [`watch`]; its mouth
-//! is [`note`], [`report`] and [`casualty`], and [`hooked`] where the program listens.
+//! Its mind is pure ([`step`], [`size`], [`staff`], [`helpers`], [`ending`], [`scale`], [`deadline`] over
+//! [`state`]); its hands are [`run`], [`perform`], [`spawn`] and [`procs`]; its eyes are [`look`] and [`watch`];
+//! its mouth is [`note`], [`report`] and [`casualty`], and [`hooked`] where the program listens.
 
 pub(crate) mod action;
 mod casualty;
@@ -10,6 +10,7 @@ mod cores;
 mod deadline;
 mod ending;
 pub(crate) mod event;
+mod helpers;
 mod hooked;
 mod look;
 mod note;

@@ -83,6 +83,7 @@ impl Supervisor {
         if crash {
             self.pools[proc.pool].past.crashes += 1;
         }
+        let helper = self.state.pools[proc.pool].every.is_some();
         // What a command is asked to leave with.
         const TERM: i32 = Signal::TERM.number();
         let after = match retry_ms {
@@ -104,6 +105,7 @@ impl Supervisor {
                 let cause = format!("ended by itself in the middle of {open} connections");
                 self.report_dead(id, exit, cause, &after);
             }
+            (None, _) if helper => debug!(log, "{who} is done"),
             (None, _) => info!(log, "{who} ended by itself{after}"),
             (Some(why), Exit::Signal { number: TERM, .. }) if self.is_command(id) => {
                 debug!(log, "{who} is gone ({why:?})")

@@ -14,6 +14,7 @@ use super::state::{MILLISECOND, Nanos, Phase, Rules, SECOND, Stage, State, Worke
 pub(super) fn rules(sizing: Sizing) -> Rules {
     Rules {
         sizing,
+        every: None,
         capacity: sizing.max + 8,
         connections: (0, 0),
         requests: (0, 0),

@@ -78,6 +78,7 @@ impl Supervisor {
             min: state.sizing.min,
             max: state.sizing.max,
             wanted: state.wanted(),
+            every: state.every.map_or(0.0, seconds),
             queued: self.queued(Some(index)),
             connections: pool.past.connections,
             requests: pool.past.requests,

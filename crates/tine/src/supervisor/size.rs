@@ -129,8 +129,10 @@ impl State {
         now: Nanos,
         actions: &mut Vec<Action>,
     ) {
-        let Some(pool) =
-            self.pools.first_mut().filter(|_| self.phase == super::state::Phase::Running)
+        let Some(pool) = self
+            .pools
+            .first_mut()
+            .filter(|pool| self.phase == super::state::Phase::Running && pool.every.is_none())
         else {
             return;
         };

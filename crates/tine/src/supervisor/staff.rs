@@ -94,7 +94,10 @@ impl State {
             halted: false,
         };
         self.workers.insert(id, worker);
+        let helper = self.is_helper(pool);
         let place = &mut self.pools[pool].places[vacancy.place];
+        // Wished for once: no run is repeated.
+        place.wanted &= !helper;
         if place.incumbent.is_some() {
             place.successor = Some(id);
         } else {

@@ -32,6 +32,8 @@ impl std::fmt::Display for WorkerId {
 /// The numbers a pool is run by; resolved from its configuration and never changed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rules {
+    /// A helper's: nanoseconds from one run to the next.
+    pub every: Option<Nanos>,
     /// The pool's bounds at the start.
     pub sizing: Sizing,
     /// Most places the pool can ever have (its records are allocated once).
@@ -196,6 +198,10 @@ pub struct Pool {
     pub sizing: Sizing,
     /// By how many workers they have.
     pub offset: i64,
+    /// A helper's: nanoseconds from one run to the next.
+    pub every: Option<Nanos>,
+    /// When the next one begins; settled by the first step.
+    pub due: Option<Nanos>,
     /// Its places.
     pub places: Vec<Place>,
     /// Whether any worker was ever ready.
@@ -302,14 +308,17 @@ impl State {
 impl Pool {
     fn new(rules: &Rules) -> Self {
         let mut places = vec![Place::default(); rules.capacity as usize];
-        for place in places.iter_mut().take(rules.sizing.start() as usize) {
+        let start = if rules.every.is_some() { 0 } else { rules.sizing.start() };
+        for place in places.iter_mut().take(start as usize) {
             place.wanted = true;
         }
         Self {
             sizing: rules.sizing,
             offset: 0,
+            every: rules.every,
+            due: None,
             places,
-            ever_ready: false,
+            ever_ready: rules.every.is_some(),
             boot_failures: 0,
             failures: VecDeque::new(),
             breaker_open: false,

@@ -39,6 +39,7 @@ impl State {
             Event::QueuesEmpty => self.close(&mut actions),
         }
         self.expire(rules, now, &mut actions);
+        self.begin_runs(now);
         self.settle(rules, now, &mut actions);
         actions
     }
@@ -157,7 +158,8 @@ impl State {
             return;
         }
         let serves = |id: WorkerId| self.workers[&id].stage == Stage::Serving;
-        let mut wanted = self.pools.iter().flat_map(|pool| &pool.places).filter(|it| it.wanted);
+        let pools = self.pools.iter().filter(|pool| pool.every.is_none());
+        let mut wanted = pools.flat_map(|pool| &pool.places).filter(|it| it.wanted);
         if wanted.all(|place| place.incumbent.is_some_and(serves)) {
             self.staffed = true;
             actions.push(Action::Note(Note::Staffed));
@@ -192,7 +194,7 @@ impl State {
             return;
         }
         worker.stage = Stage::Serving;
-        if worker.generation < generation {
+        if worker.generation < generation && self.pools[worker.pool].every.is_none() {
             worker.succession = Some(Succession::WhenReady);
         }
         if worker.standby {
@@ -223,7 +225,7 @@ impl State {
             }
             Some(Why::Halted | Why::Overrun | Why::Stop) => false,
         };
-        let wait = if unwanted && !self.is_stopping() {
+        let wait = if unwanted && !self.is_stopping() && !self.is_helper(worker.pool) {
             self.count_failure(&rules[worker.pool], &worker, exit, served, now, actions)
         } else {
             0
