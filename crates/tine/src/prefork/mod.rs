@@ -93,7 +93,7 @@ impl Prefork {
 
     fn run_pool(self) -> ExitCode {
         let log = self.log.clone();
-        match self.service.pool(self.pool).run() {
+        match self.into_service().run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
                 error!(log, "{failure}");
@@ -111,16 +111,20 @@ impl Prefork {
         serve: impl Fn(Worker) -> std::result::Result<(), BoxError> + 'static,
     ) -> Result<()> {
         self.pool.program.serve = std::rc::Rc::new(serve);
-        let mut service = self.service;
+        self.into_service().run()
+    }
+
+    /// The pool first, for it is the one that signals resize; then the helpers, with the same rights.
+    fn into_service(self) -> Service {
+        let (privileges, main) = (self.pool.privileges.clone(), self.pool.config.clone());
+        let mut service = self.service.pool(self.pool);
         for mut helper in self.helpers {
-            helper.privileges = self.pool.privileges.clone();
-            let (config, main) = (&mut helper.config, &self.pool.config);
-            (config.term_grace, config.stop_timeout) = (main.term_grace, main.stop_timeout);
+            helper.privileges = privileges.clone();
+            helper.config.term_grace = main.term_grace;
+            helper.config.stop_timeout = main.stop_timeout;
             service = service.pool(helper);
         }
-        // The first pool is the one that signals resize.
-        service.pools.insert(0, self.pool);
-        service.run()
+        service
     }
 
     /// A worker in this very process, its sockets bound, without a fork: for debuggers, and for tests,

@@ -178,7 +178,8 @@ impl Prefork {
     /// let policy = Workers::every(Duration::from_secs(60)).at_most(2).within(Duration::from_secs(300));
     /// Prefork::new().helper("queue", policy, |worker| {
     ///     // One batch; and out, if the service stops meanwhile.
-    ///     while !worker.shutdown().is_requested() { # break;
+    ///     while !worker.shutdown().is_requested() {
+    /// #       break;
     ///     }
     ///     Ok(())
     /// })

@@ -131,7 +131,7 @@ enum ControlAt {
 #[derive(Debug)]
 #[must_use = "a service does nothing until it runs"]
 pub struct Service {
-    pub(crate) pools: Vec<Pool>,
+    pools: Vec<Pool>,
     regions: Vec<(String, u32, usize)>,
     log: Log,
     log_files: Vec<LogFile>,
