@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use support::{AT_ONCE, HUP, KILL, Service, require_root, start, start_in, start_with, timed};
@@ -33,26 +34,32 @@ fn kinds(pid: u32) -> Vec<String> {
 }
 
 #[test]
-fn workers_by_exec_serve_are_replaced_and_recycled() {
-    let service = start("--spawn exec --workers 2 --max-connections 5");
+fn workers_by_exec_serve_and_are_replaced() {
+    let service = start("--spawn exec --workers 2");
     let workers = service.wait_serving(2);
-    assert_eq!(service.ask("is-worker"), "true");
+    assert_eq!((service.ask("is-worker"), service.ask("generation")), ("true".into(), "1".into()));
     assert!(process::signal(workers[0], KILL));
     service.wait_line("was killed by SIGKILL");
-    service.wait_serving(2);
-    for _ in 0..20 {
-        service.some_worker();
-    }
-    let later = service.wait_serving(2);
-    assert!(later.iter().all(|pid| !workers.contains(pid)), "{workers:?} {later:?}");
-    let (generation, busy) = (service.ask("generation"), service.busy(1));
+    let before = service.wait_serving(2);
+    assert!(!before.contains(&workers[0]));
     service.signal(HUP);
-    service.wait_line("generation 2 begins");
-    drop(busy);
     service.wait_line("generation 2 serves");
-    assert_eq!((generation.as_str(), service.ask("generation").as_str()), ("1", "2"));
+    assert_eq!(service.ask("generation"), "2");
+    let after = service.wait_serving(2);
+    assert!(after.iter().all(|pid| !before.contains(pid)), "{before:?} {after:?}");
     service.stop();
     assert_eq!(service.count_lines("main goes on"), 1, "in the supervisor alone");
+}
+
+#[test]
+fn workers_by_exec_take_exactly_their_connections_and_lose_none() {
+    let service = start("--spawn exec --workers 2 --max-connections 5");
+    let mut taken = std::collections::BTreeMap::<u32, u32>::new();
+    for _ in 0..40 {
+        *taken.entry(service.some_worker()).or_default() += 1;
+    }
+    assert!(taken.len() >= 8 && taken.values().all(|&number| number <= 5), "{taken:?}");
+    service.stop();
 }
 
 #[test]
@@ -231,30 +238,44 @@ fn a_main_that_builds_something_else_the_second_time_is_told_so() {
 }
 
 #[test]
-fn workers_by_exec_follow_the_log_to_its_new_file() {
+fn workers_by_exec_follow_every_log_to_its_new_file() {
     let directory = TempDir::new().expect("a directory");
-    let (path, old) = (directory.path().join("log"), directory.path().join("old"));
-    let arguments = format!("--spawn exec --workers 1 --log-file {}", path.display());
-    let socket = directory.path().join("socket");
-    let arguments = format!("{arguments} --listen unix:{}", socket.display());
+    let path = |name: &str| directory.path().join(name);
+    let (log, visits, socket) = (path("log"), path("visits"), path("socket"));
+    let (old, old_visits) = (path("old"), path("old-visits"));
+    let arguments = format!(
+        "--listen unix:{} --spawn exec --workers 1 --log-file {} --visits {}",
+        socket.display(),
+        log.display(),
+        visits.display()
+    );
     let service = start_in(directory, &arguments, |server| server);
-    let text = |path| fs::read_to_string(path).unwrap_or_default();
-    let fail = || {
+    let text = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    let wait = |path: &Path, line: &str| {
+        wait_until(line, testkit::DEADLINE, || text(path).contains(line));
+    };
+    let visit = |name: &str| {
         let mut talk = support::Talk::to(&format!("unix:{}", socket.display()));
+        talk.ask(&format!("visit {name}"));
         let worker = talk.ask("pid");
         talk.tell("fail");
-        format!("tine[{worker}]: worker ")
+        wait(&log, &format!("tine[{worker}]: worker "));
     };
-    wait_until("it listens", testkit::DEADLINE, || text(&path).contains("listening on"));
-    let line = fail();
-    wait_until("a worker's line", testkit::DEADLINE, || text(&path).contains(&line));
-    fs::rename(&path, &old).expect("it is there");
+    wait(&log, "listening on");
+    visit("one");
+    fs::rename(&log, &old).expect("it is there");
+    fs::rename(&visits, &old_visits).expect("it is there");
     service.signal(USR1);
-    wait_until("the new file", testkit::DEADLINE, || text(&path).contains("log reopened"));
-    let before = text(&old);
-    let line = fail();
-    wait_until("a worker's line", testkit::DEADLINE, || text(&path).contains(&line));
-    assert_eq!(text(&old), before);
+    wait(&log, "log reopened");
+    visit("two");
+    assert_eq!((text(&old_visits), text(&visits)), ("visit one\n".into(), "visit two\n".into()));
+    // One that begins between the renaming and the reopening has its supervisor's file, not the name's.
+    fs::rename(&visits, &old_visits).expect("it is there");
+    let before = service.children();
+    assert!(process::signal(before[0], KILL));
+    wait_gone(before[0]);
+    visit("three");
+    assert_eq!(text(&old_visits), "visit two\nvisit three\n");
     service.signal(support::TERM);
     service.wait_success();
 }

@@ -56,6 +56,16 @@ impl LogFile {
         Ok(Self { file: Rc::new(File::open(path.as_ref())?), lost: Rc::default() })
     }
 
+    /// See [`Log::shared`].
+    pub(crate) fn shared(&self) -> Option<Shared<'_>> {
+        self.file.shared()
+    }
+
+    /// See [`Log::follow`].
+    pub(crate) fn follow(&self, file: OwnedFd, mailbox: OwnedFd) -> io::Result<()> {
+        self.file.follow(file, mailbox, false)
+    }
+
     /// The most bytes of one write that are sure not to be torn nor mixed with another process's: 4 KiB for
     /// a named pipe (`PIPE_BUF`, pipe(7)); any number for a file on a disk.
     #[must_use]

@@ -1,5 +1,6 @@
 //! A service in a process that was executed as one of its workers: the same builder, and another end.
 
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -67,11 +68,9 @@ impl Service {
             return Err(Error::config(text));
         }
         let (plan, pool) = (plans.swap_remove(index), self.pools.swap_remove(index));
+        self.follow_logs(letter, left.logs).map_err(os)?;
         // Handles that were given out before stop the supervisor, not this process.
         tine_os::fd::replace(&*self.stop?, left.stop).map_err(os)?;
-        if let (Some((file, mailbox)), Some(has_stderr)) = (left.log, letter.log) {
-            self.log.follow(file, mailbox, has_stderr).map_err(os)?;
-        }
         let (pools, records) = letter.board;
         let board = Scoreboard::adopt(left.board, pools, records)?;
         if index >= pools || letter.record >= records {
@@ -92,6 +91,26 @@ impl Service {
         let supervisor = supervisor.ok_or_else(|| Error::boot("the supervisor has no number"))?;
         let (wake, poke) = (EventFd::from(left.wake), EventFd::from(left.poke));
         Ok(Rebuilt { pool, plan, board, wake, poke, listeners, regions, supervisor })
+    }
+}
+
+impl Service {
+    /// Lines go where the supervisor's go: what main has opened by name may be another file by now.
+    fn follow_logs(
+        &self,
+        letter: &Letter,
+        files: Vec<Option<(OwnedFd, OwnedFd)>>,
+    ) -> std::io::Result<()> {
+        let mut all = letter.logs.iter().copied().zip(files);
+        if let Some((Some(has_stderr), Some((file, mailbox)))) = all.next() {
+            self.log.follow(file, mailbox, has_stderr)?;
+        }
+        for (own, told) in self.log_files.iter().zip(all) {
+            if let (_, Some((file, mailbox))) = told {
+                own.follow(file, mailbox)?;
+            }
+        }
+        Ok(())
     }
 }
 

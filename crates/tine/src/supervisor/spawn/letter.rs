@@ -13,6 +13,7 @@ use tine_os::pass::{MOST, receive_message_with_fds, send_message_with_fds};
 
 use super::super::action::Assignment;
 use super::super::run::Supervisor;
+use crate::log::LogFile;
 
 /// Layout of the letter. The image that reads it is the one that wrote it, unless `/proc/self/exe` lies.
 const VERSION: u32 = 1;
@@ -35,8 +36,8 @@ pub(crate) struct Letter {
     pub(crate) listeners: Vec<Told>,
     /// Names and versions of the shared regions.
     pub(crate) regions: Vec<(String, u32)>,
-    /// Whether the log is a file, and standard error with it.
-    pub(crate) log: Option<bool>,
+    /// Of the service's log and those of the program's own: whether it is a file, and standard error with it.
+    pub(crate) logs: Vec<Option<bool>>,
     descriptors: usize,
 }
 
@@ -55,8 +56,8 @@ pub(crate) struct Descriptors {
     pub(crate) wake: OwnedFd,
     pub(crate) poke: OwnedFd,
     pub(crate) stop: OwnedFd,
-    /// The log's file, and where the next one will be found.
-    pub(crate) log: Option<(OwnedFd, OwnedFd)>,
+    /// Of each log that is a file: the file, and where the next one will be found.
+    pub(crate) logs: Vec<Option<(OwnedFd, OwnedFd)>>,
     pub(crate) listeners: Vec<OwnedFd>,
     pub(crate) regions: Vec<OwnedFd>,
 }
@@ -69,14 +70,15 @@ pub(super) fn send(
     over: &OwnedFd,
 ) -> io::Result<()> {
     let pool = &supervisor.pools[assignment.pool];
-    let log = supervisor.log.shared();
+    let mut logs = vec![supervisor.log.shared()];
+    logs.extend(supervisor.log_files.iter().map(LogFile::shared));
     let mut passed: Vec<BorrowedFd<'_>> = vec![
         supervisor.board.as_fd(),
         supervisor.wake.as_fd(),
         pool.poke.as_fd(),
         supervisor.stop.as_fd(),
     ];
-    if let Some(shared) = &log {
+    for shared in logs.iter().flatten() {
         passed.extend([shared.file.as_fd(), shared.mailbox]);
     }
     passed.extend(pool.listeners.iter().map(|listener| listener.as_fd()));
@@ -96,7 +98,7 @@ pub(super) fn send(
         board: (supervisor.pools.len(), supervisor.board.records()),
         listeners: pool.listeners.iter().map(told).collect(),
         regions: regions.map(|region| (region.name(), region.version())).collect(),
-        log: log.as_ref().map(|shared| shared.has_stderr),
+        logs: logs.iter().map(|log| log.as_ref().map(|shared| shared.has_stderr)).collect(),
         descriptors: passed.len(),
     };
     let text = serde_json::to_vec(&letter).map_err(io::Error::other)?;
@@ -136,8 +138,10 @@ pub(super) fn receive(channel: &OwnedFd) -> io::Result<(Letter, Descriptors)> {
     let mut all = found.into_iter();
     let mut next = || all.next().ok_or_else(|| nonsense("a descriptor is missing"));
     let (board, wake, poke, stop) = (next()?, next()?, next()?, next()?);
-    let log = letter.log.map(|_| Ok::<_, io::Error>((next()?, next()?))).transpose()?;
+    let mut pair = |_| Ok::<_, io::Error>((next()?, next()?));
+    let logs = letter.logs.iter().map(|log| log.map(&mut pair).transpose());
+    let logs = logs.collect::<io::Result<_>>()?;
     let listeners = letter.listeners.iter().map(|_| next()).collect::<io::Result<_>>()?;
     let regions = letter.regions.iter().map(|_| next()).collect::<io::Result<_>>()?;
-    Ok((letter, Descriptors { board, wake, poke, stop, log, listeners, regions }))
+    Ok((letter, Descriptors { board, wake, poke, stop, logs, listeners, regions }))
 }
