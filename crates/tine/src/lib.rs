@@ -24,6 +24,9 @@
 //!   an accept loop of its own.
 //! - [`Prefork::solo`] makes a worker without any fork: for debuggers, and for tests, whose runner has
 //!   threads and therefore cannot fork.
+//! - Workers are forked unless something in the program does not survive that: then [`Prefork::exec`] begins each of
+//!   them anew. [`Prefork::run_command`] makes workers of somebody else's program: a [`Command`], or what a
+//!   [`Producer`] makes for each. [`Program`] compares the three.
 //! - [`Region`] is memory that all workers share; [`control`] asks a running service what it does.
 //!
 //! Forking is safe because the supervisor has one thread, and is refused by name where it has not. Start

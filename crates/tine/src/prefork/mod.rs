@@ -45,7 +45,7 @@ impl Default for Prefork {
 }
 
 impl Prefork {
-    /// A server with the defaults of [`PoolConfig`] and no address yet.
+    /// A server with the defaults of [`crate::PoolConfig`] and no address yet.
     pub fn new() -> Self {
         let program = Program::fork(|_| Ok(()));
         let (service, log) = (Service::new(), Log::default());

@@ -9,7 +9,7 @@ use crate::signals::Signals;
 
 impl Prefork {
     /// Shared memory of `words` 64-bit words that all workers find by its name, see
-    /// [`Worker::region`].
+    /// [`crate::Worker::region`].
     pub fn region(mut self, name: impl Into<String>, version: u32, words: usize) -> Self {
         self.service = self.service.region(name, version, words);
         self
@@ -46,7 +46,7 @@ impl Prefork {
         self
     }
 
-    /// Runs in the background; see [`Service::daemonize`].
+    /// Runs in the background; see [`crate::Service::daemonize`].
     pub fn daemonize(mut self) -> Self {
         self.service = self.service.daemonize();
         self
