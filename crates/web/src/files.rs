@@ -2,41 +2,57 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::fs::{File, Metadata};
 use std::future::{Ready, ready};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use mime_guess::{MimeGuess, mime};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use tine_http::FileBody;
 use tine_os::beneath::{self, open_beneath, open_directory};
 use tower_service::Service;
 
-use crate::body::FileBody;
+use crate::answer::answer;
+use crate::cache::Cache;
 use crate::page;
 use crate::path::{self, Name};
-use crate::validators::Validators;
+use crate::resource::{Looked, Opened, Resource};
 
 /// What is served for a directory: the first of these that is a file in it (row M11).
 const INDEX: [&str; 2] = ["index.html", "index.htm"];
+/// How long what was seen of a file is believed, unless told.
+const TRUST: Duration = Duration::from_secs(1);
 
 /// A tower service that answers with the files of a directory.
 ///
 /// GET and HEAD; another method gets 405. A directory is answered with its `index.html` or
 /// `index.htm`, and has no listing; without a `/` at the end of the path it gets 308 to the path
 /// with one. Files and directories whose names begin with a dot do not exist for it, nor does what is
-/// not a regular file, nor what symbolic links reach outside the root. `If-None-Match` and
-/// `If-Modified-Since` are honoured.
+/// not a regular file, nor what symbolic links reach outside the root.
 ///
-/// Cheap to clone. The request's body is not looked at.
+/// **Versions.** `ETag` and `Last-Modified` are sent, all conditions of RFC 9110, 13, are honoured.
+/// Equal tags mean equal bytes, but for a file written to less than two seconds ago, and for what is
+/// compressed here: those have weak ones.
+///
+/// **Ranges** of bytes: up to 16 that do not overlap, several as `multipart/byteranges`; who asks for
+/// more gets the whole.
+///
+/// **Codings.** Of a file that is text or the like (by its type), `NAME.br`, `NAME.zst` or `NAME.gz` beside
+/// it is sent instead where the client takes it and it is no older. Without one, files from 1 KiB to 8 MiB are
+/// compressed with gzip while they are sent.
+///
+/// **What is remembered.** Files stay open, and those up to 16 KiB in memory: at most 512 of them, 128
+/// descriptors and 1 MiB in each process. They are looked at again after a second
+/// ([`recheck_after`](Self::recheck_after)).
+///
+/// Cheap to clone; clones share what is remembered. The request's body is not looked at.
 #[derive(Clone, Debug)]
 pub struct Files {
     root: Arc<OwnedFd>,
+    cache: Arc<Cache>,
 }
 
 /// Why a directory cannot be served; its source is the system's reason.
@@ -58,12 +74,23 @@ impl std::error::Error for FilesError {
     }
 }
 
-/// What a request's path leads to: a file, or a directory that was asked for without a `/` at the
-/// end.
-struct Found {
-    file: File,
-    metadata: Metadata,
-    path: PathBuf,
+/// What a path leads to instead of a file.
+enum Miss {
+    /// A directory that was asked for without a `/` at the end.
+    Directory,
+    Status(StatusCode),
+}
+
+impl From<StatusCode> for Miss {
+    fn from(status: StatusCode) -> Self {
+        Self::Status(status)
+    }
+}
+
+impl From<io::Error> for Miss {
+    fn from(error: io::Error) -> Self {
+        Self::Status(status_of(&error))
+    }
 }
 
 impl Files {
@@ -74,9 +101,18 @@ impl Files {
     /// When there is no such directory, or it may not be entered.
     pub fn new(root: PathBuf) -> Result<Self, FilesError> {
         match open_directory(&root) {
-            Ok(directory) => Ok(Self { root: Arc::new(directory) }),
+            Ok(directory) => {
+                Ok(Self { root: Arc::new(directory), cache: Arc::new(Cache::new(TRUST)) })
+            }
             Err(source) => Err(FilesError { root, source }),
         }
+    }
+
+    /// How long what was seen of a file is believed: within this time after a look at it, the file as it was
+    /// then may still be sent. One second unless told; zero looks anew for every request.
+    #[must_use]
+    pub fn recheck_after(self, trust: Duration) -> Self {
+        Self { cache: Arc::new(Cache::new(trust)), ..self }
     }
 
     fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<FileBody> {
@@ -84,61 +120,65 @@ impl Files {
         if !head && method != Method::GET {
             return page::wrong_method();
         }
-        let response = match path::parse(uri.path()).and_then(|name| self.find(name)) {
-            Ok(found) if found.metadata.is_dir() => page::with_slash(uri),
-            Ok(found) => found.response(headers, head),
-            Err(status) => page::status(status),
+        let response = match self.find(uri.path()) {
+            Ok(found) => found.with_version(headers, |version| answer(version, head, headers)),
+            Err(Miss::Directory) => page::with_slash(uri),
+            Err(Miss::Status(status)) => page::status(status),
         };
         // The fields are those of the answer to GET, the length too (RFC 9110, 9.3.2).
         if head { response.map(|_| FileBody::empty()) } else { response }
     }
 
-    fn find(&self, name: Name) -> Result<Found, StatusCode> {
-        if !name.directory {
-            return self.open(name.path);
+    fn find(&self, path: &str) -> Result<Arc<Resource>, Miss> {
+        let now = Instant::now();
+        let known = match self.cache.find(path, now) {
+            Some((resource, true)) => return Ok(resource),
+            known => known.map(|(resource, _)| resource),
+        };
+        let looked = path::parse(path).map_err(Miss::from).and_then(|name| self.look(name));
+        let resource = looked.and_then(|looked| match known {
+            Some(known) if known.is(&looked) => Ok(known),
+            _ => Ok(Arc::new(Resource::new(looked, SystemTime::now())?)),
+        });
+        match &resource {
+            Ok(resource) => self.cache.keep(path, resource, now),
+            Err(_) => self.cache.forget(path),
         }
-        for index in INDEX {
-            match self.open(name.path.join(index)) {
-                Err(StatusCode::NOT_FOUND) => {}
-                Ok(found) if found.metadata.is_dir() => {}
-                found => return found,
-            }
-        }
-        Err(StatusCode::NOT_FOUND)
+        resource
     }
 
-    fn open(&self, path: PathBuf) -> Result<Found, StatusCode> {
-        let file = open_beneath(&*self.root, &path).map_err(|error| status_of(&error))?;
+    fn look(&self, name: Name) -> Result<Looked, Miss> {
+        if !name.directory {
+            let opened = self.open(&name.path)?;
+            return match opened.metadata.is_dir() {
+                true => Err(Miss::Directory),
+                false => Ok(self.with_siblings(&name.path, opened)),
+            };
+        }
+        for index in INDEX {
+            let path = name.path.join(index);
+            match self.open(&path) {
+                Err(StatusCode::NOT_FOUND) => {}
+                Ok(opened) if opened.metadata.is_dir() => {}
+                opened => return Ok(self.with_siblings(&path, opened?)),
+            }
+        }
+        Err(Miss::Status(StatusCode::NOT_FOUND))
+    }
+
+    fn with_siblings(&self, path: &Path, opened: Opened) -> Looked {
+        Looked::new(path, opened, |sibling| self.open(sibling).ok())
+    }
+
+    /// A regular file or a directory.
+    fn open(&self, path: &Path) -> Result<Opened, StatusCode> {
+        let file = open_beneath(&*self.root, path).map_err(|error| status_of(&error))?;
         let metadata = file.metadata().map_err(|error| status_of(&error))?;
         if metadata.is_file() || metadata.is_dir() {
-            Ok(Found { file, metadata, path })
+            Ok(Opened { file, metadata })
         } else {
             Err(StatusCode::NOT_FOUND)
         }
-    }
-}
-
-impl Found {
-    /// The answer of a file to GET, for HEAD without having read it.
-    fn response(self, request: &HeaderMap, head: bool) -> Response<FileBody> {
-        let mut response = Response::new(FileBody::empty());
-        let validators = Validators::new(&self.metadata, SystemTime::now());
-        validators.insert(response.headers_mut());
-        if validators.is_known(request) {
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            return response;
-        }
-        let length = self.metadata.len();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_LENGTH, length.into());
-        headers.insert(CONTENT_TYPE, content_type(&self.path));
-        if !head {
-            match FileBody::file(self.file, length) {
-                Ok(body) => *response.body_mut() = body,
-                Err(error) => return page::status(status_of(&error)),
-            }
-        }
-        response
     }
 }
 
@@ -154,15 +194,6 @@ impl<B> Service<Request<B>> for Files {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         ready(Ok(self.answer(request.method(), request.uri(), request.headers())))
     }
-}
-
-/// By the extension of the name; text is UTF-8.
-fn content_type(path: &Path) -> HeaderValue {
-    let kind = MimeGuess::from_path(path).first_or_octet_stream();
-    let text = kind.type_() == mime::TEXT && kind.get_param(mime::CHARSET).is_none();
-    let value = if text { format!("{kind}; charset=utf-8") } else { kind.to_string() };
-    HeaderValue::try_from(value)
-        .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"))
 }
 
 /// What a client is told of a file that cannot be opened or read.
@@ -192,22 +223,5 @@ mod tests {
         assert_eq!(errno(rustix::io::Errno::LOOP), StatusCode::NOT_FOUND);
         assert_eq!(errno(rustix::io::Errno::MFILE), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(errno(rustix::io::Errno::IO), StatusCode::INTERNAL_SERVER_ERROR);
-    }
-
-    #[test]
-    fn text_is_utf8_and_what_is_unknown_is_bytes() {
-        for (name, expected) in [
-            ("a.html", "text/html; charset=utf-8"),
-            ("a.CSS", "text/css; charset=utf-8"),
-            ("a.js", "text/javascript; charset=utf-8"),
-            ("a.txt", "text/plain; charset=utf-8"),
-            ("a.svg", "image/svg+xml"),
-            ("a.json", "application/json"),
-            ("a.png", "image/png"),
-            ("a.unheard-of", "application/octet-stream"),
-            ("a", "application/octet-stream"),
-        ] {
-            assert_eq!(content_type(Path::new(name)), expected, "{name}");
-        }
     }
 }

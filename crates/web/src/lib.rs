@@ -10,11 +10,16 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod body;
+mod answer;
+mod cache;
+mod coding;
+mod conditions;
 mod files;
+mod gzip;
 mod page;
 mod path;
+mod ranges;
+mod resource;
 mod validators;
 
-pub use body::FileBody;
 pub use files::{Files, FilesError};

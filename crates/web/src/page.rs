@@ -4,8 +4,7 @@
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Response, StatusCode, Uri};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
-
-use crate::body::FileBody;
+use tine_http::FileBody;
 
 /// A page that says no more than the status.
 pub(crate) fn status(status: StatusCode) -> Response<FileBody> {

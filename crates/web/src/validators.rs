@@ -1,40 +1,65 @@
-//! Which version of a file this is, and whether the client has it already (RFC 9110, 8.8 and 13).
+//! Which version of a file this is (RFC 9110, 8.8).
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, SystemTime};
 
-use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use http::header::{ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue};
 
 /// The year 10000, which the format of dates has no room for; seconds since 1970.
 const END_OF_DATES: u64 = 253_402_300_800;
+/// A file may be written to twice within a tick of its file system's clock and look the same; the
+/// coarsest tick is that of FAT. What was last written to longer ago than this is told apart for sure.
+const TICK: Duration = Duration::from_secs(2);
 
 /// What tells one version of a file from another.
-#[derive(Debug)]
+///
+/// The tag is made of inode, size and time of change. It is strong (equal tags, equal bytes) unless the
+/// file was written to a moment ago: then it is weak, and becomes strong with the next look at the
+/// file (RFC 9110, 8.8.1).
+#[derive(Clone, Debug)]
 pub(crate) struct Validators {
-    etag: String,
+    /// With its quotes, and without the mark of a weak one.
+    tag: String,
+    strong: bool,
     /// In whole seconds, as dates are.
     modified: Option<SystemTime>,
 }
 
 impl Validators {
-    /// The validators of a file now.
+    /// The validators of a file as it was `now`.
     pub(crate) fn new(file: &Metadata, now: SystemTime) -> Self {
-        let etag = format!(
-            "\"{:x}-{:x}-{:x}.{:x}\"",
-            file.ino(),
-            file.size(),
-            file.mtime(),
-            file.mtime_nsec()
-        );
-        Self { etag, modified: file.modified().ok().and_then(|time| date(time, now)) }
+        let (inode, size) = (file.ino(), file.size());
+        let (seconds, nanoseconds) = (file.mtime(), file.mtime_nsec());
+        let modified = file.modified().ok();
+        Self {
+            tag: format!("\"{inode:x}-{size:x}-{seconds:x}.{nanoseconds:x}\""),
+            strong: modified.is_some_and(|time| time + TICK <= now),
+            modified: modified.and_then(|time| date(time, now)),
+        }
+    }
+
+    /// The same for content that means the same, byte for byte or not.
+    pub(crate) fn weakened(&self) -> Self {
+        Self { strong: false, ..self.clone() }
+    }
+
+    /// Whether equal validators mean equal bytes.
+    pub(crate) fn are_strong(&self) -> bool {
+        self.strong
+    }
+
+    /// When the file was last written to.
+    pub(crate) fn modified(&self) -> Option<SystemTime> {
+        self.modified
     }
 
     /// Writes them into a response.
     pub(crate) fn insert(&self, headers: &mut HeaderMap) {
-        if let Ok(etag) = HeaderValue::from_str(&self.etag) {
-            headers.insert(ETAG, etag);
+        let mark = if self.strong { "" } else { "W/" };
+        if let Ok(tag) = HeaderValue::try_from(format!("{mark}{}", self.tag)) {
+            headers.insert(ETAG, tag);
         }
         let modified = self.modified.map(httpdate::fmt_http_date);
         if let Some(Ok(modified)) = modified.map(HeaderValue::try_from) {
@@ -42,24 +67,14 @@ impl Validators {
         }
     }
 
-    /// Whether the request's conditions say that its client has this version: the answer is 304
-    /// then. `If-None-Match` is all that counts where there is one (RFC 9110, 13.2.2).
-    pub(crate) fn is_known(&self, request: &HeaderMap) -> bool {
-        let mut tags = request.get_all(IF_NONE_MATCH).iter().peekable();
-        if tags.peek().is_some() {
-            return tags.any(|tags| self.is_among(tags));
-        }
-        let since = request.get(IF_MODIFIED_SINCE).and_then(|since| since.to_str().ok());
-        // What is no date is to be ignored (RFC 9110, 13.1.3).
-        let since = since.and_then(|since| httpdate::parse_http_date(since).ok());
-        since.zip(self.modified).is_some_and(|(since, modified)| modified <= since)
+    /// Whether a tag of the client's names this version; the weak comparison (RFC 9110, 8.8.3.2).
+    pub(crate) fn may_be(&self, tag: &str) -> bool {
+        tag.strip_prefix("W/").unwrap_or(tag) == self.tag
     }
 
-    /// Weak comparison (RFC 9110, 8.8.3.2). Our tags have no comma, so one cannot be taken apart.
-    fn is_among(&self, tags: &HeaderValue) -> bool {
-        let Ok(tags) = tags.to_str() else { return false };
-        tags.trim() == "*"
-            || tags.split(',').map(str::trim).any(|tag| tag.trim_start_matches("W/") == self.etag)
+    /// The same by the strong comparison: two weak ones are never equal.
+    pub(crate) fn is(&self, tag: &str) -> bool {
+        self.strong && tag == self.tag
     }
 }
 
@@ -72,56 +87,33 @@ fn date(time: SystemTime, now: SystemTime) -> Option<SystemTime> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const ETAG: &str = "\"1-2-3.4\"";
-
-    fn known(fields: &[(&'static str, &str)]) -> bool {
+    /// Of a file last written to at 08:49:37 on 6 November 1994.
+    pub(crate) fn validators(tag: &str, strong: bool) -> Validators {
         let modified = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").expect("a date");
-        let validators = Validators { etag: ETAG.to_owned(), modified: Some(modified) };
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, value.parse().expect("a value"));
-        }
-        validators.is_known(&headers)
+        Validators { tag: tag.to_owned(), strong, modified: Some(modified) }
     }
 
     #[test]
-    fn a_tag_is_looked_for_in_all_lists() {
-        let weak = format!("W/{ETAG}");
-        let list = format!("\"a\" ,W/\"b\", {ETAG}");
-        for tags in ["*", ETAG, &weak, &list] {
-            assert!(known(&[("if-none-match", tags)]), "{tags}");
-        }
-        assert!(known(&[("if-none-match", "\"a\""), ("if-none-match", ETAG)]));
-        for tags in ["", "\"a\"", "1-2-3.4", "\"1-2-3\"", "\"*\""] {
-            assert!(!known(&[("if-none-match", tags)]), "{tags}");
-        }
-    }
-
-    #[test]
-    fn a_date_counts_from_its_second_on_and_in_every_form() {
-        for (since, expected) in [
-            ("Sun, 06 Nov 1994 08:49:37 GMT", true),
-            ("Sunday, 06-Nov-94 08:49:37 GMT", true),
-            ("Sun Nov  6 08:49:37 1994", true),
-            ("Sun, 06 Nov 1994 08:49:38 GMT", true),
-            ("Sun, 06 Nov 1994 08:49:36 GMT", false),
-            ("yesterday", false),
-            ("", false),
-        ] {
-            assert_eq!(known(&[("if-modified-since", since)]), expected, "{since}");
-        }
-    }
-
-    #[test]
-    fn a_tag_outweighs_a_date() {
-        let later = ("if-modified-since", "Sun, 06 Nov 2044 08:49:37 GMT");
-        assert!(!known(&[("if-none-match", "\"a\""), later]));
-        let earlier = ("if-modified-since", "Sun, 06 Nov 1974 08:49:37 GMT");
-        assert!(known(&[("if-none-match", ETAG), earlier]));
-        assert!(!known(&[]));
+    fn a_file_just_written_to_has_a_weak_tag_and_a_strong_one_later() {
+        let file = tempfile::tempfile().expect("a file");
+        let metadata = file.metadata().expect("it has some");
+        let now = SystemTime::now();
+        let fresh = Validators::new(&metadata, now);
+        let settled = Validators::new(&metadata, now + 2 * TICK);
+        assert!(!fresh.are_strong() && settled.are_strong());
+        let tag = |validators: &Validators| {
+            let mut headers = HeaderMap::new();
+            validators.insert(&mut headers);
+            headers[ETAG].to_str().expect("text").to_owned()
+        };
+        assert_eq!(tag(&fresh), format!("W/{}", tag(&settled)));
+        assert_eq!(tag(&settled.weakened()), tag(&fresh));
+        assert!(settled.is(&tag(&settled)) && !settled.is(&tag(&fresh)));
+        assert!(!fresh.is(&tag(&settled)) && fresh.may_be(&tag(&settled)));
+        assert!(settled.may_be(&tag(&fresh)) && !settled.may_be("\"other\""));
     }
 
     #[test]

@@ -1,100 +1,22 @@
 //! What `Files` promises, asked of the service itself.
 
+mod support;
+
 use std::fs::{self, File};
-use std::future::Future;
 use std::os::unix::fs::symlink;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION};
-use http::{HeaderName, Method, Request, Response, StatusCode};
+use http::{Method, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use tempfile::TempDir;
-use tine_web::{FileBody, Files};
-use tower_service::Service as _;
-
-/// A site of these files, beside a secret.
-struct Site {
-    directory: TempDir,
-    files: Files,
-}
-
-impl Site {
-    fn new(files: &[(&str, &str)]) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        fs::write(directory.path().join("secret"), "secret").expect("a file");
-        let root = directory.path().join("root");
-        fs::create_dir(&root).expect("a directory");
-        for (name, content) in files {
-            let path = root.join(name);
-            fs::create_dir_all(path.parent().expect("it is beneath")).expect("directories");
-            fs::write(path, content).expect("a file");
-        }
-        Self { files: Files::new(root).expect("the root exists"), directory }
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.directory.path().join("root").join(name)
-    }
-
-    fn ask(&self, request: Request<()>) -> Response<FileBody> {
-        let mut files = self.files.clone();
-        let ready = std::future::poll_fn(|context| {
-            tower_service::Service::<Request<()>>::poll_ready(&mut files, context)
-        });
-        block_on(ready).expect("infallible");
-        block_on(files.call(request)).expect("infallible")
-    }
-
-    fn get(&self, path: &str) -> Response<FileBody> {
-        self.ask(request(Method::GET, path))
-    }
-
-    fn get_if(&self, path: &str, name: HeaderName, value: &str) -> Response<FileBody> {
-        let mut request = request(Method::GET, path);
-        request.headers_mut().insert(name, value.parse().expect("a value"));
-        self.ask(request)
-    }
-
-    #[track_caller]
-    fn assert_status(&self, path: &str, expected: StatusCode) {
-        let response = self.get(path);
-        assert_eq!(response.status(), expected, "{path}");
-        let text = text(response);
-        assert!(!text.contains("secret"), "{path}: {text}");
-    }
-}
-
-fn request(method: Method, path: &str) -> Request<()> {
-    Request::builder().method(method).uri(path).body(()).expect("a request")
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("it never waits"),
-    }
-}
-
-fn bytes(response: Response<FileBody>) -> Vec<u8> {
-    let collected = block_on(response.into_body().collect()).expect("it can be read");
-    collected.to_bytes().to_vec()
-}
-
-fn text(response: Response<FileBody>) -> String {
-    String::from_utf8(bytes(response)).expect("text")
-}
-
-fn field(response: &Response<FileBody>, name: HeaderName) -> &str {
-    let value = response.headers().get(&name).unwrap_or_else(|| panic!("no {name}"));
-    value.to_str().expect("text")
-}
+use support::{Site, block_on, bytes, field, request, text};
+use tine_web::Files;
 
 #[test]
 fn a_file_is_served_with_its_type_length_and_validators() {
     let site = Site::new(&[("a b.txt", "hello")]);
+    site.age("a b.txt", 10);
     let response = site.get("/a%20b.txt?query=is#not");
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(field(&response, CONTENT_TYPE), "text/plain; charset=utf-8");
@@ -288,7 +210,7 @@ fn what_the_client_has_is_not_sent_again() {
     let first = site.get("/page.html");
     let (tag, date) = (field(&first, ETAG), field(&first, LAST_MODIFIED));
     for (name, value) in [("if-none-match", tag), ("if-modified-since", date)] {
-        let again = site.get_if("/page.html", HeaderName::from_static(name), value);
+        let again = site.get_with("/page.html", &[(name, value)]);
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{name}");
         assert_eq!(field(&again, ETAG), tag);
         assert!(!again.headers().contains_key(CONTENT_LENGTH));
@@ -303,10 +225,10 @@ fn a_changed_file_is_sent_again() {
     let file = File::options().append(true).open(site.path("page.html")).expect("it is there");
     let later = SystemTime::now() - Duration::from_secs(3600);
     file.set_modified(later).expect("it is ours");
-    let changed = site.get_if("/page.html", http::header::IF_NONE_MATCH, field(&first, ETAG));
+    let changed = site.get_with("/page.html", &[("if-none-match", field(&first, ETAG))]);
     assert_eq!(changed.status(), StatusCode::OK);
     let date = httpdate::fmt_http_date(later - Duration::from_secs(1));
-    let changed = site.get_if("/page.html", http::header::IF_MODIFIED_SINCE, &date);
+    let changed = site.get_with("/page.html", &[("if-modified-since", &date)]);
     assert_eq!(changed.status(), StatusCode::OK);
 }
 
