@@ -69,6 +69,9 @@ impl PoolPlan {
         if rules.connections.1 > 0 || rules.requests.1 > 0 {
             return wrong("nobody counts a command's connections and requests: recycle it by age");
         }
+        if rules.is_watched() {
+            return wrong("a command does not tell its requests: no timeout can be kept for it");
+        }
         if gate.is_some() {
             return wrong("a command takes its clients itself: no access rules can be asked");
         }

@@ -114,6 +114,15 @@ impl Prefork {
         self.into_service().run()
     }
 
+    /// [`Prefork::run_command`], with the error for the caller.
+    ///
+    /// # Errors
+    /// See [`Service::run`]; one for which [`Error::is_command`] is true if there is no command to run.
+    pub fn try_run_command(mut self, producer: impl Into<Producer>) -> Result<()> {
+        self.pool.program.way = Way::Command(producer.into());
+        self.into_service().run()
+    }
+
     /// The pool first, for it is the one that signals resize; then the helpers, with the same rights.
     fn into_service(self) -> Service {
         let (privileges, main) = (self.pool.privileges.clone(), self.pool.config.clone());

@@ -32,6 +32,9 @@ pub(super) fn go(
         process::lead_own_group()?;
         // Until it can look after itself; main could hang before it knows of any supervisor.
         process::die_with_parent(Signal::KILL)?;
+        if process::parent() != Some(supervisor.pid) {
+            return Err(io::Error::other("the supervisor is gone"));
+        }
         letter::send(supervisor, assignment, record, parents_end)?;
         // What main starts before it knows what it is would keep them held back.
         signal::unblock_all()?;
