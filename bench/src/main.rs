@@ -4,6 +4,7 @@
 //! A further bench is a further module with a function that returns rows, and a subcommand here.
 #![forbid(unsafe_code)]
 
+mod http;
 mod load;
 mod program;
 mod sample;
@@ -20,8 +21,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::program::Program;
 use crate::spine::Part;
 
-/// Exit code: the program could not be built, so that nothing was measured.
-const NO_PROGRAM: u8 = 2;
+/// Exit code: nothing was measured, e.g. because the program could not be built.
+const NOTHING_MEASURED: u8 = 2;
 
 /// Measures `tine` from outside.
 ///
@@ -37,6 +38,11 @@ struct Arguments {
 enum Bench {
     /// The process model: bursts, killed workers, recycling, idling, memory, and the price of many
     Spine(Spine),
+    /// HTTP side by side with Apache, nginx, fasthttp/prefork and Starman
+    ///
+    /// As root it installs what is missing of them (apt-get). What was measured is written into the
+    /// results' directory: RESULTS.md, results.json, results.svg.
+    Http(Http),
 }
 
 #[derive(Debug, Args)]
@@ -50,23 +56,64 @@ struct Spine {
     tine: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct Http {
+    /// Only these parts
+    #[arg(value_enum)]
+    parts: Vec<http::Part>,
+
+    /// This program instead of the one built from the sources around; what is measured without
+    /// `tine serve` is built from them all the same
+    #[arg(long, value_name = "PATH")]
+    tine: Option<PathBuf>,
+
+    /// How often each server has its turn
+    #[arg(long, value_name = "N", default_value = "5", value_parser = 1..)]
+    rounds: u32,
+
+    /// Where the results stand
+    #[arg(long, value_name = "DIR", default_value = env!("CARGO_MANIFEST_DIR"))]
+    results: PathBuf,
+}
+
 fn main() -> ExitCode {
-    let Bench::Spine(typed) = Arguments::parse().bench;
-    match Program::find(typed.tine) {
-        Ok(program) => spine(&program, &typed.parts),
+    let measured = match Arguments::parse().bench {
+        Bench::Spine(typed) => {
+            Program::find(typed.tine).map(|program| spine(&program, &typed.parts))
+        }
+        Bench::Http(typed) => http(typed),
+    };
+    match measured {
+        Ok((table, met)) => {
+            // Whoever closed standard output does not want the table; the exit code is still true.
+            let _ = writeln!(io::stdout(), "{table}");
+            if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
         Err(why) => {
             tell(&format!("tine-bench: {why}"));
-            ExitCode::from(NO_PROGRAM)
+            ExitCode::from(NOTHING_MEASURED)
         }
     }
 }
 
-fn spine(program: &Program, parts: &[Part]) -> ExitCode {
+fn spine(program: &Program, parts: &[Part]) -> (String, bool) {
     tell(&circumstances());
     let table = spine::measure(program, parts, |part| tell(&format!("measuring: {part} …")));
-    // Whoever closed standard output does not want the table; the exit code is still true.
-    let _ = writeln!(io::stdout(), "{table}");
-    if table.is_met() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    (table.to_string(), table.is_met())
+}
+
+fn http(typed: Http) -> Result<(String, bool), String> {
+    let program = Program::find(typed.tine)?;
+    let programs = http::Programs::with(program.path().to_owned())?;
+    let circumstances = circumstances();
+    tell(&circumstances);
+    let order = http::Order {
+        parts: typed.parts,
+        rounds: usize::try_from(typed.rounds).unwrap_or(usize::MAX),
+        directory: typed.results,
+        circumstances,
+    };
+    http::measure(&programs, &order, tell)
 }
 
 /// On what the numbers were taken: they mean nothing without it.
@@ -75,7 +122,10 @@ fn circumstances() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load: Vec<&str> = load.split(' ').take(3).collect();
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{cpus} CPUs, Linux {}, load before: {}", kernel.trim(), load.join(" "))
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let model = model.trim_start_matches([' ', '\t', ':']);
+    format!("{cpus} CPUs {model}, Linux {}, load before: {}", kernel.trim(), load.join(" "))
 }
 
 /// Says something beside the table.

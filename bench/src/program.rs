@@ -18,7 +18,7 @@ impl Program {
         match given {
             Some(path) if path.is_file() => Ok(Self(path)),
             Some(path) => Err(format!("{} is no file", path.display())),
-            None => build().map(Self),
+            None => build("tine-cli", ["tine"]).map(|[path]| Self(path)),
         }
     }
 
@@ -27,31 +27,42 @@ impl Program {
     }
 }
 
-/// Has cargo build it (a moment when nothing has changed) and asks it where that is: the target
-/// directory can be set in more ways than are worth knowing.
-fn build() -> Result<PathBuf, String> {
+/// Has cargo build a package (a moment when nothing has changed) and asks it where these binaries are:
+/// the target directory can be set in more ways than are worth knowing.
+///
+/// # Errors
+/// A sentence why there is none.
+pub(crate) fn build<const N: usize>(
+    package: &str,
+    names: [&str; N],
+) -> Result<[PathBuf; N], String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "--release", "-p", "tine-cli", "--manifest-path", MANIFEST])
+        .args(["build", "--release", "-p", package, "--bins", "--manifest-path", MANIFEST])
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("cannot run cargo: {error}"))?;
     if !built.status.success() {
-        return Err(format!("cargo cannot build tine: {}", built.status));
+        return Err(format!("cargo cannot build {package}: {}", built.status));
     }
     let messages = String::from_utf8_lossy(&built.stdout);
-    let found = messages.lines().find_map(executable);
-    found.ok_or_else(|| "cargo built tine, and does not say where it is".to_owned())
+    let mut paths = Vec::new();
+    for name in names {
+        let found = messages.lines().find_map(|line| executable(line, name));
+        let missing = || format!("cargo built {package}, and does not say where {name} is");
+        paths.push(found.ok_or_else(missing)?);
+    }
+    paths.try_into().map_err(|_| format!("cargo built {package}, and not all of {names:?}"))
 }
 
-/// The path in a message of cargo's about the binary `tine` (The Cargo Book, "External tools",
+/// The path in a message of cargo's about the binary `name` (The Cargo Book, "External tools",
 /// artifact messages).
-fn executable(line: &str) -> Option<PathBuf> {
+fn executable(line: &str, name: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(line).ok()?;
-    let is_tine = message["reason"] == "compiler-artifact" && message["target"]["name"] == "tine";
-    let path = message["executable"].as_str().filter(|_| is_tine)?;
+    let is_it = message["reason"] == "compiler-artifact" && message["target"]["name"] == name;
+    let path = message["executable"].as_str().filter(|_| is_it)?;
     Some(path.into())
 }
 
@@ -65,7 +76,8 @@ mod tests {
             r#"{"reason":"compiler-artifact","target":{"name":"tine"},"executable":null}"#;
         let binary = r#"{"reason":"compiler-artifact","target":{"name":"tine"},"executable":"/x"}"#;
         let other = r#"{"reason":"compiler-artifact","target":{"name":"mend"},"executable":"/y"}"#;
-        let found: Vec<_> = [library, other, "no JSON", binary].map(executable).into();
+        let found: Vec<_> =
+            [library, other, "no JSON", binary].map(|line| executable(line, "tine")).into();
         assert_eq!(found, [None, None, None, Some(PathBuf::from("/x"))]);
     }
 }

@@ -104,25 +104,29 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cells = self.cells();
-        let width = |column: usize| {
-            cells.iter().map(|line| line[column].chars().count()).max().unwrap_or_default()
-        };
-        let widths: Vec<usize> = (0..cells[0].len()).map(width).collect();
-        for (index, line) in cells.iter().enumerate() {
-            for (cell, width) in line.iter().zip(&widths) {
-                write!(f, "| {cell:width$} ")?;
-            }
-            f.write_str("|\n")?;
-            if index == 0 {
-                for width in &widths {
-                    write!(f, "|{:-<1$}", "", width + 2)?;
-                }
-                f.write_str("|\n")?;
-            }
-        }
-        Ok(())
+        f.write_str(&markdown(&self.cells()))
     }
+}
+
+/// Cells as a Markdown table whose columns line up in plain text, too; the first line is the titles.
+pub(crate) fn markdown(cells: &[Vec<String>]) -> String {
+    let columns = cells.first().map_or(0, Vec::len);
+    let width = |column: usize| cells.iter().map(|line| line[column].chars().count()).max();
+    let widths: Vec<usize> = (0..columns).filter_map(width).collect();
+    let mut text = String::new();
+    for (index, line) in cells.iter().enumerate() {
+        for (cell, width) in line.iter().zip(&widths) {
+            text += &format!("| {cell:width$} ");
+        }
+        text += "|\n";
+        if index == 0 {
+            for width in &widths {
+                text += &format!("|{:-<1$}", "", width + 2);
+            }
+            text += "|\n";
+        }
+    }
+    text
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! What a connection costs among 256 isolated workers, against 4: whether it matters how many sleep.
 
-use std::fs;
-
 use testkit::{Load, process};
 
 use crate::program::Program;
@@ -44,32 +42,8 @@ fn load(tine: &Tine, connections: u64) {
 /// Microseconds of CPU a connection, supervisor and workers together.
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of seconds are far below 2^52")]
 fn cost(tine: &Tine) -> f64 {
-    let before = spent(tine);
+    let spent = || process::family_cpu_nanos(tine.running().pid());
+    let before = spent();
     load(tine, CONNECTIONS);
-    (spent(tine) - before) as f64 / CONNECTIONS as f64 / 1e3
-}
-
-/// Nanoseconds the supervisor and all its workers have had, those that are gone included.
-fn spent(tine: &Tine) -> u64 {
-    let supervisor = tine.running().pid();
-    let children = tine.running().children();
-    let living: u64 = children.into_iter().chain([supervisor]).map(process::cpu_nanos).sum();
-    living + waited_for(supervisor)
-}
-
-/// Nanoseconds the children of `pid` had that have ended and been waited for: `cutime` and `cstime`
-/// of `/proc/PID/stat`, fields 16 and 17 (proc_pid_stat(5)); to a clock tick, 10 ms. What these had
-/// before a measurement is not counted twice, since they then count as living in its beginning.
-fn waited_for(pid: u32) -> u64 {
-    let path = format!("/proc/{pid}/stat");
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    // The name stands in parentheses and may have spaces in it; the third field follows it.
-    let (_, fields) = text.rsplit_once(") ").unwrap_or_else(|| panic!("{path}: {text}"));
-    let ticks: u64 = fields
-        .split_whitespace()
-        .skip(16 - 3)
-        .take(2)
-        .map(|field| field.parse::<u64>().unwrap_or_else(|error| panic!("{path}: {error}: {text}")))
-        .sum();
-    ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second()
+    (spent() - before) as f64 / CONNECTIONS as f64 / 1e3
 }
