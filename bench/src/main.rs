@@ -68,7 +68,8 @@ struct Http {
     tine: Option<PathBuf>,
 
     /// How often each server has its turn
-    #[arg(long, value_name = "N", default_value = "5", value_parser = 1..)]
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
 
     /// Where the results stand
@@ -132,4 +133,21 @@ fn circumstances() -> String {
 fn tell(text: &str) {
     // Only a remark: not worth failing for.
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_have_defaults_and_parts_their_names() {
+        let parse =
+            |line: &str| Arguments::try_parse_from(line.split(' ')).map(|typed| typed.bench);
+        let Ok(Bench::Http(typed)) = parse("tine-bench http hello idle") else {
+            panic!("it is http")
+        };
+        assert_eq!((typed.parts, typed.rounds), (vec![http::Part::Hello, http::Part::Idle], 5));
+        assert!(parse("tine-bench http --rounds 0").is_err());
+        assert!(parse("tine-bench spine burst cpu").is_ok());
+    }
 }

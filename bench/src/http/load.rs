@@ -122,7 +122,11 @@ fn wrk(text: &str) -> Result<(f64, Sample), &'static str> {
     let rate = value("Requests/sec:").and_then(number).ok_or("no rate")?;
     sample.insert(Measure::Rate, rate);
     for (name, measure) in [("50%", Measure::P50), ("99%", Measure::P99)] {
-        sample.insert(measure, value(name).and_then(micros).ok_or("no quantiles")?);
+        let value = value(name).and_then(micros).ok_or("no quantiles")?;
+        // Of few answers in one write wrk knows no quantile, and says 0.
+        if value > 0.0 {
+            sample.insert(measure, value);
+        }
     }
     Ok((requests, sample))
 }
@@ -189,6 +193,8 @@ Transfer/sec:      6.39MB";
         let wanted = [(Measure::Rate, 57735.56), (Measure::P50, 1070.0), (Measure::P99, 850.0)];
         assert_eq!(sample, Sample::from(wanted));
         assert!(wrk(&format!("{WRK}\n  Non-2xx or 3xx responses: 3")).is_err());
+        let (_, sample) = wrk(&WRK.replace("850.00us", "0.00us")).expect("it is understood");
+        assert_eq!(sample.get(&Measure::P99), None);
         assert!(wrk(&WRK.replace("63504", "0")).is_err());
         assert!(wrk("unable to connect to 127.0.0.1:1 Connection refused").is_err());
     }

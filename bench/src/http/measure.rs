@@ -119,8 +119,8 @@ impl Contest {
         let Goal { measure, of, against, bound } = goal;
         let what = measure.title(&self.unit);
         let name = match against {
-            Some(peer) => format!("{}: {what}, {of} against {peer}", self.title),
-            None => format!("{}: {what}, {of}", self.title),
+            Some(peer) => format!("{what}: {of} against {peer}"),
+            None => format!("{what}: {of}"),
         };
         let Some(ours) = self.median(of, *measure) else { return Row::told(name, "not measured") };
         let (value, measured, times) = match against {

@@ -20,7 +20,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 
 use crate::program;
-use crate::table::{Row, Table, markdown};
+use crate::table::{Table, markdown};
 use arena::Arena;
 use measure::Contest;
 use results::{Measured, Results};
@@ -119,9 +119,8 @@ pub(crate) fn measure(
         }
         match held {
             Ok(Ok(contests)) => {
-                let goals = goals(&contests);
-                met &= goals.is_met();
-                tables += &text(&contests, &goals);
+                met &= contests.iter().all(|contest| goals(contest).is_met());
+                tables += &text(&contests);
                 results.put(part, Measured::now(order, contests));
             }
             Ok(Err(why)) => tables += &format!("{part}: skipped: {why}\n\n"),
@@ -166,21 +165,20 @@ fn hold(
     }
 }
 
-fn goals(contests: &[Contest]) -> Table {
-    let rows = |contest: &Contest| -> Vec<Row> {
-        contest.goals.iter().map(|goal| contest.verdict(goal)).collect()
-    };
-    Table(contests.iter().flat_map(rows).collect())
+/// What is wanted in a contest, and whether it is so.
+fn goals(contest: &Contest) -> Table {
+    Table(contest.goals.iter().map(|goal| contest.verdict(goal)).collect())
 }
 
-/// The tables of a part, its goals last.
-fn text(contests: &[Contest], goals: &Table) -> String {
+/// The tables of a part: each contest's, and below it its goals.
+fn text(contests: &[Contest]) -> String {
     let mut text = String::new();
     for contest in contests {
         text += &format!("**{}**\n\n{}\n", contest.title, markdown(&contest.cells()));
-    }
-    if !goals.0.is_empty() {
-        text += &format!("{goals}\n");
+        let goals = goals(contest);
+        if !goals.0.is_empty() {
+            text += &format!("{goals}\n");
+        }
     }
     text
 }

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::measure::Contest;
-use super::{Order, Part, goals, peers, picture, text};
+use super::{Order, Part, peers, picture, text};
 
 const SAMPLES: &str = "results.json";
 const PAGE: &str = "RESULTS.md";
@@ -108,7 +108,7 @@ impl Results {
         let mut page = HEAD.to_owned();
         for (part, measured) in &self.parts {
             let Measured { at, tine, circumstances, rounds, peers, contests } = measured;
-            page += &format!("\n## `{part}`\n\n{}", text(contests, &goals(contests)));
+            page += &format!("\n## `{part}`\n\n{}", text(contests));
             page += &format!("<sub>{at}, {rounds} rounds; Tine {tine}; {circumstances}; ");
             page += &format!("{}.</sub>\n", peers.join(", "));
         }
