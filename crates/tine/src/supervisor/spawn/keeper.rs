@@ -176,7 +176,8 @@ impl Keeper {
 
     fn look_at_the_clock(&mut self) {
         let now = monotonic();
-        if self.ready_at.is_some_and(|at| at <= now) {
+        // Both may have come with one wake-up.
+        if self.ended.is_none() && self.ready_at.is_some_and(|at| at <= now) {
             self.ready_at = None;
             self.record.set(Activity::Idle);
             self.tell(READY, "");
