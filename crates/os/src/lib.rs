@@ -15,6 +15,7 @@ compile_error!(
 
 pub mod beneath;
 pub mod clock;
+pub mod cpu;
 pub mod daemon;
 pub mod diag;
 pub mod event;
@@ -24,6 +25,7 @@ pub mod fd;
 pub mod inspect;
 pub mod memory;
 pub mod names;
+pub mod notice;
 pub mod nursery;
 pub mod pass;
 pub mod poll;
@@ -33,4 +35,5 @@ pub mod send;
 pub mod signal;
 pub mod sink;
 pub mod socket;
+pub mod title;
 pub mod user;

@@ -228,7 +228,7 @@ pub fn reset_all_dispositions() -> io::Result<()> {
     Ok(())
 }
 
-fn dispose(
+pub(crate) fn dispose(
     signal: Signal,
     handler: libc::sighandler_t,
     flags: c_int,
@@ -239,7 +239,7 @@ fn dispose(
     action.sa_sigaction = handler;
     action.sa_flags = flags;
     action.sa_mask = set_of(held)?;
-    // SAFETY: a whole structure; the handler is SIG_DFL, SIG_IGN or `leave`, which is
+    // SAFETY: a whole structure; the handler is SIG_DFL, SIG_IGN or one of this crate, each of them
     // async-signal-safe.
     check(unsafe { libc::sigaction(signal.0, &raw const action, ptr::null_mut()) })
 }

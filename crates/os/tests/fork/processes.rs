@@ -10,12 +10,13 @@ use tine_os::fd;
 use tine_os::memory::SharedMemory;
 use tine_os::process::{self, Change, Pid};
 use tine_os::signal::{Signal, SignalFd};
-use tine_os::{poll, signal};
+use tine_os::{poll, signal, title};
 
 use crate::{Check, DEADLINE, Outcome, child, hang, wait};
 
 pub(crate) const CHECKS: &[Check] = &[
     ("a_child_knows_its_parent", a_child_knows_its_parent),
+    ("a_title_is_shown_and_all_else_stays", a_title_is_shown_and_all_else_stays),
     ("a_fork_after_a_join_is_not_refused", a_fork_after_a_join_is_not_refused),
     ("a_fork_is_refused_while_another_thread_runs", a_fork_is_refused_while_another_thread_runs),
     ("a_burst_of_children_is_reaped", a_burst_of_children_is_reaped),
@@ -293,6 +294,39 @@ fn a_process_is_named_and_leads() -> Outcome {
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         i32::from(fields[2] != own || fields[3] != own)
+    });
+    assert_eq!(wait(&pidfd), Change::Exited(0));
+    Ok(())
+}
+
+fn a_title_is_shown_and_all_else_stays() -> Outcome {
+    let shown = |what: &str| std::fs::read(format!("/proc/self/{what}")).unwrap();
+    let (_, pidfd) = child(|| {
+        let (command, environment) = (shown("cmdline"), shown("environ"));
+        let arguments: Vec<String> = std::env::args().collect();
+        let long = format!("tine: {}", "\u{e4}".repeat(200));
+        for (given, kept) in [
+            ("t", "t\0"),
+            ("tine: worker main/3 gen 2", "tine: worker main/3 gen 2\0"),
+            ("cut\0off", "cut\0"),
+            // 127 bytes, and no half character.
+            (&long, &format!("tine: {}\0", "\u{e4}".repeat(60))),
+        ] {
+            title::set(given).unwrap();
+            assert_eq!(shown("cmdline"), kept.as_bytes());
+            assert_eq!(shown("environ"), environment);
+        }
+        assert!(std::env::args().eq(arguments));
+        // What was set before a fork is the child's, and its own.
+        let (_, grandchild) = child(|| {
+            let before = shown("cmdline");
+            title::set("mine").unwrap();
+            i32::from(before.len() != 127 || shown("cmdline") != b"mine\0")
+        });
+        assert_eq!(wait(&grandchild), Change::Exited(0));
+        assert_eq!(shown("cmdline").len(), 127);
+        title::restore().unwrap();
+        i32::from(shown("cmdline") != command)
     });
     assert_eq!(wait(&pidfd), Change::Exited(0));
     Ok(())
