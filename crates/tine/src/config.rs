@@ -159,6 +159,18 @@ pub enum Exhausted {
     Stop,
 }
 
+/// Whether a worker stays on one processor (row F20).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Affinity {
+    /// The kernel moves it as it likes. The default.
+    #[default]
+    Off,
+    /// Each place has one of those this process may use, one after the other, and again from the first.
+    Places,
+    /// The same with these, by their numbers.
+    Of(Vec<usize>),
+}
+
 /// The numbers of a pool. Every wait has one; defaults and reasons stand with each.
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
@@ -208,6 +220,8 @@ pub struct PoolConfig {
     pub breaker: (u32, Duration),
     /// What an open breaker does.
     pub exhausted: Exhausted,
+    /// Whether each worker stays on one processor, with all its threads and whatever it starts.
+    pub affinity: Affinity,
     /// Who may come in, asked in the worker after the accept: a refused client counts as a connection
     /// and is closed without a word (rows N15 to N18). Default: everybody.
     pub access: AccessConfig,
@@ -236,6 +250,7 @@ impl Default for PoolConfig {
             boot_attempts: 3,
             breaker: (1000, seconds(60)),
             exhausted: Exhausted::Throttle,
+            affinity: Affinity::default(),
             access: AccessConfig::default(),
         }
     }

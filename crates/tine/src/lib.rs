@@ -51,6 +51,7 @@ mod hooks;
 mod last_words;
 pub mod listen;
 pub mod log;
+mod passthrough;
 mod pidfile;
 mod plan;
 mod prefork;
@@ -68,7 +69,7 @@ mod worker;
 #[cfg(feature = "tokio")]
 pub use async_worker::Context;
 pub use bytes::Bytes;
-pub use config::{Exhausted, PoolConfig, PrivilegeConfig, Span, Workers};
+pub use config::{Affinity, Exhausted, PoolConfig, PrivilegeConfig, Span, Workers};
 pub use conn::{Conn, Packet, Stream};
 pub use error::{Error, Result};
 pub use hooks::{End, Hooks, Supervision, WorkerInfo};

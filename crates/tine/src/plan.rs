@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{AccessConfig, Gate, Resolver, ResolverConfig, Rules as AccessRules};
-use crate::config::{Exhausted, Policy, PoolConfig, PrivilegeConfig, Span, Workers};
+use crate::config::{Affinity, Exhausted, Policy, PoolConfig, PrivilegeConfig, Span, Workers};
 use crate::privileges::{self, Privileges};
 use crate::program::{Producer, Readiness};
 use crate::supervisor::scale::Sizing;
@@ -28,6 +28,8 @@ pub(crate) struct PoolPlan {
     pub(crate) rules: Rules,
     pub(crate) concurrency: u32,
     pub(crate) privileges: Privileges,
+    /// Processors that the places have in turn; empty: they have none.
+    processors: Vec<usize>,
     /// Asked only where there are rules.
     pub(crate) gate: Option<Arc<Gate>>,
 }
@@ -55,6 +57,7 @@ impl PoolPlan {
             rules: rules(config, sizing),
             concurrency: config.concurrency,
             privileges: privileges::resolve(privileges)?,
+            processors: processors(&config.affinity).map_err(wrong)?,
             gate: gate(&config.access)?,
         })
     }
@@ -89,6 +92,11 @@ impl PoolPlan {
         producer.check(rooted).map_err(|text| Error::command(format!("pool {name}: {text}")))
     }
 
+    /// The processor that this place's workers stay on.
+    pub(crate) fn processor(&self, place: usize) -> Option<usize> {
+        self.processors.iter().cycle().nth(place % self.processors.len().max(1)).copied()
+    }
+
     /// Records the pool needs: its places, their successors, and as many who drain.
     pub(crate) fn records(&self) -> usize {
         3 * self.rules.capacity as usize + 4
@@ -103,6 +111,24 @@ fn gate(access: &AccessConfig) -> Result<Option<Arc<Gate>>> {
     }
     let resolver = Resolver::new(&ResolverConfig::default())?;
     Ok(Some(Arc::new(Gate::new(AccessRules::new(access)?, resolver))))
+}
+
+fn processors(affinity: &Affinity) -> std::result::Result<Vec<usize>, String> {
+    let allowed = || tine_os::cpu::allowed().map_err(|error| format!("affinity: {error}"));
+    match affinity {
+        Affinity::Off => Ok(Vec::new()),
+        Affinity::Places => allowed(),
+        Affinity::Of(list) => {
+            let allowed = allowed()?;
+            match list.iter().find(|cpu| !allowed.contains(cpu)) {
+                _ if list.is_empty() => Err("affinity: no processor is named".to_owned()),
+                Some(cpu) => Err(format!(
+                    "affinity: processor {cpu} is none of those this process may use: {allowed:?}"
+                )),
+                None => Ok(list.clone()),
+            }
+        }
+    }
 }
 
 fn sizing(workers: Workers) -> std::result::Result<Sizing, String> {

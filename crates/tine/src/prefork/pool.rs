@@ -8,7 +8,7 @@ use tine_os::privilege::Resource;
 
 use super::Prefork;
 use crate::access::AccessConfig;
-use crate::config::{Exhausted, PoolConfig, PrivilegeConfig, Span, Workers};
+use crate::config::{Affinity, Exhausted, PoolConfig, PrivilegeConfig, Span, Workers};
 use crate::listen::ListenOptions;
 use crate::service::Pool;
 use crate::worker::{BoxError, Setup, Worker};
@@ -96,6 +96,12 @@ impl Prefork {
     pub fn breaker(mut self, failures: u32, window: Duration, then: Exhausted) -> Self {
         self.pool.config.breaker = (failures, window);
         self.pool.config.exhausted = then;
+        self
+    }
+
+    /// Whether each worker stays on one processor. Default: no.
+    pub fn affinity(mut self, affinity: Affinity) -> Self {
+        self.pool.config.affinity = affinity;
         self
     }
 

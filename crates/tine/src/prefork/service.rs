@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tine_os::signal::Signal;
+
 use super::Prefork;
 use crate::hooks::Hooks;
 use crate::log::{Log, LogFile};
@@ -31,6 +33,13 @@ impl Prefork {
     /// What signals mean. Default: Tine's own table.
     pub fn signals(mut self, signals: Signals) -> Self {
         self.service = self.service.signals(signals);
+        self
+    }
+
+    /// Signals that go on to every worker, before the supervisor does what they mean to itself; see
+    /// [`Service::pass_signals`].
+    pub fn pass_signals(mut self, signals: impl IntoIterator<Item = Signal>) -> Self {
+        self.service = self.service.pass_signals(signals);
         self
     }
 

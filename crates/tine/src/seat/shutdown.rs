@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tine_os::event::EventFd;
 use tine_os::poll::{Epoll, Interest, Ready};
 
 use super::Seat;
@@ -16,24 +17,36 @@ pub struct Shutdown {
     seat: Arc<Seat>,
     epoll: Rc<Epoll>,
     hooks: Hooked,
+    /// Of signals that were passed on, if there are such.
+    notice: Option<Arc<EventFd>>,
 }
 
 impl Shutdown {
-    pub(crate) fn new(seat: Arc<Seat>, hooks: Hooked) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        seat: Arc<Seat>,
+        hooks: Hooked,
+        notice: Option<Arc<EventFd>>,
+    ) -> std::io::Result<Self> {
         let epoll = Epoll::new()?;
         epoll.add(&*seat.leave_event, 0, Interest::READ)?;
         for descriptor in [&seat.channel, &seat.supervisor].into_iter().flatten() {
             epoll.add(descriptor, 1, Interest::READ)?;
         }
-        Ok(Self { seat, epoll: Rc::new(epoll), hooks })
+        if let Some(notice) = &notice {
+            epoll.add(&**notice, 2, Interest::READ)?;
+        }
+        Ok(Self { seat, epoll: Rc::new(epoll), hooks, notice })
     }
 
     /// Whether this worker should take nothing new and end. Asks the kernel, and calls
-    /// [`crate::Hooks::told`] for what the supervisor has said meanwhile.
+    /// [`crate::Hooks::told`] and [`crate::Hooks::signalled`] for what has come meanwhile.
     #[must_use]
     pub fn is_requested(&self) -> bool {
         if !self.seat.may_finish() && !self.seat.is_orphaned() {
             self.seat.attend(&mut |bytes| self.hooks.told(bytes));
+        }
+        if self.notice.as_ref().is_some_and(|notice| notice.take().is_some()) {
+            tine_os::notice::noted().into_iter().for_each(|signal| self.hooks.signalled(signal));
         }
         self.seat.is_leaving()
     }

@@ -9,6 +9,7 @@ use tine_os::process::Pid;
 
 use super::{Pool, Service};
 use crate::listen::Listener;
+use crate::passthrough::Passed;
 use crate::plan::PoolPlan;
 use crate::scoreboard::Scoreboard;
 use crate::shared::Region;
@@ -32,9 +33,14 @@ impl Service {
     pub(super) fn answer(self, summons: Summons) -> ! {
         end(move || {
             let (log, hooks) = (self.log.clone(), self.hooks.clone());
+            let passed = Passed::new(&self.passed);
             let Summons { channel, letter, descriptors } = summons;
             let rebuilt = match self.rebuild(&letter, descriptors) {
                 Ok(rebuilt) => rebuilt,
+                Err(error) => return refuse(&channel, &error.to_string()),
+            };
+            let passed = match passed {
+                Ok(passed) => passed,
                 Err(error) => return refuse(&channel, &error.to_string()),
             };
             live(Kit {
@@ -53,6 +59,7 @@ impl Service {
                 regions: rebuilt.regions,
                 log,
                 hooks,
+                passed,
             })
         })
     }

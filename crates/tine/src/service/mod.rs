@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tine_os::event::EventFd;
+use tine_os::signal::Signal;
 
 mod again;
 mod solo;
@@ -19,6 +20,7 @@ use crate::endpoint::Endpoint;
 use crate::hooks::{Hooked, Hooks};
 use crate::listen::ListenOptions;
 use crate::log::{Log, LogFile, info};
+use crate::passthrough::Passed;
 use crate::pidfile::PidFile;
 use crate::plan::PoolPlan;
 use crate::program::Program;
@@ -140,6 +142,7 @@ pub struct Service {
     control: ControlAt,
     daemonize: bool,
     hooks: Hooked,
+    passed: Vec<Signal>,
     stop: Result<Arc<EventFd>>,
 }
 
@@ -163,6 +166,7 @@ impl Service {
             control: ControlAt::default(),
             daemonize: false,
             hooks: Hooked::default(),
+            passed: Vec::new(),
             stop: stop.map_err(|error| Error::os("cannot make an event descriptor", error)),
         }
     }
@@ -194,6 +198,15 @@ impl Service {
     /// What signals mean.
     pub fn signals(mut self, signals: Signals) -> Self {
         self.signals = signals;
+        self
+    }
+
+    /// Signals that go on to every worker that is ready, before the supervisor does what they mean to itself. A worker's
+    /// [`Hooks::signalled`] hears of them, unless the program has a handler of its own: it may set one in
+    /// [`Hooks::worker_started`] or later. TERM, INT, QUIT and HUP make a worker leave, as ever. A foreign command
+    /// gets them as they are. Default: none.
+    pub fn pass_signals(mut self, signals: impl IntoIterator<Item = Signal>) -> Self {
+        self.passed.extend(signals);
         self
     }
 
@@ -262,6 +275,7 @@ impl Service {
         }
         let (hooks, log) = (self.hooks.clone(), self.log.clone());
         let result = self.serve(plans, &mut birth);
+        let _ = tine_os::title::restore();
         hooks.call(&log, "stopped", |hooks| hooks.stopped(result.as_ref().err()));
         if let (Some(birth), Err(error)) = (birth, &result) {
             birth.tell(Err((&error.to_string(), error.exit_code())));
@@ -273,7 +287,8 @@ impl Service {
     fn serve(self, plans: Vec<PoolPlan>, birth: &mut Option<Ready>) -> Result<()> {
         let log = self.log.clone();
         self.hooks.start(&log, "configured", |hooks| hooks.configured())?;
-        let held = HeldSignals::take()
+        let passed = Passed::new(&self.passed)?;
+        let held = HeldSignals::take(&passed)
             .map_err(|error| Error::os("cannot take the signals over", error))?;
         let limit = tine_os::privilege::raise_open_files();
         let limit =
@@ -307,6 +322,7 @@ impl Service {
             control,
             stop: self.stop?,
             preset: self.signals,
+            passed,
             private: cleanup.pid_file.iter().map(PidFile::descriptor).collect(),
             birth: birth.take(),
             hooks: self.hooks,
@@ -348,6 +364,7 @@ impl Service {
         if self.pools.is_empty() {
             return Err(Error::config("a service needs a pool"));
         }
+        Passed::new(&self.passed)?;
         let mut plans: Vec<PoolPlan> = Vec::new();
         for pool in &self.pools {
             if plans.iter().any(|plan| plan.name == pool.name) {

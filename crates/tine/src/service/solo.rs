@@ -51,7 +51,7 @@ impl Service {
             .iter()
             .map(|(name, version, words)| Region::create(name, *version, *words));
         let worker = Worker {
-            shutdown: Shutdown::new(seat.clone(), self.hooks.clone()).map_err(os)?,
+            shutdown: Shutdown::new(seat.clone(), self.hooks.clone(), None).map_err(os)?,
             seat,
             listeners: bound.iter().cloned().collect(),
             regions: regions.collect::<Result<_>>()?,

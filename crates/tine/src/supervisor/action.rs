@@ -19,6 +19,8 @@ pub enum Action {
     Terminate(WorkerId),
     /// Send the worker `SIGABRT`: a core, or a handler of its own, says what it was at.
     Abort(WorkerId),
+    /// Send the worker the signal of this number.
+    PassOn(WorkerId, i32),
     /// Send the worker `SIGKILL`.
     Kill(WorkerId),
     /// Wake one idle worker of the pool: a wake-up may have died with another.

@@ -14,6 +14,8 @@ pub enum Event {
     Time,
     /// A person, a signal or a handle asks for something.
     Command(Command),
+    /// A signal has come that is passed on to the workers; its number.
+    PassOn(i32),
     /// The fork asked for was made.
     Forked {
         /// Whose.

@@ -31,6 +31,11 @@ impl Supervisor {
                 }
             }
             Action::Tell(worker, tell) => self.tell(worker, tell),
+            Action::PassOn(worker, number) => {
+                if let Some(signal) = Signal::from_number(number) {
+                    self.signal(worker, signal);
+                }
+            }
             Action::Terminate(worker) => self.signal(worker, Signal::TERM),
             Action::Abort(worker) => self.signal(worker, Signal::ABRT),
             Action::Kill(worker) => self.kill(worker),

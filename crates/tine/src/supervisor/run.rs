@@ -22,6 +22,7 @@ use crate::daemon::Ready as Birth;
 use crate::hooks::{Hooked, WorkerInfo};
 use crate::listen::{Listener, Listeners};
 use crate::log::{Log, LogFile};
+use crate::passthrough::Passed;
 use crate::plan::PoolPlan;
 use crate::program::Program;
 use crate::scoreboard::{Bell, Scoreboard};
@@ -79,6 +80,7 @@ pub(crate) struct Supervisor {
     pub(super) stop: Arc<EventFd>,
     pub(super) signals: SignalFd,
     preset: Signals,
+    pub(crate) passed: Passed,
     pub(super) private: Vec<i32>,
     pub(super) birth: Option<Birth>,
     reaps_orphans: bool,
@@ -107,6 +109,7 @@ pub(crate) struct Parts {
     pub(crate) control: Option<control::Server>,
     pub(crate) stop: Arc<EventFd>,
     pub(crate) preset: Signals,
+    pub(crate) passed: Passed,
     /// Descriptors of the caller's that no worker may keep: a lock above all.
     pub(crate) private: Vec<i32>,
     /// Who waits for the service to serve.
@@ -118,6 +121,9 @@ impl Supervisor {
     /// Ready to run; the signals are held already, see [`HeldSignals`].
     pub(crate) fn new(parts: Parts) -> std::io::Result<Self> {
         warm_up();
+        let names: Vec<&str> = parts.pools.iter().map(|pool| &*pool.plan.name).collect();
+        // Where the kernel has no such thing, ps shows the command line.
+        let _ = tine_os::title::set(&format!("tine: supervisor {}", names.join(" ")));
         parts.log.share()?;
         parts.log_files.iter().try_for_each(LogFile::share)?;
         let rules: Vec<Rules> = parts.pools.iter().map(|pool| pool.plan.rules.clone()).collect();
@@ -138,7 +144,8 @@ impl Supervisor {
             control: parts.control,
             started: now,
             stop: parts.stop,
-            signals: SignalFd::new(&taken_signals())?,
+            signals: SignalFd::new(&taken_signals(&parts.passed))?,
+            passed: parts.passed,
             preset: parts.preset,
             private: parts.private,
             birth: parts.birth,
@@ -216,6 +223,9 @@ impl Supervisor {
             if info.signal == Signal::CHLD {
                 self.children_changed();
                 continue;
+            }
+            if self.passed.contains(info.signal) {
+                self.happen(Event::PassOn(info.signal.number()));
             }
             let command = self.preset.command(info.signal);
             crate::log::debug!(self.log, "{} from pid {}: {command:?}", info.signal, info.pid);
@@ -301,32 +311,34 @@ impl Supervisor {
     }
 }
 
-fn taken_signals() -> Vec<Signal> {
+fn taken_signals(passed: &Passed) -> Vec<Signal> {
     let mut signals = crate::signals::HANDLED.to_vec();
     signals.push(Signal::CHLD);
+    signals.extend(passed.all());
     signals
 }
 
 /// While it lives signals wait for the loop. Taken before anything is made that a sudden death would
 /// leave behind.
 #[derive(Debug)]
-pub(crate) struct HeldSignals(());
+pub(crate) struct HeldSignals(Vec<Signal>);
 
 impl HeldSignals {
-    pub(crate) fn take() -> std::io::Result<Self> {
+    pub(crate) fn take(passed: &Passed) -> std::io::Result<Self> {
+        let taken = taken_signals(passed);
         tine_os::signal::set_default(Signal::CHLD)?;
         tine_os::signal::ignore(Signal::PIPE)?;
         // Too long a log is no reason to die: the line counts as lost.
         tine_os::signal::disregard(Signal::XFSZ)?;
-        tine_os::signal::block(&taken_signals())?;
-        Ok(Self(()))
+        tine_os::signal::block(&taken)?;
+        Ok(Self(taken))
     }
 }
 
 impl Drop for HeldSignals {
     /// Those that came too late to be read have been answered by the end itself.
     fn drop(&mut self) {
-        if let Ok(late) = SignalFd::new(&taken_signals()) {
+        if let Ok(late) = SignalFd::new(&self.0) {
             while late.read().is_some() {}
         }
         let _ = tine_os::signal::unblock_all();

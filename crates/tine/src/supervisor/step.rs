@@ -17,6 +17,11 @@ impl State {
         match event {
             Event::Time => {}
             Event::Command(command) => self.command(rules, command, now, &mut actions),
+            // Who is not ready yet has nothing to take it with.
+            Event::PassOn(number) => {
+                let ready = self.workers.iter().filter(|(_, worker)| !worker.is_coming());
+                actions.extend(ready.map(|(&id, _)| Action::PassOn(id, number)));
+            }
             Event::Forked { worker, pid } => self.forked(rules, worker, pid, now, &mut actions),
             Event::ForkFailed { worker, errno } => {
                 let pool = self.forget(worker).map(|worker| worker.pool);

@@ -89,6 +89,10 @@ impl Keeper {
         let failed = |error: std::io::Error| (error.to_string(), status::CANNOT_BOOT);
         process::lead_own_group().map_err(failed)?;
         process::set_name("tine: keeper").map_err(failed)?;
+        let _ = tine_os::title::set(&format!(
+            "tine: keeper {}/{}",
+            kit.plan.name, kit.assignment.place
+        ));
         process::become_subreaper().map_err(failed)?;
         // Until there is a command, a signal ends the keeper, be its producer as stuck as it may.
         for signal in IGNORED {
@@ -99,8 +103,9 @@ impl Keeper {
         let supervisor = watch_parent(kit.supervisor)
             .map_err(|error| (error.to_string(), status::CANNOT_BOOT))?;
         let (command, passed) = produce(&kit, producer)?;
-        signal::block(&TAKEN).map_err(failed)?;
-        let signals = SignalFd::new(&TAKEN).map_err(failed)?;
+        let taken = [&TAKEN, kit.passed.all()].concat();
+        signal::block(&taken).map_err(failed)?;
+        let signals = SignalFd::new(&taken).map_err(failed)?;
         let (report, writer) = std::io::pipe().map_err(failed)?;
         let keeper = process::pid();
         let pid = match process::fork().map_err(failed)? {
@@ -235,7 +240,9 @@ impl Keeper {
             match info.signal {
                 Signal::CHLD => self.children_changed(),
                 Signal::QUIT => self.kill_at = Some(0),
-                _ => self.leave(),
+                signal if TAKEN.contains(&signal) => self.leave(),
+                // One that has ended is about to be reaped.
+                signal => drop(process::send(&self.pidfd, signal)),
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::hooks::Hooked;
 use crate::last_words::keep_panics;
 use crate::listen::Listener;
 use crate::log::Log;
+use crate::passthrough::Passed;
 use crate::plan::PoolPlan;
 use crate::program::{Program, environment, status};
 use crate::scoreboard::{Bell, Record, Tail};
@@ -63,6 +64,7 @@ pub(crate) struct Kit<'a> {
     pub(crate) regions: Vec<Region>,
     pub(crate) log: Log,
     pub(crate) hooks: Hooked,
+    pub(crate) passed: Passed,
 }
 
 impl<'a> Kit<'a> {
@@ -89,6 +91,7 @@ impl<'a> Kit<'a> {
             regions: supervisor.regions.clone(),
             log: supervisor.log.clone(),
             hooks: supervisor.hooks.clone(),
+            passed: supervisor.passed.clone(),
             assignment,
         }
     }
@@ -135,13 +138,18 @@ pub(crate) fn live(kit: Kit<'_>) -> i32 {
     }
 }
 
-/// What comes before the program's own code: `prepare`, then the drop of privileges. A failure is its text and
+/// What comes before the program's own code: its processor, `prepare`, then the drop of privileges. A failure is its text and
 /// the exit status it ends in.
 pub(super) fn settle(
     plan: &PoolPlan,
     program: &Program,
     place: usize,
 ) -> Result<(), (String, i32)> {
+    if let Some(cpu) = plan.processor(place) {
+        tine_os::cpu::stay_on(cpu).map_err(|error| {
+            (format!("cannot stay on processor {cpu}: {error}"), status::CANNOT_BOOT)
+        })?;
+    }
     if let Some(prepare) = &program.prepare {
         let chroot = plan.privileges.chroot.as_deref();
         prepare(&Setup { place, chroot })
@@ -155,6 +163,10 @@ fn enter(kit: Kit<'_>) -> Result<Worker, BoxError> {
     let Kit { plan, assignment, .. } = kit;
     process::lead_own_group()?;
     process::set_name(&format!("tine: {}", plan.name))?;
+    let Assignment { place, generation, .. } = assignment;
+    let title = format!("tine: worker {}/{place} gen {generation}", plan.name);
+    // Where the kernel has no such thing, ps shows the command line.
+    let _ = tine_os::title::set(&title);
     WORKER.store(process::pid().get(), Relaxed);
     let leave_event = Arc::new(EventFd::new()?);
     let grace = std::time::Duration::from_nanos(plan.rules.stop_timeout);
@@ -162,6 +174,7 @@ fn enter(kit: Kit<'_>) -> Result<Worker, BoxError> {
     for signal in DISREGARDS {
         signal::disregard(signal)?;
     }
+    let notice = kit.passed.expect()?;
     signal::unblock_all()?;
     process::die_with_parent(Signal::TERM)?;
     kit.record.set_pid(process::pid().get());
@@ -184,7 +197,7 @@ fn enter(kit: Kit<'_>) -> Result<Worker, BoxError> {
         grace,
     }));
     Ok(Worker {
-        shutdown: Shutdown::new(seat.clone(), kit.hooks.clone())?,
+        shutdown: Shutdown::new(seat.clone(), kit.hooks.clone(), notice)?,
         seat,
         listeners: kit.listeners,
         regions: kit.regions,
