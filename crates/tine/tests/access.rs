@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
 use testkit::DEADLINE;
-use tine::access::AccessConfig;
+use tine::access::{AccessConfig, Lookups};
 use tine::{Handle, Log, Prefork};
 
 fn rules(allow: &[&str], deny: &[&str]) -> AccessConfig {
@@ -115,4 +115,32 @@ fn a_datagram_of_somebody_who_may_not_come_in_is_not_answered() {
     // The worker has ended and had the datagram before: an answer would be here.
     denied.set_nonblocking(true).expect("a flag");
     assert!(denied.recv(&mut [0; 8]).is_err());
+}
+
+#[test]
+fn a_handler_is_told_the_name_that_was_looked_up_and_none_that_was_not() {
+    for lookups in [Lookups::Double, Lookups::Reverse, Lookups::Off] {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = socket.local_addr().expect("an address").to_string();
+        let (tell, told) = std::sync::mpsc::channel();
+        let worker = thread::spawn(move || {
+            let server = server(AccessConfig::default()).socket(socket).reverse_lookups(lookups);
+            tell.send(server.handle().expect("a handle")).expect("somebody waits");
+            let greet = |mut conn: tine::Conn| {
+                let name = conn.peer_name().map(|name| format!("{name:?}"));
+                conn.write_all(name.unwrap_or_default().as_bytes())
+            };
+            server.solo().expect("a worker").serve(greet).expect("it serves");
+        });
+        let handle = told.recv().expect("it has begun");
+        // /etc/hosts says so, everywhere.
+        let expected = match lookups {
+            Lookups::Double => "Verified(\"localhost\")",
+            Lookups::Reverse => "Claimed(\"localhost\")",
+            Lookups::Off => "",
+        };
+        assert_eq!(hears(&address), expected);
+        handle.stop();
+        worker.join().expect("it has ended");
+    }
 }

@@ -24,6 +24,9 @@ pub struct AccessConfig {
     pub default: Option<Decision>,
     /// Whether a client's name is looked up. Default: off.
     pub lookups: Lookups,
+    /// Whether it is looked up for every client that comes in, also where no rule needs it: for handlers
+    /// ([`crate::Conn::peer_name`]). Default: no.
+    pub names_for_all: bool,
 }
 
 /// In or out.

@@ -14,6 +14,7 @@ pub struct Rules {
     allow: List,
     default: Option<Decision>,
     lookups: Lookups,
+    names_for_all: bool,
 }
 
 /// A client, as far as it is known.
@@ -74,7 +75,12 @@ impl Rules {
                 )));
             }
         }
-        Ok(Self { deny, allow, default: config.default, lookups: config.lookups })
+        let AccessConfig { default, lookups, names_for_all, .. } = *config;
+        if names_for_all && lookups == Lookups::Off {
+            let text = "access: names_for_all, and lookups are off; set lookups to \"double\" or \"reverse\"";
+            return Err(Error::config(text));
+        }
+        Ok(Self { deny, allow, default, lookups, names_for_all })
     }
 
     /// What is looked up.
@@ -88,7 +94,9 @@ impl Rules {
     pub fn needs_name(&self) -> bool {
         match self.lookups {
             Lookups::Off => false,
-            Lookups::Reverse => self.deny.asks_names() || self.allow.asks_names(),
+            Lookups::Reverse => {
+                self.names_for_all || self.deny.asks_names() || self.allow.asks_names()
+            }
             Lookups::Double => true,
         }
     }
@@ -114,7 +122,7 @@ impl Rules {
         if let Some(rule) = self.deny.find(address, None) {
             return Some(Verdict { allowed: false, reason: Reason::Rule(rule), name: None });
         }
-        if self.lookups == Lookups::Double || self.deny.asks_names() {
+        if self.names_for_all || self.lookups == Lookups::Double || self.deny.asks_names() {
             return None;
         }
         let rule = self.allow.find(address, None)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tine_os::privilege::Resource;
 
 use super::Prefork;
-use crate::access::AccessConfig;
+use crate::access::{AccessConfig, Lookups};
 use crate::config::{Affinity, Exhausted, PoolConfig, PrivilegeConfig, Span, Workers};
 use crate::listen::ListenOptions;
 use crate::service::Pool;
@@ -108,6 +108,17 @@ impl Prefork {
     /// Who may come in; see [`crate::access`]. Default: everybody.
     pub fn access(mut self, access: AccessConfig) -> Self {
         self.pool.config.access = access;
+        self
+    }
+
+    /// Looks every client's name up, for handlers: [`crate::Conn::peer_name`] (row N18). With
+    /// [`Lookups::Double`] who has no name that leads back to its address stays out. Lookups are kept,
+    /// shared, bounded in time, and run beside a worker that serves many. Call it after
+    /// [`Prefork::access`], which it adds to.
+    pub fn reverse_lookups(mut self, lookups: Lookups) -> Self {
+        let access = &mut self.pool.config.access;
+        access.names_for_all = lookups != Lookups::Off;
+        access.lookups = lookups;
         self
     }
 

@@ -351,3 +351,23 @@ fn a_gate_looks_nothing_up_that_the_address_settles() {
     }
     assert!(fake.asked().is_empty());
 }
+
+#[test]
+fn a_gate_that_is_asked_for_names_looks_up_everybody_it_lets_in() {
+    let (fake, _begun) = world();
+    let config = AccessConfig {
+        deny: vec!["10.0.0.0/8".to_owned()],
+        lookups: Lookups::Reverse,
+        names_for_all: true,
+        ..AccessConfig::default()
+    };
+    let gate = Gate::new(Rules::new(&config).unwrap(), resolver(&patient(), &fake));
+    assert!(!gate.check(Some(ip("10.0.0.1"))).allowed);
+    assert!(fake.asked().is_empty(), "who stays out needs no name");
+    let verdict = gate.check(Some(ip(HONEST)));
+    let name = verdict.name.as_ref().and_then(Name::as_str);
+    assert!(verdict.allowed && name == Some("honest.example"), "{verdict}");
+    assert_eq!(block_on(gate.check_async(Some(ip(HONEST)))), verdict);
+    let config = AccessConfig { names_for_all: true, ..AccessConfig::default() };
+    assert!(Rules::new(&config).unwrap_err().to_string().contains("lookups are off"));
+}

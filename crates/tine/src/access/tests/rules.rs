@@ -7,7 +7,7 @@ fn list(entries: &[&str]) -> Vec<String> {
 }
 
 fn config(deny: &[&str], allow: &[&str], lookups: Lookups) -> AccessConfig {
-    AccessConfig { deny: list(deny), allow: list(allow), default: None, lookups }
+    AccessConfig { deny: list(deny), allow: list(allow), lookups, ..AccessConfig::default() }
 }
 
 fn rules(deny: &[&str], allow: &[&str], lookups: Lookups) -> Rules {
