@@ -88,3 +88,17 @@ fn a_panic_that_costs_a_multiplexed_worker_one_connection_is_reported() {
     assert_eq!(bystander.get("/pid").text(), pid.to_string(), "the worker goes on");
     stop(&server);
 }
+
+#[test]
+fn a_handler_can_say_that_the_service_cannot_go_on() {
+    let (server, address) = start("100", "60000");
+    let pids = server.wait_children(2);
+    let (mut bystander, _) = connect(&address);
+    ask(&mut bystander, "/slow/500");
+    // Its own answer arrives, and so does everybody's that is in flight.
+    assert_eq!(client::get(&address, "/fatal").text(), "as asked");
+    assert_eq!(bystander.read_response().text(), "at last");
+    assert_eq!(server.wait_exit().code(), Some(1));
+    server.wait_line("cannot go on: the licence has run out");
+    pids.into_iter().for_each(wait_gone);
+}

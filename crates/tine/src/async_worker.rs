@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use crate::accept::{Acceptor, Next};
 use crate::conn::Conn;
+use crate::fatal::Alarm;
 use crate::seat::{PANICKED, Seat, Sender, Shutdown};
 use crate::worker::{BoxError, Worker};
 
@@ -99,6 +100,12 @@ impl Context {
     /// A request is answered: counts it, and against `max_requests`. `now` is monotonic nanoseconds.
     pub fn request_ended(&self, now: u64) {
         self.shutdown.seat().answered(now);
+    }
+
+    /// By which any task or thread can say that the service cannot go on.
+    #[must_use]
+    pub fn alarm(&self) -> Alarm {
+        Alarm::new(self.shutdown.seat().clone())
     }
 
     /// How many connections the worker may serve at once; 1 = isolated.

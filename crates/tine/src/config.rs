@@ -171,6 +171,16 @@ pub enum Affinity {
     Of(Vec<usize>),
 }
 
+/// What becomes of the service when a worker says that it cannot go on (row A25).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFatal {
+    /// It stops in good order: what is in flight is finished, and the reason is its error. The default. A worker
+    /// of an older generation that says so while a newer one takes over is only replaced.
+    Stop,
+    /// The worker is replaced, like one that failed.
+    Replace,
+}
+
 /// The numbers of a pool. Every wait has one; defaults and reasons stand with each.
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
@@ -222,6 +232,8 @@ pub struct PoolConfig {
     pub exhausted: Exhausted,
     /// Whether each worker stays on one processor, with all its threads and whatever it starts.
     pub affinity: Affinity,
+    /// What a worker's [`crate::Fatal`] does.
+    pub fatal: OnFatal,
     /// Who may come in, asked in the worker after the accept: a refused client counts as a connection
     /// and is closed without a word (rows N15 to N18). Default: everybody.
     pub access: AccessConfig,
@@ -251,6 +263,7 @@ impl Default for PoolConfig {
             breaker: (1000, seconds(60)),
             exhausted: Exhausted::Throttle,
             affinity: Affinity::default(),
+            fatal: OnFatal::Stop,
             access: AccessConfig::default(),
         }
     }

@@ -28,6 +28,7 @@ enum Kind {
     Command,
     Exhausted,
     Hook,
+    Fatal,
     Os,
 }
 
@@ -64,6 +65,10 @@ impl Error {
         Self::new(Kind::Hook, format!("the hook {name}: {words}"), None)
     }
 
+    pub(crate) fn fatal(text: impl Into<String>) -> Self {
+        Self::new(Kind::Fatal, text, None)
+    }
+
     pub(crate) fn os(text: impl Into<String>, source: io::Error) -> Self {
         Self::new(Kind::Os, text, Some(source))
     }
@@ -77,7 +82,7 @@ impl Error {
             Kind::Bind => 3,
             Kind::Privilege => 4,
             Kind::Command => 5,
-            Kind::Boot | Kind::Exhausted | Kind::Hook | Kind::Os => 1,
+            Kind::Boot | Kind::Exhausted | Kind::Fatal | Kind::Hook | Kind::Os => 1,
         }
     }
 
@@ -110,6 +115,12 @@ impl Error {
     #[must_use]
     pub fn is_command(&self) -> bool {
         self.0.kind == Kind::Command
+    }
+
+    /// A worker said that the service cannot go on ([`crate::Fatal`]).
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        self.0.kind == Kind::Fatal
     }
 
     /// Workers failed more often than the breaker allows, and the breaker was told to stop the service.

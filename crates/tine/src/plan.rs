@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{AccessConfig, Gate, Resolver, ResolverConfig, Rules as AccessRules};
-use crate::config::{Affinity, Exhausted, Policy, PoolConfig, PrivilegeConfig, Span, Workers};
+use crate::config::{
+    Affinity, Exhausted, OnFatal, Policy, PoolConfig, PrivilegeConfig, Span, Workers,
+};
 use crate::privileges::{self, Privileges};
 use crate::program::{Producer, Readiness};
 use crate::supervisor::scale::Sizing;
@@ -227,6 +229,7 @@ fn rules(config: &PoolConfig, sizing: Sizing) -> Rules {
         boot_attempts: config.boot_attempts.max(1),
         breaker: (config.breaker.0, nanos(config.breaker.1)),
         breaker_stops: config.exhausted == Exhausted::Stop,
+        fatal_stops: config.fatal == OnFatal::Stop,
     }
 }
 

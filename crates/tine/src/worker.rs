@@ -12,6 +12,7 @@ use crate::accept::{Acceptor, Next};
 use crate::access::Gate;
 use crate::conn::{Conn, Packet};
 use crate::door::Door;
+use crate::fatal::{Alarm, Fatal};
 use crate::hooks::{Hooked, WorkerInfo};
 use crate::listen::Listener;
 use crate::log::{Log, error};
@@ -114,6 +115,12 @@ impl Worker {
         self.shutdown.wait_for_place()
     }
 
+    /// By which any thread of the worker can say that the service cannot go on.
+    #[must_use]
+    pub fn alarm(&self) -> Alarm {
+        Alarm::new(self.seat.clone())
+    }
+
     /// What tells this worker to end: for a server with a loop of its own.
     #[must_use]
     pub fn shutdown(&self) -> Shutdown {
@@ -209,6 +216,9 @@ impl Worker {
             };
             self.seat.rests();
             if let Err(failure) = result {
+                if Fatal::is_io(&failure) {
+                    return Err(failure.into());
+                }
                 error!(self.log, "worker {}: a connection failed: {failure}", self.id);
             }
         }

@@ -8,7 +8,7 @@ use tine_os::privilege::Resource;
 
 use super::Prefork;
 use crate::access::{AccessConfig, Lookups};
-use crate::config::{Affinity, Exhausted, PoolConfig, PrivilegeConfig, Span, Workers};
+use crate::config::{Affinity, Exhausted, OnFatal, PoolConfig, PrivilegeConfig, Span, Workers};
 use crate::listen::ListenOptions;
 use crate::service::Pool;
 use crate::worker::{BoxError, Setup, Worker};
@@ -59,6 +59,8 @@ impl Prefork {
         request_timeout: Option<Duration>,
         /// How long an isolated worker may be at one connection. Default: no limit.
         connection_timeout: Option<Duration>,
+        /// What a worker's [`crate::Fatal`] does. Default: the service stops.
+        fatal: OnFatal,
         /// First and longest delay after quick failures. Default 100 ms to 30 s.
         backoff: (Duration, Duration),
         /// Failures to boot that end a service none of whose workers was ever ready. Default 3.

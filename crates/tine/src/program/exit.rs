@@ -14,6 +14,8 @@ pub(crate) mod status {
     pub(crate) const NO_COMMAND: i32 = 72;
     /// It could not drop its privileges (`EX_NOPERM`).
     pub(crate) const NO_PRIVILEGE: i32 = 77;
+    /// It said that the service cannot go on. Apache's 15 could be any program's own.
+    pub(crate) const FATAL: i32 = 79;
     /// A panic; Rust's own choice for the main thread.
     pub(crate) const PANICKED: i32 = 101;
 }
@@ -25,6 +27,7 @@ pub(crate) fn exit_of(change: Change) -> Option<Exit> {
         Change::Exited(status::CANNOT_BOOT) => Exit::BootFailed,
         Change::Exited(status::NO_COMMAND) => Exit::NoCommand,
         Change::Exited(status::NO_PRIVILEGE) => Exit::PrivilegeFailed,
+        Change::Exited(status::FATAL) => Exit::Fatal,
         Change::Exited(status::PANICKED) => Exit::Panicked,
         Change::Exited(code) => Exit::Code(code),
         Change::Signaled { signal, core } => Exit::Signal { number: signal.number(), core },

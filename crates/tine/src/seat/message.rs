@@ -6,12 +6,13 @@ use std::os::fd::AsFd;
 use tine_os::fd::{bytes_unsent, send_message};
 
 /// Worker to supervisor: ready; will soon be at its limit; takes nothing more; the text of a failure; a
-/// handler panicked, and the worker goes on.
+/// handler panicked, and the worker goes on; the reason why the service cannot go on.
 pub(crate) const READY: u8 = b'R';
 pub(crate) const EXPIRING: u8 = b'E';
 pub(crate) const LEAVING: u8 = b'L';
 pub(crate) const FAILURE: u8 = b'F';
 pub(crate) const PANICKED: u8 = b'P';
+pub(crate) const FATAL: u8 = b'!';
 /// A keeper to the supervisor: its command was stopped by a signal; goes on; ended, and how.
 pub(crate) const HALTED: u8 = b'H';
 pub(crate) const CONTINUED: u8 = b'C';

@@ -22,8 +22,8 @@ mod shutdown;
 
 pub use message::MESSAGE_BYTES;
 pub(crate) use message::{
-    CONTINUED, ENDED, EXPIRING, FAILURE, FINISH, GO, HALTED, LEAVE, LEAVING, MESSAGE, PANICKED,
-    READY, TURN, WIRE_BYTES, cut, send_own,
+    CONTINUED, ENDED, EXPIRING, FAILURE, FATAL, FINISH, GO, HALTED, LEAVE, LEAVING, MESSAGE,
+    PANICKED, READY, TURN, WIRE_BYTES, cut, send_own,
 };
 pub use shutdown::Shutdown;
 
@@ -59,6 +59,8 @@ pub(crate) struct Seat {
     announced: AtomicBool,
     ready: AtomicBool,
     orphaned: AtomicBool,
+    /// It has said that the service cannot go on.
+    fatal: AtomicBool,
     /// The supervisor said that the service ends, and keeps new connections away.
     finish: AtomicBool,
     pub(crate) concurrency: u32,
@@ -109,12 +111,26 @@ impl Seat {
             announced: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             orphaned: AtomicBool::new(false),
+            fatal: AtomicBool::new(false),
             finish: AtomicBool::new(false),
             concurrency: parts.concurrency,
             max_connections: parts.max_connections,
             max_requests: parts.max_requests,
             grace: parts.grace,
         }
+    }
+
+    /// Tells the supervisor that the service cannot go on, and leaves; only the first call does.
+    pub(crate) fn fatal(&self, text: &str) {
+        if !self.fatal.swap(true, SeqCst) {
+            self.tell(FATAL, text);
+            self.begin_to_leave(Leave::Alone);
+        }
+    }
+
+    /// Whether it has done so.
+    pub(crate) fn is_fatal(&self) -> bool {
+        self.fatal.load(Relaxed)
     }
 
     /// Tells the supervisor that work can be taken; only the first call does.

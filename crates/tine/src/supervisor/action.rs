@@ -84,6 +84,13 @@ pub enum Outcome {
     },
     /// A hook of the program's said no.
     HookFailed,
+    /// A worker said that the service cannot go on.
+    Fatal {
+        /// The pool's index.
+        pool: usize,
+        /// Which.
+        worker: WorkerId,
+    },
     /// The breaker of the pool gave up.
     Exhausted {
         /// The pool's index.

@@ -1,6 +1,6 @@
 //! Ending workers, and the service: ask, then `SIGTERM`, then `SIGKILL`, each with its deadline.
 
-use super::action::{Action, Note, Tell};
+use super::action::{Action, Note, Outcome, Tell};
 use super::event::Overrun;
 use super::state::{
     MILLISECOND, Nanos, Phase, Rules, Rung, SECOND, Stage, State, Succession, Why, Worker, WorkerId,
@@ -75,6 +75,17 @@ impl State {
             actions.push(Action::Tell(id, Tell::Leave));
         }
         self.drain(rules, id, why, now);
+    }
+
+    /// A worker says that the service cannot go on. Of one that is being replaced by a newer generation it is
+    /// believed for itself only.
+    pub(super) fn fatal(&mut self, rules: &[Rules], id: WorkerId) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let pool = worker.pool;
+        let speaks_for_all = worker.generation == self.generation && rules[pool].fatal_stops;
+        if speaks_for_all && self.outcome == Outcome::Stopped && !self.is_stopping() {
+            self.outcome = Outcome::Fatal { pool, worker: id };
+        }
     }
 
     /// Notes that a worker takes nothing new, frees its place and sets its deadline.

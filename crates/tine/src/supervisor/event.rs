@@ -36,6 +36,8 @@ pub enum Event {
     Expiring(WorkerId),
     /// The worker takes nothing new any more and ends by itself.
     Leaving(WorkerId),
+    /// The worker says that the service cannot go on.
+    Fatal(WorkerId),
     /// A handler of the worker's panicked; the worker goes on.
     Panicked(WorkerId),
     /// The worker was stopped by a signal (`SIGSTOP`, `SIGTSTP` …).
@@ -116,6 +118,8 @@ pub enum Exit {
     PrivilegeFailed,
     /// A handler panicked.
     Panicked,
+    /// It said that the service cannot go on.
+    Fatal,
     /// Any other status.
     Code(i32),
     /// Killed by a signal.
@@ -144,7 +148,14 @@ impl Exit {
     /// Whether the worker ended by its own will, and so may have told why.
     #[must_use]
     pub fn is_explained(self) -> bool {
-        matches!(self, Self::BootFailed | Self::PrivilegeFailed | Self::Code(_))
+        matches!(
+            self,
+            Self::BootFailed
+                | Self::NoCommand
+                | Self::PrivilegeFailed
+                | Self::Fatal
+                | Self::Code(_)
+        )
     }
 
     /// Whether somebody else ended it: a signal that no fault of its own raises (`signal(7)`).

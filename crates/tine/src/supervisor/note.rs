@@ -158,6 +158,7 @@ pub(super) fn exit_text(exit: Exit) -> String {
         Exit::BootFailed => "could not boot".to_owned(),
         Exit::NoCommand => "had no command to run".to_owned(),
         Exit::PrivilegeFailed => "could not drop its privileges".to_owned(),
+        Exit::Fatal => "said that the service cannot go on".to_owned(),
         Exit::Panicked => "panicked".to_owned(),
         Exit::Code(code) => format!("exited with status {code}"),
         Exit::Signal { number, core } => {

@@ -18,7 +18,7 @@ use super::run::{CHANNEL, KIND, PIDFD, Supervisor};
 use super::state::WorkerId;
 use crate::program::{exit_of, exit_told};
 use crate::seat::{
-    CONTINUED, ENDED, EXPIRING, FAILURE, HALTED, LEAVING, MESSAGE, PANICKED, READY, TURN,
+    CONTINUED, ENDED, EXPIRING, FAILURE, FATAL, HALTED, LEAVING, MESSAGE, PANICKED, READY, TURN,
     WIRE_BYTES,
 };
 
@@ -115,6 +115,12 @@ impl Supervisor {
                 READY => {
                     proc.story.cwd = inspect::working_directory(proc.pid).ok();
                     self.happen(Event::Ready(id));
+                }
+                FATAL => {
+                    crate::log::error!(self.log, "worker {id}: the service cannot go on: {text}");
+                    proc.story.failure = Some(text.clone());
+                    self.last_words = Some(text);
+                    self.happen(Event::Fatal(id));
                 }
                 PANICKED => self.happen(Event::Panicked(id)),
                 EXPIRING => self.happen(Event::Expiring(id)),

@@ -33,6 +33,7 @@ pub(super) fn rules(sizing: Sizing) -> Rules {
         boot_attempts: 3,
         breaker: (1000, 60 * SECOND),
         breaker_stops: false,
+        fatal_stops: true,
     }
 }
 

@@ -298,6 +298,11 @@ impl Supervisor {
                 let reason = std::io::Error::from_raw_os_error(errno);
                 Err(Error::boot(format!("not one worker could be forked: {reason}")))
             }
+            Some(Outcome::Fatal { pool, worker }) => {
+                let name = &self.pools[pool].plan.name;
+                let said = words.unwrap_or_else(|| "it did not say why".to_owned());
+                Err(Error::fatal(format!("pool {name}: worker {worker} cannot go on: {said}")))
+            }
             Some(Outcome::Exhausted { pool, failures }) => {
                 let name = &self.pools[pool].plan.name;
                 Err(Error::exhausted(format!("pool {name}: {failures} workers failed, too fast")))

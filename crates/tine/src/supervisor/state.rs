@@ -72,6 +72,8 @@ pub struct Rules {
     pub breaker: (u32, Nanos),
     /// Whether an open breaker stops the service (else: only the back-off's longest delay applies).
     pub breaker_stops: bool,
+    /// Whether a worker that says so stops the service (else: it is replaced).
+    pub fatal_stops: bool,
 }
 
 /// Where the service is in its life.

@@ -30,6 +30,7 @@ impl State {
             Event::Ready(worker) => self.ready(worker, now),
             Event::Expiring(worker) => self.wants_successor(worker, Succession::AtLimit),
             Event::Leaving(worker) => self.leaving(rules, worker, now),
+            Event::Fatal(worker) => self.fatal(rules, worker),
             Event::Panicked(worker) => actions.push(Action::Note(Note::Panicked(worker))),
             Event::Halted(worker) => self.halt(rules, worker, now, &mut actions),
             Event::Continued(worker) => self.resume(rules, worker, now),
@@ -217,6 +218,9 @@ impl State {
         now: Nanos,
         actions: &mut Vec<Action>,
     ) {
+        if exit == Exit::Fatal {
+            self.fatal(rules, id);
+        }
         let Some(worker) = self.forget(id) else { return };
         let (why, asked) = match worker.stage {
             Stage::Draining { why, rung, .. } => (Some(why), rung == Rung::Asked),

@@ -11,6 +11,7 @@ use tine_os::signal::{self, Signal};
 
 use super::super::action::Assignment;
 use super::super::run::Supervisor;
+use crate::fatal::Fatal;
 use crate::hooks::Hooked;
 use crate::last_words::keep_panics;
 use crate::listen::Listener;
@@ -19,7 +20,7 @@ use crate::passthrough::Passed;
 use crate::plan::PoolPlan;
 use crate::program::{Program, environment, status};
 use crate::scoreboard::{Bell, Record, Tail};
-use crate::seat::{FAILURE, Parts, Seat, Shutdown};
+use crate::seat::{FAILURE, FATAL, Parts, Seat, Shutdown};
 use crate::shared::Region;
 use crate::spares::Line;
 use crate::worker::{BoxError, Setup, Worker};
@@ -132,7 +133,12 @@ pub(crate) fn live(kit: Kit<'_>) -> i32 {
     }
     hooks.worker_ended(&info);
     match result {
+        Ok(()) if seat.is_fatal() => status::FATAL,
         Ok(()) => 0,
+        Err(error) if Fatal::is(&error) => {
+            seat.tell(FATAL, &error.to_string());
+            status::FATAL
+        }
         Err(error) if seat.is_ready() => fail(error.to_string(), status::FAILED),
         Err(error) => fail(error.to_string(), status::CANNOT_BOOT),
     }
