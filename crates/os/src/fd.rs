@@ -147,13 +147,18 @@ pub fn send_message(fd: impl AsFd, message: &[u8]) -> io::Result<()> {
 pub fn receive_message(fd: impl AsFd, buf: &mut [u8]) -> io::Result<Option<&[u8]>> {
     // With MSG_TRUNC the second number is the length the message had, however short the buffer was.
     let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-    match rustix::net::recv(fd, &mut *buf, flags) {
+    let mut answer = rustix::net::recv(&fd, &mut *buf, flags);
+    if matches!(answer, Err(Errno::CONNRESET)) {
+        // The peer left without reading everything. The kernel says so once, and first: what the peer had
+        // sent before is still there (unix_release_sock, net/unix/af_unix.c).
+        answer = rustix::net::recv(&fd, &mut *buf, flags);
+    }
+    match answer {
         Ok((taken, length)) if taken < length => {
             let text = format!("a message of {length} bytes in a buffer of {taken}");
             Err(io::Error::new(io::ErrorKind::InvalidData, text))
         }
         Ok((taken, _)) => Ok(Some(&buf[..taken])),
-        // The peer left without reading everything.
         Err(Errno::CONNRESET) => Ok(Some(&[])),
         Err(Errno::AGAIN | Errno::INTR) => Ok(None),
         Err(error) => Err(error.into()),

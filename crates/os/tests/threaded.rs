@@ -153,6 +153,18 @@ fn messages_that_cannot_be_sent_are_errors() {
 }
 
 #[test]
+fn last_words_are_heard_of_a_peer_that_left_without_listening() {
+    let (ours, theirs) = fd::message_pair().unwrap();
+    fd::send_message(&ours, b"unread").unwrap();
+    fd::send_message(&theirs, b"last words").unwrap();
+    drop(theirs);
+    let mut buffer = [0; 16];
+    let last = fd::receive_message(&ours, &mut buffer).unwrap();
+    assert_eq!(last, Some(b"last words".as_slice()));
+    assert_eq!(fd::receive_message(&ours, &mut buffer).unwrap(), Some([].as_slice()));
+}
+
+#[test]
 fn memory_must_be_sealed_and_whole_words() {
     use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
     let memory = SharedMemory::create("sealed", 3).unwrap();
