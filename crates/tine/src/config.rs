@@ -214,6 +214,15 @@ pub struct PoolConfig {
     /// How long an isolated worker may be at one connection, idle time between requests included; ended like
     /// an overrun of `request_timeout`. Not for multiplexed workers. Default: no limit.
     pub connection_timeout: Option<Duration>,
+    /// Private memory in bytes, at least 1 MiB, at which a worker is replaced: pages that no other process has,
+    /// so what all share costs nobody. Looked at once a second at most, and only while somebody works; the
+    /// worker is first asked to give back what it has freed. Default: no limit.
+    pub max_memory: Span,
+    /// A worker is not replaced for its memory before it has served so long. Default 10 s.
+    pub min_lifetime: Duration,
+    /// How many workers may wait for a successor because of their memory at once. Default: an eighth of the
+    /// pool's most workers, and at least one.
+    pub memory_recycles: Option<u32>,
     /// Between two shrinkings. Default 10 s, as in Net::Server.
     pub shrink_interval: Duration,
     /// No shrinking so soon after growing. Default 10 s, as in Net::Server.
@@ -255,6 +264,9 @@ impl Default for PoolConfig {
             halt_grace: seconds(1),
             request_timeout: None,
             connection_timeout: None,
+            max_memory: Span::NONE,
+            min_lifetime: seconds(10),
+            memory_recycles: None,
             shrink_interval: seconds(10),
             settle: seconds(10),
             quiet: seconds(30),

@@ -20,6 +20,8 @@ const HEADROOM: u32 = 32;
 /// Most workers a pool may be asked for: Linux has about four million pids, and each worker costs two
 /// descriptors.
 const WORKERS_MAX: u32 = 100_000;
+/// The least memory a worker can be bound to, in bytes.
+const MEMORY_MIN: u64 = 1 << 20;
 /// Spare workers of a dynamic pool that names none (Net::Server's documented defaults, row N19).
 const SPARE: (u32, u32) = (2, 10);
 
@@ -54,6 +56,7 @@ impl PoolPlan {
             check_span(what, span).map_err(wrong)?;
         }
         check_timeouts(config).map_err(wrong)?;
+        check_memory(config).map_err(wrong)?;
         Ok(Self {
             name: name.to_owned(),
             rules: rules(config, sizing),
@@ -75,7 +78,9 @@ impl PoolPlan {
             return wrong("nobody counts a command's connections and requests: recycle it by age");
         }
         if rules.is_watched() {
-            return wrong("a command does not tell its requests: no timeout can be kept for it");
+            return wrong(
+                "a command does not tell what it is at: no timeout, and no bound on memory",
+            );
         }
         if gate.is_some() {
             return wrong("a command takes its clients itself: no access rules can be asked");
@@ -200,6 +205,16 @@ fn check_timeouts(config: &PoolConfig) -> std::result::Result<(), String> {
     Ok(())
 }
 
+fn check_memory(config: &PoolConfig) -> std::result::Result<(), String> {
+    check_span("max_memory", config.max_memory)?;
+    match config.max_memory.0 {
+        0 | MEMORY_MIN.. => Ok(()),
+        few => Err(format!(
+            "max_memory {few}: it is in bytes, at least {MEMORY_MIN}: a worker has more when it begins"
+        )),
+    }
+}
+
 fn rules(config: &PoolConfig, sizing: Sizing) -> Rules {
     let age = (nanos(config.max_age.start), nanos(config.max_age.end.max(config.max_age.start)));
     let (every, age, headroom) = match config.workers.0 {
@@ -222,6 +237,9 @@ fn rules(config: &PoolConfig, sizing: Sizing) -> Rules {
         halt_grace: nanos(config.halt_grace),
         request_timeout: config.request_timeout.map_or(0, nanos),
         connection_timeout: config.connection_timeout.map_or(0, nanos),
+        memory: (config.max_memory.0, config.max_memory.1),
+        min_lifetime: nanos(config.min_lifetime),
+        memory_recycles: config.memory_recycles.unwrap_or(sizing.max / 8).max(1),
         shrink_interval: nanos(config.shrink_interval),
         settle: nanos(config.settle),
         quiet: nanos(config.quiet),

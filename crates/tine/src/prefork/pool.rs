@@ -59,6 +59,8 @@ impl Prefork {
         request_timeout: Option<Duration>,
         /// How long an isolated worker may be at one connection. Default: no limit.
         connection_timeout: Option<Duration>,
+        /// A worker is not replaced for its memory before it has served so long. Default 10 s.
+        min_lifetime: Duration,
         /// What a worker's [`crate::Fatal`] does. Default: the service stops.
         fatal: OnFatal,
         /// First and longest delay after quick failures. Default 100 ms to 30 s.
@@ -76,6 +78,12 @@ impl Prefork {
     /// Requests after which a worker is replaced; the HTTP layer counts them (row T2).
     pub fn max_requests(mut self, requests: impl Into<Span>) -> Self {
         self.pool.config.max_requests = requests.into();
+        self
+    }
+
+    /// Private memory in bytes at which a worker is replaced; see [`PoolConfig::max_memory`].
+    pub fn max_memory(mut self, bytes: impl Into<Span>) -> Self {
+        self.pool.config.max_memory = bytes.into();
         self
     }
 

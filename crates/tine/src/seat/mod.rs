@@ -23,7 +23,7 @@ mod shutdown;
 pub use message::MESSAGE_BYTES;
 pub(crate) use message::{
     CONTINUED, ENDED, EXPIRING, FAILURE, FATAL, FINISH, GO, HALTED, LEAVE, LEAVING, MESSAGE,
-    PANICKED, READY, TURN, WIRE_BYTES, cut, send_own,
+    PANICKED, READY, TRIM, TURN, WIRE_BYTES, cut, send_own,
 };
 pub use shutdown::Shutdown;
 
@@ -325,6 +325,8 @@ impl Seat {
                     self.finish.store(true, SeqCst);
                     self.begin_to_leave(Leave::Together);
                 }
+                // Between two connections of an isolated worker; a multiplexed one has no better moment.
+                Ok(Some([TRIM, ..])) => tine_os::memory::trim(),
                 // From a newer supervisor.
                 Ok(Some([_, ..])) => {}
                 Ok(Some([])) => return true,

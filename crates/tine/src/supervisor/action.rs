@@ -63,6 +63,8 @@ pub enum Tell {
     Go,
     /// Take nothing new, finish, end.
     Leave,
+    /// Give memory that is free back to the system.
+    Trim,
 }
 
 /// How a supervisor's run ended.
@@ -143,6 +145,15 @@ pub enum Note {
         what: Overrun,
         /// For how many nanoseconds.
         ran: Nanos,
+    },
+    /// A worker has too much memory, and is replaced.
+    Oversized {
+        /// Which.
+        worker: WorkerId,
+        /// Its private memory, in bytes.
+        private: u64,
+        /// What it may have.
+        limit: u64,
     },
     /// A worker did not end in time.
     Overdue {

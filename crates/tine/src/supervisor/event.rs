@@ -53,6 +53,13 @@ pub enum Event {
         /// For how many nanoseconds, as its record says.
         ran: Nanos,
     },
+    /// The worker's memory was looked at: it is too much, or was the last time.
+    Memory {
+        /// Which.
+        worker: WorkerId,
+        /// Its private memory, in bytes.
+        private: u64,
+    },
     /// The worker is gone.
     Exited {
         /// Which.

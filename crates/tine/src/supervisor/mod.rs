@@ -1,8 +1,9 @@
 //! The supervisor: one thread, one epoll loop, no client's byte.
 //!
-//! Its mind is pure ([`step`], [`size`], [`staff`], [`helpers`], [`ending`], [`scale`], [`deadline`] over
-//! [`state`]); its hands are [`run`], [`perform`], [`spawn`] and [`procs`]; its eyes are [`look`] and [`watch`];
-//! its mouth is [`note`], [`report`] and [`casualty`], and [`hooked`] where the program listens.
+//! Its mind is pure ([`step`], [`size`], [`staff`], [`helpers`], [`ending`], [`weight`], [`scale`],
+//! [`deadline`] over [`state`]); its hands are [`run`], [`perform`], [`spawn`] and [`procs`]; its eyes are
+//! [`look`], [`watch`] and [`sample`]; its mouth is [`note`], [`report`] and [`casualty`], and [`hooked`] where
+//! the program listens.
 
 pub(crate) mod action;
 mod casualty;
@@ -18,6 +19,7 @@ mod perform;
 pub(crate) mod procs;
 mod report;
 pub(crate) mod run;
+mod sample;
 pub(crate) mod scale;
 mod size;
 pub(crate) mod spawn;
@@ -25,6 +27,7 @@ mod staff;
 pub(crate) mod state;
 mod step;
 pub(crate) mod watch;
+mod weight;
 
 #[cfg(test)]
 mod properties;

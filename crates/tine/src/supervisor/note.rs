@@ -6,6 +6,7 @@ use super::action::Note;
 use super::event::{Exit, Overrun};
 use super::run::Supervisor;
 use super::state::{Nanos, SECOND, Why, WorkerId};
+use crate::Bytes;
 use crate::log::{debug, error, info, warning};
 
 impl Supervisor {
@@ -41,6 +42,14 @@ impl Supervisor {
                     self.pools[proc.pool].past.crashes += 1;
                 }
                 self.report_hanging(*worker, format!("{}: aborted", overrun_text(*what, *ran)));
+            }
+            Note::Oversized { worker, private, limit } => {
+                let (private, limit) = (Bytes(*private), Bytes(*limit));
+                info!(
+                    log,
+                    "{} has {private} of private memory, of {limit}: replaced",
+                    self.who(*worker)
+                );
             }
             Note::Overdue { worker, killed } => {
                 let how = if *killed { "SIGKILL" } else { "SIGTERM" };

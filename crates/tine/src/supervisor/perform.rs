@@ -16,7 +16,7 @@ use super::state::WorkerId;
 use crate::daemon::Ready as Birth;
 use crate::listen::Listeners;
 use crate::log::LogFile;
-use crate::seat::{FINISH, GO, LEAVE};
+use crate::seat::{FINISH, GO, LEAVE, TRIM};
 
 impl Supervisor {
     pub(super) fn perform(&mut self, action: Action) {
@@ -105,6 +105,7 @@ impl Supervisor {
         let Some(proc) = self.procs.get(&worker) else { return };
         let message = match tell {
             Tell::Go => GO,
+            Tell::Trim => TRIM,
             Tell::Leave if self.state.is_stopping() => FINISH,
             Tell::Leave => LEAVE,
         };

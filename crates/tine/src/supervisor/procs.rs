@@ -15,6 +15,7 @@ use super::casualty::Story;
 use super::event::Event;
 use super::event::Exit;
 use super::run::{CHANNEL, KIND, PIDFD, Supervisor};
+use super::sample::Scale;
 use super::state::WorkerId;
 use crate::program::{exit_of, exit_told};
 use crate::seat::{
@@ -43,6 +44,7 @@ pub(crate) struct Proc {
     /// Of a keeper: how its command ended.
     ended: Option<Exit>,
     pub(super) story: Story,
+    pub(super) scale: Scale,
 }
 
 /// What the workers of a pool have done that are gone, so that totals never fall.
@@ -73,8 +75,20 @@ impl Proc {
         match watch() {
             Ok(pidfd) => {
                 let (silent, told, ended) = (false, false, None);
-                let story = Story::new(generation);
-                Ok(Self { pool, place, pid, pidfd, channel, record, silent, told, ended, story })
+                let (story, scale) = (Story::new(generation), Scale::default());
+                Ok(Self {
+                    pool,
+                    place,
+                    pid,
+                    pidfd,
+                    channel,
+                    record,
+                    silent,
+                    told,
+                    ended,
+                    story,
+                    scale,
+                })
             }
             Err(error) => {
                 // It is our child and not reaped, so the number is still its own.

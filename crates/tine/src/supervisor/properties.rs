@@ -26,6 +26,9 @@ pub(super) fn rules(sizing: Sizing) -> Rules {
         halt_grace: SECOND,
         request_timeout: 0,
         connection_timeout: 0,
+        memory: (0, 0),
+        min_lifetime: SECOND,
+        memory_recycles: 1,
         shrink_interval: 10 * SECOND,
         settle: 10 * SECOND,
         quiet: 30 * SECOND,
@@ -47,6 +50,7 @@ enum Move {
     Halt(usize),
     Continue(usize),
     Overrun(usize),
+    Weigh(usize, u64),
     Busy(u32, u32),
     FailForks(bool),
     Command(Command),
@@ -76,6 +80,7 @@ fn moves() -> impl Strategy<Value = Move> {
         1 => any::<usize>().prop_map(Move::Halt),
         1 => any::<usize>().prop_map(Move::Continue),
         1 => any::<usize>().prop_map(Move::Overrun),
+        2 => (any::<usize>(), 0_u64..200).prop_map(|(who, bytes)| Move::Weigh(who, bytes)),
         4 => (0_u32..40, 0_u32..40).prop_map(|(busy, queued)| Move::Busy(busy, queued)),
         1 => any::<bool>().prop_map(Move::FailForks),
         2 => commands.prop_map(Move::Command),
@@ -98,7 +103,7 @@ struct World {
 
 impl World {
     fn new(sizing: Sizing) -> Self {
-        let rules = vec![rules(sizing)];
+        let rules = vec![Rules { memory: (50, 150), ..rules(sizing) }];
         let state = State::new(&rules, 7);
         let mut world = Self {
             rules,
@@ -176,6 +181,9 @@ impl World {
                 what: Overrun::Request,
                 ran: SECOND,
             }),
+            Move::Weigh(who, private) => {
+                self.tell_one(who, any, |worker| Event::Memory { worker, private });
+            }
             Move::Busy(busy, queued) => self.look(busy, queued),
             Move::FailForks(fail) => self.forks_fail = fail,
             Move::Command(command) => self.tell(Event::Command(command)),

@@ -2,7 +2,9 @@
 
 use super::action::{Action, Assignment, Note, Outcome};
 use super::event::Exit;
-use super::state::{MILLISECOND, Nanos, Rules, SECOND, Stage, State, Succession, Worker, WorkerId};
+use super::state::{
+    MILLISECOND, Nanos, Rules, SECOND, Stage, State, Succession, Weight, Worker, WorkerId,
+};
 
 /// A fork that should be made.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +91,8 @@ impl State {
             since: now,
             ready_at: None,
             expires: (age > 0).then(|| now.saturating_add(age)),
+            max_memory: self.draw(rules.memory),
+            weight: Weight::Fine,
             succession: None,
             standby: vacancy.standby,
             halted: false,

@@ -58,6 +58,12 @@ pub struct Rules {
     pub request_timeout: Nanos,
     /// An isolated worker may be at one connection for so long; 0 = for ever.
     pub connection_timeout: Nanos,
+    /// Bytes of private memory a worker may have, drawn between the two; (0, 0) = no limit.
+    pub memory: (u64, u64),
+    /// It is not replaced for that before it has served so long.
+    pub min_lifetime: Nanos,
+    /// How many may wait for a successor because of it at once.
+    pub memory_recycles: u32,
     /// Between two shrinkings.
     pub shrink_interval: Nanos,
     /// No shrinking when a worker was forked within this.
@@ -151,6 +157,17 @@ pub enum Succession {
     AtLimit,
 }
 
+/// What was done about a worker's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Weight {
+    /// Nothing.
+    Fine,
+    /// It was too much, and the worker was told to give back what is free.
+    Trimmed,
+    /// It still was too much.
+    Replaced,
+}
+
 /// A worker process, from the wish for it to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worker {
@@ -170,6 +187,10 @@ pub struct Worker {
     pub ready_at: Option<Nanos>,
     /// When it is too old.
     pub expires: Option<Nanos>,
+    /// Bytes of private memory it may have; 0 = no limit.
+    pub max_memory: u64,
+    /// What was done about its memory.
+    pub weight: Weight,
     /// Whether, and when, it wants a successor.
     pub succession: Option<Succession>,
     /// Whether it waits for its place when ready.

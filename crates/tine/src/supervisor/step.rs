@@ -37,6 +37,9 @@ impl State {
             Event::Overrun { worker, what, ran } => {
                 self.overrun(rules, (worker, what, ran), now, &mut actions);
             }
+            Event::Memory { worker, private } => {
+                self.weigh(rules, (worker, private), now, &mut actions);
+            }
             Event::Exited { worker, exit, served } => {
                 self.exited(rules, worker, exit, served, now, &mut actions);
             }

@@ -1,4 +1,4 @@
-//! The supervisor's watch: who does not come back from what it is at.
+//! The supervisor's watch: who does not come back from what it is at, and when it is time to weigh.
 //!
 //! Nothing ticks. A worker stamps its record as it begins and as it rests; from the stamps follows when the
 //! first of those who work now could be overdue, and then it is looked, once a second at most. While nobody
@@ -39,8 +39,9 @@ impl Watch {
 
 /// How long after a worker has begun there may be something to see.
 fn patience(rules: &Rules) -> Option<Nanos> {
-    let timeouts = [rules.request_timeout, rules.connection_timeout];
-    timeouts.into_iter().filter(|&timeout| timeout > 0).min()
+    let memory = if rules.memory.1 > 0 { LOOK } else { 0 };
+    let waits = [rules.request_timeout, rules.connection_timeout, memory];
+    waits.into_iter().filter(|&wait| wait > 0).min()
 }
 
 impl Supervisor {
@@ -69,6 +70,7 @@ impl Supervisor {
     /// Finds who is overdue, and when the next could be.
     fn patrol(&mut self, index: usize, now: Nanos) {
         self.pools[index].bell.hang();
+        let weighed = self.rules[index].memory.1 > 0;
         let isolated = self.pools[index].plan.concurrency == 1;
         let mut overdue = Vec::new();
         let mut earliest: Option<Nanos> = None;
@@ -77,6 +79,9 @@ impl Supervisor {
                 continue;
             }
             let stamps = self.board.record(proc.record).stamps();
+            if weighed && stamps.running > 0 {
+                earliest = Some(earliest.map_or(now, |earliest| earliest.min(now)));
+            }
             for (what, due, ran) in deadlines(&self.rules[index], isolated, stamps, now) {
                 if due <= now {
                     overdue.push((id, what, ran));
@@ -93,6 +98,9 @@ impl Supervisor {
         }
         for (worker, what, ran) in overdue {
             self.happen(Event::Overrun { worker, what, ran });
+        }
+        if weighed {
+            self.weigh(index, now);
         }
     }
 
