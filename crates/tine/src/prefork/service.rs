@@ -37,7 +37,7 @@ impl Prefork {
     }
 
     /// Signals that go on to every worker, before the supervisor does what they mean to itself; see
-    /// [`Service::pass_signals`].
+    /// [`crate::Service::pass_signals`].
     pub fn pass_signals(mut self, signals: impl IntoIterator<Item = Signal>) -> Self {
         self.service = self.service.pass_signals(signals);
         self
