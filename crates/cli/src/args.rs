@@ -32,7 +32,7 @@ pub(crate) enum Command {
     /// finished, a second signal ends them. SIGHUP replaces the workers. A directory is served by its
     /// index.html or index.htm. Names that begin with a dot, and what links reach outside the
     /// directory, are not served.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Show what a running server does
     Status(Status),
     /// Stop a running server: requests in flight are finished
@@ -103,6 +103,19 @@ pub(crate) struct Serve {
     /// When stopping, cut off after so long what is still in flight
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) drain_timeout: Duration,
+
+    /// Listen on the sockets that systemd has passed in (LISTEN_FDS), instead of --listen
+    #[arg(long)]
+    pub(crate) inherited: bool,
+
+    /// Where workers leave their cores; it becomes their working directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) core_directory: Option<PathBuf>,
+
+    /// Serve the one connection on standard input and end: for inetd, or systemd with Accept=yes
+    #[arg(long, conflicts_with_all = ["solo", "inherited", "daemonize", "workers", "max_requests", "pid_file",
+          "user", "group", "control", "drain_timeout"])]
+    pub(crate) inetd: bool,
 
     /// Serve from this one process, without a supervisor and without a fork: to debug
     #[arg(long, conflicts_with_all = ["daemonize", "workers", "max_requests", "pid_file", "user", "group",

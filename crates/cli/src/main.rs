@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(serve) => serve::run(serve),
+        Command::Serve(serve) => serve::run(*serve),
         Command::Status(status) => instance::status(status),
         Command::Stop(stop) => instance::stop(stop),
         Command::Reload(which) => instance::reload(which),

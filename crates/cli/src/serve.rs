@@ -14,10 +14,12 @@ pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     // Before anything is bound, and before privileges are dropped.
     let files = Files::new(typed.root.clone())?;
     let hello = Hello::of(&typed);
-    let solo = typed.solo;
+    let (solo, inetd) = (typed.solo, typed.inetd);
     let server = server(typed)?;
     let serve = move |worker| serve(worker, &files, &hello);
-    if solo {
+    if inetd {
+        server.run_inetd(serve)?
+    } else if solo {
         server.run_solo(serve)?
     } else {
         server.try_run(serve)?
@@ -27,7 +29,7 @@ pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
 
 fn serve(worker: Worker, files: &Files, hello: &Hello) -> Result<(), BoxError> {
     // Said by the first worker of all: from then on it is true.
-    if worker.id() == 1 {
+    if worker.id() == 1 && !hello.inetd {
         worker.log().line(Level::Info, format_args!("{}", hello.text()));
     }
     let files = files.clone();
@@ -50,6 +52,8 @@ fn refuse_datagrams(addresses: &[String]) -> Result<(), Failure> {
 struct Hello {
     root: String,
     solo: bool,
+    /// Nobody is there to read it.
+    inetd: bool,
     control: bool,
 }
 
@@ -58,7 +62,7 @@ impl Hello {
         let root = typed.root.canonicalize();
         let root = root.as_deref().unwrap_or(Path::new(&typed.root)).display().to_string();
         let control = !matches!(typed.control, Some(Control::Off));
-        Self { root, solo: typed.solo, control }
+        Self { root, solo: typed.solo, inetd: typed.inetd, control }
     }
 
     /// Said in a worker: only its parent is the supervisor for sure, a daemon's above all.
@@ -84,8 +88,13 @@ fn server(typed: Serve) -> Result<Prefork, Failure> {
         .concurrency(typed.concurrency)
         .stop_timeout(typed.drain_timeout)
         .log(log);
-    for address in typed.listen {
-        server = server.listen(address);
+    if typed.inherited {
+        server = server.inherited();
+    } else {
+        server = typed.listen.into_iter().fold(server, Prefork::listen);
+    }
+    if let Some(path) = typed.core_directory {
+        server = server.core_directory(path);
     }
     if let Some(requests) = typed.max_requests {
         server = server.max_requests(requests);

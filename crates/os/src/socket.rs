@@ -174,6 +174,15 @@ pub fn local_address(socket: impl AsFd) -> io::Result<Address> {
     Ok(UnixName::of(&unix).map_or(Address::Unnamed, Address::Unix))
 }
 
+/// Who is at the other end of a connection.
+///
+/// # Errors
+/// `ENOTCONN` if there is nobody, or nobody any more.
+pub fn peer_address(socket: impl AsFd) -> io::Result<Peer> {
+    let peer = net::getpeername(socket)?;
+    Ok(peer.and_then(|peer| SocketAddr::try_from(peer).ok()).map_or(Peer::Unix, Peer::Ip))
+}
+
 /// What sort of traffic a socket carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Traffic {

@@ -125,7 +125,7 @@ impl Worker {
     ///
     /// # Errors
     /// What `make` fails with, and what the runtime or accepting can fail with.
-    pub fn serve_async<M, MF, H, HF>(self, make: M) -> Result<(), BoxError>
+    pub fn serve_async<M, MF, H, HF>(mut self, make: M) -> Result<(), BoxError>
     where
         M: FnOnce(Context) -> MF,
         MF: Future<Output = Result<H, BoxError>>,
@@ -133,7 +133,8 @@ impl Worker {
         HF: Future<Output = ()> + 'static,
     {
         let runtime = runtime(&self.seat)?;
-        if !self.listeners.iter().any(|listener| listener.is_stream()) {
+        let given = self.given.take();
+        if given.is_none() && !self.listeners.iter().any(|listener| listener.is_stream()) {
             return Err(
                 "no listener for connections: an asynchronous worker takes no datagrams".into()
             );
@@ -148,6 +149,12 @@ impl Worker {
                 door.serve_async(conn, handler).await;
             }
         });
+        if let Some(conn) = given {
+            tine_os::fd::set_nonblocking(&conn, true)?;
+            self.seat.ready();
+            runtime.block_on(handler(conn));
+            return Ok(());
+        }
         let listeners = self.listeners.iter().filter(|listener| listener.is_stream()).cloned();
         let mut acceptor = Acceptor::new(&self.shutdown, listeners, true)?;
         self.seat.ready();

@@ -297,6 +297,9 @@ pub struct PrivilegeConfig {
     pub umask: Option<u32>,
     /// Soft and hard limits, as in `setrlimit(2)`.
     pub limits: Vec<(Resource, u64, u64)>,
+    /// Where workers leave their cores (row A29): it becomes their working directory, and the limit of a
+    /// core's size is lifted. Must exist, inside `chroot` if there is one, and their user must be able to write there.
+    pub core_directory: Option<PathBuf>,
     /// No program started by the worker gains privileges (`PR_SET_NO_NEW_PRIVS`).
     pub no_new_privileges: bool,
 }

@@ -7,6 +7,7 @@ use tine_os::privilege::{self, Resource};
 use tine_os::user;
 
 use crate::config::PrivilegeConfig;
+use crate::daemon::{CoreDirectory, core_directory};
 use crate::{Error, Result};
 
 /// What a worker does to itself. Made by [`resolve`] only.
@@ -16,6 +17,7 @@ pub(crate) struct Privileges {
     pub(crate) identity: Option<Identity>,
     pub(crate) chroot: Option<PathBuf>,
     umask: Option<u32>,
+    cores: Option<CoreDirectory>,
     limits: Vec<(Resource, u64, u64)>,
     no_new_privileges: bool,
 }
@@ -36,6 +38,8 @@ pub(crate) fn resolve(config: &PrivilegeConfig) -> Result<Privileges> {
     {
         return Err(Error::config(format!("chroot {}: no such directory", root.display())));
     }
+    let cores = config.core_directory.as_deref();
+    let cores = cores.map(|path| core_directory(path, config.chroot.as_deref())).transpose()?;
     let changes = identity.is_some() || config.chroot.is_some();
     if changes && privilege::effective_uid() != 0 && !is_already(identity.as_ref()) {
         let text = "cannot drop privileges: this process is not root; start it as root, or without \
@@ -46,6 +50,7 @@ pub(crate) fn resolve(config: &PrivilegeConfig) -> Result<Privileges> {
         identity,
         chroot: config.chroot.clone(),
         umask: config.umask,
+        cores,
         limits: config.limits.clone(),
         no_new_privileges: config.no_new_privileges,
     })
@@ -119,6 +124,9 @@ impl Privileges {
         for &(resource, soft, hard) in &self.limits {
             step(&format!("limit {resource:?}"), privilege::set_limit(resource, soft, hard))?;
         }
+        if let Some(cores) = &self.cores {
+            step("limit of cores", cores.lift_limit())?;
+        }
         if let Some(mask) = self.umask {
             privilege::umask(mask);
         }
@@ -133,6 +141,9 @@ impl Privileges {
                 step(&format!("user {}", identity.uid), privilege::set_uid(identity.uid))?;
             }
             step("capabilities", privilege::clear_ambient_capabilities())?;
+        }
+        if let Some(cores) = &self.cores {
+            step(&format!("core directory {cores}"), cores.enter())?;
         }
         if self.no_new_privileges {
             step("no new privileges", privilege::no_new_privileges())?;

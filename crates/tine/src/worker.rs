@@ -33,6 +33,8 @@ pub struct Worker {
     pub(crate) log: Log,
     pub(crate) gate: Option<Arc<Gate>>,
     pub(crate) hooks: Hooked,
+    /// The one connection of a process that was started for it.
+    pub(crate) given: Option<Conn>,
     pub(crate) id: u64,
     pub(crate) pool: String,
     pub(crate) place: usize,
@@ -195,15 +197,19 @@ impl Worker {
     }
 
     fn serve_all(
-        self,
+        mut self,
         streams: &mut dyn FnMut(Conn) -> io::Result<()>,
         datagrams: &mut dyn FnMut(&Packet<'_>) -> io::Result<()>,
         wanted: impl Fn(&Listener) -> bool,
     ) -> Result<(), BoxError> {
+        let door = self.door();
+        if let Some(conn) = self.given.take() {
+            self.seat.ready();
+            return door.serve(conn, streams).map_err(Into::into);
+        }
         let listeners = self.listeners.iter().filter(|listener| wanted(listener)).cloned();
         let mut acceptor = Acceptor::new(&self.shutdown, listeners, false)?;
         let mut buffer = vec![0; self.datagram_bytes()];
-        let door = self.door();
         self.seat.ready();
         loop {
             let next = acceptor.next()?;

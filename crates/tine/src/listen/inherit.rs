@@ -32,6 +32,24 @@ pub(super) fn adopt(socket: OwnedFd) -> Result<Listener> {
 }
 
 impl Listener {
+    /// What stands for the listener of a connection that came already accepted.
+    ///
+    /// # Errors
+    /// A configuration error if it is none: datagrams, or a socket without an address.
+    pub(crate) fn of_connection(connection: &OwnedFd, identity: &Identity) -> Result<Self> {
+        let listening = Identity { listening: true, ..identity.clone() };
+        let endpoint = match endpoint(&listening) {
+            Ok(endpoint) if identity.traffic == Traffic::Stream => endpoint,
+            Ok(_) => return Err(Error::config("standard input carries datagrams, no connection")),
+            Err(reason) => {
+                return Err(Error::config(format!("standard input is no connection: {reason}")));
+            }
+        };
+        let os = |error| Error::os("cannot take the connection over", error);
+        let copy = fd::duplicate(connection).map_err(os)?;
+        Self::new(copy, &endpoint, &ListenOptions::default()).map_err(os)
+    }
+
     /// Takes over a socket that the supervisor of this process has bound, if it is the one that was told of.
     pub(crate) fn received(
         socket: OwnedFd,

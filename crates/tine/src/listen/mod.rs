@@ -12,6 +12,7 @@
 //! mode are set after it is bound and before it listens; until then a client is refused.
 
 use crate::endpoint::{Endpoint, Unix};
+use std::cell::OnceCell;
 use std::net::{TcpListener, UdpSocket};
 use std::ops::Index;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -74,6 +75,7 @@ pub struct Listener {
     kind: Kind,
     address: String,
     adopted: bool,
+    name: OnceCell<String>,
     file: Option<unix::SocketFile>,
 }
 
@@ -88,6 +90,7 @@ impl Listener {
             kind,
             address,
             adopted: false,
+            name: OnceCell::new(),
             file: None,
         })
     }
@@ -127,6 +130,20 @@ impl Listener {
     #[must_use]
     pub fn adopted(&self) -> bool {
         self.adopted
+    }
+
+    /// What whoever passed it in calls it (`LISTEN_FDNAMES`, sd_listen_fds(3)); see
+    /// [`crate::Pool::inherited`].
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.get().map(String::as_str)
+    }
+
+    pub(crate) fn set_name(&self, name: Option<String>) {
+        if let Some(name) = name {
+            // It has one at most.
+            let _ = self.name.set(name);
+        }
     }
 
     /// How many connections wait to be accepted, and how many may; `(0, 0)` for datagrams, which are not counted.
@@ -215,6 +232,12 @@ impl Listeners {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Names the last ones: those that were passed in.
+    pub(crate) fn name_last(&self, names: Vec<Option<String>>) {
+        let from = self.len().saturating_sub(names.len());
+        self.iter().skip(from).zip(names).for_each(|(listener, name)| listener.set_name(name));
     }
 
     /// Removes the files of Unix sockets that this very process made, where the file is still the same one.

@@ -145,6 +145,21 @@ impl Prefork {
         self.service.pool(self.pool).solo().map(|(worker, _)| worker)
     }
 
+    /// Serves the one connection on standard input in this very process, and returns at its end: for inetd
+    /// (`nowait`), or systemd with `Accept=yes`. If standard input is a socket that listens (inetd's `wait`), it
+    /// serves there, one after the other, until a signal ends it. Its own listeners are left out. Standard output becomes
+    /// `/dev/null`, and so does standard error if it is the client (row N44).
+    ///
+    /// # Errors
+    /// A configuration error if standard input is no socket; a boot error if the program's code fails.
+    pub fn run_inetd(
+        self,
+        serve: impl Fn(Worker) -> std::result::Result<(), BoxError> + 'static,
+    ) -> Result<()> {
+        let worker = self.service.pool(self.pool).inetd()?;
+        run_here(worker, serve)
+    }
+
     /// Serves in this very process until a signal (TERM, INT, QUIT, HUP) or [`Handle::stop`] ends it
     /// (row A35).
     ///
@@ -162,10 +177,18 @@ impl Prefork {
             &crate::supervisor::spawn::LEAVES_ON,
         )
         .map_err(|error| Error::os("cannot catch signals", error))?;
-        let (hooks, info) = (worker.hooks.clone(), worker.info());
-        let started = hooks.worker_started(&worker);
-        let result = started.and_then(|()| serve(worker));
-        hooks.worker_ended(&info);
-        result.map_err(|failure| Error::boot(failure.to_string()))
+        run_here(worker, serve)
     }
+}
+
+/// A worker's life in a process that is nothing else's.
+fn run_here(
+    worker: Worker,
+    serve: impl Fn(Worker) -> std::result::Result<(), BoxError>,
+) -> Result<()> {
+    let (hooks, info) = (worker.hooks.clone(), worker.info());
+    let started = hooks.worker_started(&worker);
+    let result = started.and_then(|()| serve(worker));
+    hooks.worker_ended(&info);
+    result.map_err(|failure| Error::boot(failure.to_string()))
 }

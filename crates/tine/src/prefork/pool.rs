@@ -40,6 +40,12 @@ impl Prefork {
         self
     }
 
+    /// The sockets that systemd has passed in; see [`Pool::inherited`].
+    pub fn inherited(mut self) -> Self {
+        self.pool = self.pool.inherited();
+        self
+    }
+
     pool_numbers! {
         /// How many workers. Default: one a CPU.
         workers: Workers,
@@ -177,6 +183,12 @@ impl Prefork {
     /// A soft and a hard limit of theirs, as in `setrlimit(2)`.
     pub fn limit(mut self, resource: Resource, soft: u64, hard: u64) -> Self {
         self.pool.privileges.limits.push((resource, soft, hard));
+        self
+    }
+
+    /// Where workers leave their cores; see [`PrivilegeConfig::core_directory`].
+    pub fn core_directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.pool.privileges.core_directory = Some(path.into());
         self
     }
 

@@ -1,22 +1,29 @@
 //! The environment, as far as it says who this process is, and what of it goes on to a foreign program.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::process::Command as Process;
 
 use tine_os::process;
+
+use crate::{Error, Result};
 
 /// Says to a process that was executed as a worker which one it is, and where its channel is: `PID,NUMBER`. The
 /// pid keeps what the worker itself starts from taking it for its own (row F4).
 const MARKER: &str = "TINE_WORKER";
 
+/// How systemd says which sockets it has passed in (sd_listen_fds(3)).
+const LISTEN_FDS: &str = "LISTEN_FDS";
+const LISTEN_PID: &str = "LISTEN_PID";
+const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
+
 /// What is said to the supervisor by whoever started it, and would be wrong for a command: sd_listen_fds(3),
 /// sd_notify(3), sd_watchdog_enabled(3).
 const NOT_PASSED_ON: [&str; 7] = [
     MARKER,
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
+    LISTEN_FDS,
+    LISTEN_PID,
+    LISTEN_FDNAMES,
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
@@ -57,6 +64,43 @@ pub(crate) fn again(channel: RawFd) -> Process {
     }
     process.args(arguments).env(MARKER, format!("{},{channel}", process::pid()));
     process
+}
+
+/// The sockets that systemd, or whoever speaks its protocol, has left for this very process, from number 3 on, and
+/// their names; and removes what said so, so that nothing this process starts takes them for its own
+/// (sd_listen_fds(3)).
+///
+/// # Errors
+/// A configuration error if there are none, or they are another process's.
+pub(crate) fn sockets_passed_in() -> Result<Vec<(OwnedFd, Option<String>)>> {
+    const FIRST: RawFd = 3;
+    let number = |name: &str| {
+        let value = std::env::var(name).map_err(|_| {
+            Error::config(format!(
+                "no sockets were passed in: {name} is not set; systemd sets it for a service with a socket unit"
+            ))
+        })?;
+        value.parse::<u32>().map_err(|_| Error::config(format!("{name}={value:?}: it is a number")))
+    };
+    let (pid, count) = (number(LISTEN_PID)?, number(LISTEN_FDS)?);
+    if pid != process::pid().get() {
+        let text = format!("the sockets that were passed in are process {pid}'s (LISTEN_PID)");
+        return Err(Error::config(text));
+    }
+    let names = std::env::var(LISTEN_FDNAMES).unwrap_or_default();
+    let mut names = names.split(':').filter(|name| !name.is_empty()).map(str::to_owned);
+    for name in [LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES] {
+        tine_os::exec::remove_variable(name)
+            .map_err(|error| Error::os(format!("cannot remove {name}"), error))?;
+    }
+    let adopt = |number: RawFd| {
+        let socket = tine_os::fd::adopt(number).map_err(|error| {
+            Error::config(format!("descriptor {number}, which LISTEN_FDS counts: {error}"))
+        })?;
+        Ok((socket, names.next()))
+    };
+    let count = RawFd::try_from(count).unwrap_or(RawFd::MAX - FIRST);
+    (FIRST..FIRST + count).map(adopt).collect()
 }
 
 /// Takes out what is not meant for a command.

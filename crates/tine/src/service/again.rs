@@ -91,7 +91,10 @@ impl Service {
         let listeners = told.map(|(told, socket)| {
             let asked = |(endpoint, _): &&(_, _)| endpoint_is(endpoint, &told.endpoint);
             let asked = if told.adopted { None } else { Some(parsed.iter().find(asked)) };
-            Listener::received(socket, asked.flatten(), &told.address, told.adopted).map(Rc::new)
+            let received =
+                Listener::received(socket, asked.flatten(), &told.address, told.adopted)?;
+            received.set_name(told.name.clone());
+            Ok(Rc::new(received))
         });
         let listeners = listeners.collect::<Result<_>>()?;
         let supervisor = Pid::from_raw(letter.supervisor);

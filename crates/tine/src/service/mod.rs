@@ -2,7 +2,6 @@
 //!
 //! [`crate::Prefork`] is a service with one pool; use this for several.
 
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,102 +10,25 @@ use tine_os::event::EventFd;
 use tine_os::signal::Signal;
 
 mod again;
+mod inetd;
+mod pool;
 mod solo;
 mod start;
 
-use crate::config::{PoolConfig, PrivilegeConfig, Workers};
+pub use pool::Pool;
+
 use crate::daemon::{Daemon, Ready, Role};
-use crate::endpoint::Endpoint;
 use crate::hooks::{Hooked, Hooks};
-use crate::listen::ListenOptions;
 use crate::log::{Log, LogFile, info};
 use crate::passthrough::Passed;
 use crate::pidfile::PidFile;
 use crate::plan::PoolPlan;
-use crate::program::Program;
 use crate::scoreboard::Scoreboard;
 use crate::shared::Region;
 use crate::signals::Signals;
 use crate::supervisor::run::{HeldSignals, Parts, Supervisor};
-use crate::worker::{BoxError, Worker};
 use crate::{Error, Result};
 use start::{Cleanup, announce, bind, open_control, refuse_threads, warn_of_limit};
-
-/// Workers of one program under one policy, and the sockets they share.
-#[derive(Debug)]
-#[must_use = "a pool does nothing until its service runs"]
-pub struct Pool {
-    pub(crate) name: String,
-    pub(crate) config: PoolConfig,
-    pub(crate) privileges: PrivilegeConfig,
-    pub(crate) endpoints: Vec<(String, ListenOptions)>,
-    pub(crate) sockets: Vec<OwnedFd>,
-    pub(crate) program: Program,
-}
-
-impl Pool {
-    /// A pool that runs this program.
-    pub fn new(name: impl Into<String>, program: Program) -> Self {
-        Self {
-            name: name.into(),
-            config: PoolConfig::default(),
-            privileges: PrivilegeConfig::default(),
-            endpoints: Vec::new(),
-            sockets: Vec::new(),
-            program,
-        }
-    }
-
-    /// A pool of helpers: `run` is called in a process of its own at every turn of the policy, which is
-    /// [`Workers::every`]. It ends when `run` returns, is told to leave when the service stops
-    /// ([`Worker::shutdown`]), and is ended when it takes too long. A run that fails is logged; the next one begins at its
-    /// time. A reload waits for no run, and ends none.
-    pub fn helper(
-        name: impl Into<String>,
-        policy: Workers,
-        run: impl Fn(&Worker) -> std::result::Result<(), BoxError> + 'static,
-    ) -> Self {
-        let program = Program::fork(move |worker| {
-            worker.ready()?;
-            run(&worker)
-        });
-        let config = PoolConfig { workers: policy, ..PoolConfig::default() };
-        Self::new(name, program).config(config)
-    }
-
-    /// Its numbers.
-    pub fn config(mut self, config: PoolConfig) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// Who its workers become.
-    pub fn privileges(mut self, privileges: PrivilegeConfig) -> Self {
-        self.privileges = privileges;
-        self
-    }
-
-    /// An address to listen on; see [`Endpoint`] for what can be written.
-    pub fn listen(mut self, address: impl Into<String>, options: ListenOptions) -> Self {
-        self.endpoints.push((address.into(), options));
-        self
-    }
-
-    /// A socket that is bound already.
-    pub fn socket(mut self, socket: OwnedFd) -> Self {
-        self.sockets.push(socket);
-        self
-    }
-
-    fn parsed(&self) -> Result<Vec<(Endpoint, ListenOptions)>> {
-        let mut all = Vec::new();
-        for (text, options) in &self.endpoints {
-            let endpoints = Endpoint::parse_all(text)?;
-            all.extend(endpoints.into_iter().map(|endpoint| (endpoint, options.clone())));
-        }
-        Ok(all)
-    }
-}
 
 /// Stops a service from code; cheap to clone, and still good in a process forked from the supervisor's.
 #[derive(Clone, Debug)]
@@ -260,12 +182,13 @@ impl Service {
     /// # Errors
     /// A configuration error before anything is bound; a bind error; a privilege error; a boot error if
     /// no worker ever became ready.
-    pub fn run(self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
         if let Some(summons) = crate::supervisor::spawn::summons()? {
             self.answer(summons);
         }
         let plans = self.plan()?;
         refuse_threads()?;
+        self.pools.iter_mut().try_for_each(Pool::take_inherited)?;
         let mut birth = None;
         if self.daemonize {
             match self.become_daemon(&plans)? {

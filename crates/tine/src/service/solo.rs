@@ -23,8 +23,10 @@ impl Service {
     /// As [`Service::run`].
     pub(crate) fn solo(mut self) -> Result<(Worker, Program)> {
         let gate = self.plan()?.swap_remove(0).gate;
-        let pool = self.pools.swap_remove(0);
+        let mut pool = self.pools.swap_remove(0);
+        pool.take_inherited()?;
         let (bound, notes) = bind_all(&pool.parsed()?, pool.sockets)?;
+        bound.name_last(pool.inherited.unwrap_or_default());
         notes.iter().for_each(|note| warning!(self.log, "{note}"));
         for listener in &bound {
             info!(self.log, "listening on {}", listener.address());
@@ -58,6 +60,7 @@ impl Service {
             log: self.log,
             gate,
             hooks: self.hooks,
+            given: None,
             id: 1,
             pool: pool.name,
             place: 0,

@@ -97,6 +97,7 @@ pub(super) fn bind(
         }
     }
     let (bound, notes) = bind_all(&endpoints, pool.sockets)?;
+    bound.name_last(pool.inherited.unwrap_or_default());
     notes.iter().for_each(|note| warning!(log, "{note}"));
     if let Some(producer) = pool.program.producer()
         && let Err(text) = producer.numbers(bound.len())

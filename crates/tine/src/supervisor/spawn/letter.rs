@@ -47,6 +47,7 @@ pub(crate) struct Told {
     pub(crate) endpoint: String,
     pub(crate) address: String,
     pub(crate) adopted: bool,
+    pub(crate) name: Option<String>,
 }
 
 /// The descriptors, in the order they are sent.
@@ -87,6 +88,7 @@ pub(super) fn send(
         endpoint: listener.endpoint().to_string(),
         address: listener.address().to_owned(),
         adopted: listener.adopted(),
+        name: listener.name().map(str::to_owned),
     };
     let regions = supervisor.regions.iter();
     let letter = Letter {

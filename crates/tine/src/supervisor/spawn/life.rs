@@ -210,6 +210,7 @@ fn enter(kit: Kit<'_>) -> Result<Worker, BoxError> {
         log: kit.log,
         gate: plan.gate.clone(),
         hooks: kit.hooks,
+        given: None,
         id: assignment.worker.0,
         pool: plan.name.clone(),
         place: assignment.place,

@@ -1,0 +1,84 @@
+//! What a service and its workers find where they begin: sockets that were passed in, and a place for cores.
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
+use support::{Talk, start, start_in, start_with};
+use testkit::TempDir;
+
+fn plain_core_pattern() -> bool {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+    !pattern.starts_with(['|', '/'])
+}
+
+#[test]
+fn sockets_passed_in_have_their_names_and_the_variables_are_gone() {
+    for spawn in ["", "--spawn exec"] {
+        let sockets = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let address = sockets[1].local_addr().expect("an address").to_string();
+        let service = start_with(&format!("--inherited yes --workers 1 {spawn}"), |server| {
+            let server = server
+                .env("LISTEN_FDS", "2")
+                .env("LISTEN_FDNAMES", "web:admin")
+                .env_own_pid("LISTEN_PID");
+            sockets
+                .into_iter()
+                .zip(3..)
+                .fold(server, |server, (socket, number)| server.listener(socket, number))
+        });
+        service.wait_serving(1);
+        let mut talk = Talk::to(&address);
+        assert_eq!(talk.ask("listener"), "admin");
+        assert_eq!(talk.ask("variable LISTEN_FDS"), "none");
+        assert_eq!(talk.ask("variable LISTEN_PID"), "none");
+        assert_eq!(talk.ask("variable LISTEN_FDNAMES"), "none");
+        drop(talk);
+        service.stop();
+    }
+}
+
+#[test]
+fn a_worker_that_crashes_leaves_its_core_in_the_directory_for_cores() {
+    let directory = TempDir::new().expect("a directory");
+    let cores = directory.path().join("cores");
+    let hooks = directory.path().join("hooks");
+    fs::create_dir(&cores).expect("a directory");
+    let arguments = format!(
+        "--listen 127.0.0.1:0 --workers 1 --core-directory {} --hooks {}",
+        cores.display(),
+        hooks.display()
+    );
+    let service = start_in(directory, &arguments, |server| server);
+    let worker = service.wait_serving(1)[0];
+    assert_eq!(fs::read_link(format!("/proc/{worker}/cwd")).expect("it lives"), cores);
+    let limits = fs::read_to_string(format!("/proc/{worker}/limits")).expect("it lives");
+    let limit = limits.lines().find(|line| line.starts_with("Max core file size")).expect("one");
+    assert_eq!(limit.matches("unlimited").count(), 2, "{limit}");
+    let mut talk = service.talk();
+    talk.tell("crash SEGV");
+    assert!(talk.is_closed());
+    let dumped = plain_core_pattern();
+    let how = if dumped { "SIGSEGV (11), core dumped" } else { "SIGSEGV (11)" };
+    service.wait_line(&format!("was killed by {how}"));
+    let told = format!("exited {worker} was killed by {how} crash true");
+    service.wait_until("the hook is told the pid and the signal", || {
+        fs::read_to_string(&hooks).is_ok_and(|text| text.contains(&told))
+    });
+    assert_eq!(has_a_file(&cores), dumped);
+    service.stop();
+}
+
+fn has_a_file(directory: &Path) -> bool {
+    fs::read_dir(directory).expect("it is there").next().is_some()
+}
+
+#[test]
+fn a_missing_directory_for_cores_is_refused_before_anything_is_bound() {
+    let service = start("--workers 1 --core-directory /no/such/directory");
+    assert_eq!(service.wait_exit().code(), Some(2));
+    service.wait_line("core directory /no/such/directory: no such directory");
+    assert_eq!(service.count_lines("listening"), 0);
+}
