@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tine::control::By;
-use tine::{Level, Span, Workers};
+use tine::{Bytes, Level, Span, Workers};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -71,6 +71,19 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N|MIN..MAX")]
     pub(crate) max_requests: Option<Span>,
 
+    /// End and replace a worker that is at one request for so long
+    ///
+    /// Looked at from outside, so nothing that hangs, loops or blocks in a worker can hide it. With
+    /// --concurrency 1 a request may take so long as a whole; with more a worker may keep all its
+    /// connections waiting for so long. What it was at stands in the log and in `tine status`.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// Replace a worker that has so much memory of its own: 64M, 1G; between two sizes, each worker draws
+    /// its own
+    #[arg(long, value_name = "SIZE|MIN..MAX", value_parser = sizes)]
+    pub(crate) max_memory: Option<Span>,
+
     /// Write the server's pid to a file, removed at its end
     #[arg(long, value_name = "PATH")]
     pub(crate) pid_file: Option<PathBuf>,
@@ -118,7 +131,7 @@ pub(crate) struct Serve {
     pub(crate) inetd: bool,
 
     /// Serve from this one process, without a supervisor and without a fork: to debug
-    #[arg(long, conflicts_with_all = ["daemonize", "workers", "max_requests", "pid_file", "user", "group",
+    #[arg(long, conflicts_with_all = ["daemonize", "workers", "max_requests", "timeout", "max_memory", "pid_file", "user", "group",
           "control", "drain_timeout"])]
     pub(crate) solo: bool,
 }
@@ -190,6 +203,15 @@ impl From<OsString> for Control {
     }
 }
 
+/// A size, or two.
+fn sizes(text: &str) -> Result<Span, tine::Error> {
+    let size = |text: &str| text.parse::<Bytes>().map(|bytes| bytes.0);
+    match text.split_once("..") {
+        None => Ok(Span::from(size(text)?)),
+        Some((min, max)) => Ok(Span::from(size(min)?..=size(max)?)),
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.parse::<f64>().ok();
     let duration = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
@@ -232,6 +254,9 @@ mod tests {
             ("tine serve --drain-timeout -1", "-1"),
             ("tine serve --drain-timeout=-1", "--drain-timeout"),
             ("tine serve --max-requests x", "--max-requests"),
+            ("tine serve --timeout soon", "--timeout"),
+            ("tine serve --max-memory much", "--max-memory"),
+            ("tine serve --max-memory 1M..", "--max-memory"),
             ("tine serve --solo --user nobody", "--user"),
             ("tine status --pid 1 --port 2", "--port"),
             ("tine stop --timeout soon", "--timeout"),

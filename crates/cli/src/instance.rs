@@ -7,7 +7,8 @@ use crate::failure::{Failure, print};
 use crate::table;
 
 pub(crate) fn status(typed: Status) -> Result<(), Failure> {
-    let status = Client::find(&typed.which.into())?.status()?;
+    let mut status = Client::find(&typed.which.into())?.status()?;
+    status.measure();
     if !typed.json {
         return print(&table::of(&status));
     }

@@ -87,6 +87,7 @@ fn server(typed: Serve) -> Result<Prefork, Failure> {
         .workers(typed.workers)
         .concurrency(typed.concurrency)
         .stop_timeout(typed.drain_timeout)
+        .request_timeout(typed.timeout)
         .log(log);
     if typed.inherited {
         server = server.inherited();
@@ -98,6 +99,9 @@ fn server(typed: Serve) -> Result<Prefork, Failure> {
     }
     if let Some(requests) = typed.max_requests {
         server = server.max_requests(requests);
+    }
+    if let Some(bytes) = typed.max_memory {
+        server = server.max_memory(bytes);
     }
     if let Some(user) = typed.user {
         server = server.user(user);

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use tine::control::{PoolStatus, Status, WorkerStatus};
+use tine::Bytes;
+use tine::control::{PoolStatus, Report, Status, WorkerStatus};
 
 /// The columns of the workers' table. Numbers stand to the right.
-const COLUMNS: [(&str, Side); 12] = [
+const COLUMNS: [(&str, Side); 13] = [
     ("WORKER", Side::Right),
     ("PID", Side::Right),
     ("POOL", Side::Left),
@@ -17,8 +18,12 @@ const COLUMNS: [(&str, Side); 12] = [
     ("OPEN", Side::Right),
     ("CONNECTIONS", Side::Right),
     ("REQUESTS", Side::Right),
+    ("PSS", Side::Right),
     ("AGE", Side::Right),
 ];
+
+/// Reports that are shown.
+const REPORTS: usize = 5;
 
 #[derive(Clone, Copy)]
 enum Side {
@@ -46,6 +51,7 @@ pub(crate) fn of(status: &Status) -> String {
     text.push('\n');
     let rows = status.workers.iter().map(row).collect::<Vec<_>>();
     workers(&mut text, &rows);
+    reports(&mut text, &status.reports);
     text
 }
 
@@ -86,6 +92,7 @@ fn row(worker: &WorkerStatus) -> ([String; COLUMNS.len()], String) {
         worker.open.to_string(),
         worker.connections.to_string(),
         worker.requests.to_string(),
+        worker.pss.map_or("-".to_owned(), |bytes| Bytes(bytes).to_string()),
         duration(worker.age),
     ];
     let request = [&worker.request, &worker.client].map(|text| visible(text)).join(" ");
@@ -115,6 +122,24 @@ fn workers(text: &mut String, rows: &[([String; COLUMNS.len()], String)]) {
     add(&COLUMNS.map(|(name, _)| name), "REQUEST");
     for (cells, request) in rows {
         add(&cells.each_ref().map(String::as_str), request);
+    }
+}
+
+/// What the last workers came to grief by, the newest first; the rest is in the log and the JSON.
+fn reports(text: &mut String, reports: &[Report]) {
+    if !reports.is_empty() {
+        line(text, "\nlast reports, all of each in the log and with --json:");
+    }
+    for report in reports.iter().rev().take(REPORTS) {
+        let Report { worker, pid, place, .. } = report;
+        let (ago, pool) = (duration(report.ago), visible(&report.pool));
+        let cause = visible(&report.cause);
+        let mut said =
+            format!("{ago} ago worker {worker} (pid {pid}, {pool} place {place}) {cause}");
+        if !report.request.is_empty() {
+            let _ = write!(said, "; {} {}", visible(&report.request), visible(&report.client));
+        }
+        line(text, &said);
     }
 }
 
@@ -158,11 +183,14 @@ mod tests {
         busy["worker"] = 12.into();
         busy["request"] = "GET /\u{1b}[2J".into();
         busy["client"] = "10.0.0.1".into();
+        busy["pss"] = (3 << 19).into();
+        let report = json!({"ago": 61.0, "worker": 7, "pid": 3999, "pool": "files", "place": 2,
+                            "cause": "panicked", "request": "GET /\u{7}", "client": "10.0.0.2"});
         let pool = json!({"name": "files", "min": 1, "max": 4, "wanted": 2, "idle": 1, "busy": 1,
                           "requests": 77});
         let status = json!({"version": "1.2.3", "pid": 42, "phase": "running", "generation": 3,
                             "uptime": 7384.0, "listeners": [{"address": "127.0.0.1:80"}],
-                            "pools": [pool], "workers": [worker, busy]});
+                            "pools": [pool], "workers": [worker, busy], "reports": [report]});
         let text = of(&serde_json::from_value(status).expect("a status"));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "tine 1.2.3, pid 42: running for 2h03m, generation 3");
@@ -171,9 +199,16 @@ mod tests {
         assert!(lines[2].contains("77 requests"), "{text}");
         assert!(lines[4].starts_with("WORKER   PID  POOL "), "{text}");
         assert!(lines[5].starts_with("     1  4000  files "), "{text}");
-        assert!(lines[5].contains("serving  idle   3.0s") && lines[5].ends_with("1m15s"), "{text}");
+        assert!(
+            lines[5].contains("serving  idle   3.0s") && lines[5].ends_with("-  1m15s"),
+            "{text}"
+        );
+        assert!(lines[6].contains("  1.5 MiB  "), "{text}");
         assert!(lines[6].ends_with("1m15s  GET /\u{fffd}[2J 10.0.0.1"), "{text}");
-        assert_eq!(lines.len(), 7);
+        assert!(lines[8].starts_with("last reports"), "{text}");
+        let report =
+            "1m01s ago worker 7 (pid 3999, files place 2) panicked; GET /\u{fffd} 10.0.0.2";
+        assert_eq!((lines[9], lines.len()), (report, 10));
     }
 
     #[test]

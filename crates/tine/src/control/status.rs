@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use tine_os::inspect;
+use tine_os::process::Pid;
+
 use super::Report;
 
 /// A running service at one moment.
@@ -30,6 +33,19 @@ pub struct Status {
     pub workers: Vec<WorkerStatus>,
     /// What the last workers were at that hung, crashed or panicked; at most 16, the newest last.
     pub reports: Vec<Report>,
+}
+
+impl Status {
+    /// Fills in [`WorkerStatus::pss`] where this process may look into the worker (ptrace(2)). Not done by the
+    /// service, whose supervisor must not stall: the kernel walks every page for it.
+    pub fn measure(&mut self) {
+        for worker in &mut self.workers {
+            worker.pss = Pid::from_raw(worker.pid)
+                // In another pid namespace the number is somebody else's.
+                .filter(|&pid| inspect::stat(pid).is_ok_and(|stat| stat.parent == self.pid))
+                .and_then(|pid| inspect::proportional_bytes(pid).ok());
+        }
+    }
 }
 
 /// A socket.
@@ -104,6 +120,9 @@ pub struct WorkerStatus {
     pub letter: String,
     /// The same as a word: `idle`, `reading`, `working` …
     pub activity: String,
+    /// Its memory in bytes: its own pages, and its part of those it shares. Only after [`Status::measure`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pss: Option<u64>,
     /// Connections open now.
     pub open: u64,
     /// Connections taken so far.

@@ -120,6 +120,7 @@ impl Supervisor {
             stage: stage_text(worker.stage).to_owned(),
             letter: letter.to_string(),
             activity: read.activity.map_or("unknown".to_owned(), |activity| activity.to_string()),
+            pss: None,
             open: read.open,
             connections: read.connections,
             requests: read.requests,
