@@ -165,7 +165,7 @@ fn a_pool_of_commands_is_refused_what_nobody_could_do_for_it() {
     for (arguments, named) in [
         ("--workers 1..4", "fixed number"),
         ("--workers 1 --max-connections 5", "recycle it by age"),
-        ("--workers 1 --request-timeout 1000", "no timeout can be kept"),
+        ("--workers 1 --request-timeout 1000", "no timeout, and no bound on memory"),
         ("--workers 1 --boot-timeout 1000 --ready-after 1000", "boot_timeout"),
     ] {
         let service = server(arguments);

@@ -104,8 +104,8 @@ impl Program {
         self
     }
 
-    /// Runs in the worker, once, when it ends because its supervisor is dead (row F11). Of a
-    /// [command](Self::command): in its keeper.
+    /// Runs in the worker, once, when it ends because its supervisor is dead (row F11); not for a
+    /// [command](Self::command), which knows nothing of it.
     #[must_use]
     pub fn on_orphaned(mut self, f: impl Fn() + 'static) -> Self {
         self.orphaned = Some(Rc::new(f));
