@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// The longest text of an address, in bytes (`INET6_ADDRSTRLEN`, without its zero).
 const ADDRESS_BYTES: usize = 45;
 /// Everybody, family by family.
-const ALL: [(IpAddr, IpAddr); 2] = [
+pub(super) const ALL: [(IpAddr, IpAddr); 2] = [
     (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::BROADCAST)),
     (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::from_bits(u128::MAX))),
 ];

@@ -44,6 +44,7 @@ mod list;
 mod lookup;
 mod name;
 mod names;
+mod networks;
 mod ranges;
 mod resolve;
 mod rules;
@@ -53,6 +54,7 @@ mod tests;
 pub use config::{AccessConfig, Decision, Lookups, ResolverConfig};
 pub use lookup::Lookup;
 pub use name::{Failure, Name};
+pub use networks::Networks;
 pub use resolve::{Resolver, Source};
 pub use rules::{Peer, Reason, Rules, Verdict};
 
