@@ -1,4 +1,5 @@
-//! Asynchronous workers: the only file of this crate that knows a runtime.
+//! Asynchronous workers: the only file of this crate that knows a runtime (`exit_guard` knows no more
+//! than a way to be told).
 //!
 //! The runtime is made in the worker, after the fork (tokio calls a fork after its start unsupported),
 //! has one thread, and takes futures that are not `Send`. While none of its tasks is alive the worker
@@ -20,7 +21,9 @@ use tokio::sync::Notify;
 
 use crate::accept::{Acceptor, Next};
 use crate::conn::Conn;
+use crate::exit_guard::{ExitGuard, Guards};
 use crate::fatal::Alarm;
+use crate::listen::Listener;
 use crate::seat::{PANICKED, Seat, Sender, Shutdown};
 use crate::worker::{BoxError, Worker};
 
@@ -61,6 +64,8 @@ impl AsRawFd for Watched {
 pub struct Context {
     shutdown: Shutdown,
     watched: Rc<AsyncFd<Watched>>,
+    guards: Arc<Guards>,
+    listeners: Rc<[Rc<Listener>]>,
 }
 
 impl Context {
@@ -77,6 +82,20 @@ impl Context {
                 Err(_) => std::future::pending().await,
             }
         }
+        self.guards.tell();
+    }
+
+    /// A hold on the worker, for work that goes on when its connection or its request is done.
+    #[must_use = "the worker is held until this is dropped"]
+    pub fn exit_guard(&self) -> ExitGuard {
+        self.guards.hold()
+    }
+
+    /// Whether somebody waits to be accepted while no worker of the pool is idle: as
+    /// [`Conn::is_wanted_elsewhere`], at all listeners.
+    #[must_use]
+    pub fn is_wanted_elsewhere(&self) -> bool {
+        self.shutdown.seat().is_wanted_elsewhere(&self.listeners)
     }
 
     /// Whether the worker is to leave, as far as it is known without asking the kernel.
@@ -139,7 +158,8 @@ impl Worker {
                 "no listener for connections: an asynchronous worker takes no datagrams".into()
             );
         }
-        let context = runtime.block_on(async { self.context() })?;
+        let guards = Guards::new(self.seat.clone());
+        let context = runtime.block_on(async { self.context(guards.clone()) })?;
         let made = runtime.block_on(make(context))?;
         let inside = Rc::new((self.door(), made));
         let handler = Rc::new(move |conn: Conn| {
@@ -161,16 +181,20 @@ impl Worker {
         if self.seat.concurrency == 1 {
             isolated(&runtime, &self.seat, &mut acceptor, &*handler)?;
         } else {
-            multiplexed(&runtime, &self.seat, &mut acceptor, &handler)?;
+            multiplexed(&runtime, &self.seat, &mut acceptor, &handler, &guards)?;
         }
+        guards.tell();
+        runtime.block_on(guards.all_released());
         // Background work that outlives its connections has nobody to finish for.
         runtime.shutdown_timeout(Duration::from_millis(100));
         Ok(())
     }
 
-    fn context(&self) -> io::Result<Context> {
+    fn context(&self, guards: Arc<Guards>) -> io::Result<Context> {
         let watched = Rc::new(Watched::register(&self.shutdown)?);
-        Ok(Context { shutdown: self.shutdown.clone(), watched })
+        let listeners = self.listeners.iter().filter(|listener| listener.is_stream()).cloned();
+        let listeners = listeners.collect();
+        Ok(Context { shutdown: self.shutdown.clone(), watched, guards, listeners })
     }
 }
 
@@ -252,6 +276,7 @@ fn multiplexed<H, HF>(
     seat: &Arc<Seat>,
     acceptor: &mut Acceptor,
     handler: &Rc<H>,
+    guards: &Guards,
 ) -> io::Result<()>
 where
     H: Fn(Conn) -> HF + 'static,
@@ -282,6 +307,7 @@ where
             }
             Next::Datagram(_) | Next::Nothing => {}
             Next::Done => {
+                guards.tell();
                 runtime.block_on(tasks.all_done());
                 return Ok(());
             }

@@ -93,6 +93,17 @@ impl Conn {
         self.busy.answered();
     }
 
+    /// Whether somebody waits at its listener while no worker of the pool is idle: then a connection
+    /// that is kept for what may come keeps an isolated worker from others.
+    ///
+    /// Reads the scoreboard, and asks the kernel (`poll(2)`) only when nobody is idle: too much for
+    /// every request, and little ten times a second. The next client often comes while a worker still
+    /// closes the connection before: so believe it when it is said several times in a row.
+    #[must_use]
+    pub fn is_wanted_elsewhere(&self) -> bool {
+        self.busy.is_wanted_elsewhere(std::slice::from_ref(&self.listener))
+    }
+
     /// The socket, and the guard to hold as long as it is served.
     #[must_use]
     pub fn into_parts(self) -> (Stream, Busy) {

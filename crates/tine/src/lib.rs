@@ -47,6 +47,8 @@ pub mod daemon;
 mod door;
 pub mod endpoint;
 mod error;
+#[cfg(feature = "tokio")]
+mod exit_guard;
 mod fatal;
 mod hooks;
 mod last_words;
@@ -73,6 +75,8 @@ pub use bytes::Bytes;
 pub use config::{Affinity, Exhausted, OnFatal, PoolConfig, PrivilegeConfig, Span, Workers};
 pub use conn::{Conn, Packet, Stream};
 pub use error::{Error, Result};
+#[cfg(feature = "tokio")]
+pub use exit_guard::ExitGuard;
 pub use fatal::{Alarm, Fatal};
 pub use hooks::{End, Hooks, Supervision, WorkerInfo};
 pub use log::{Level, Log};

@@ -101,6 +101,11 @@ impl Scoreboard {
         Tail { region: self.region.clone(), base, record: self.record(index) }
     }
 
+    /// The workers of a pool, as they see one another.
+    pub(crate) fn siblings(&self, pool: usize) -> Siblings {
+        Siblings { board: self.clone(), pool }
+    }
+
     /// A pool's line.
     ///
     /// # Panics
@@ -125,5 +130,19 @@ impl Scoreboard {
 impl AsFd for Scoreboard {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.region.as_fd()
+    }
+}
+
+/// The records of a pool's workers, for one of them to look at.
+#[derive(Clone, Debug)]
+pub(crate) struct Siblings {
+    board: Scoreboard,
+    pool: usize,
+}
+
+impl Siblings {
+    /// Whether anyone says that it waits for a connection. Looks at every record: for now and then.
+    pub(crate) fn any_idle(&self) -> bool {
+        (0..self.board.records).any(|index| self.board.record(index).waits_in(self.pool))
     }
 }

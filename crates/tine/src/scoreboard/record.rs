@@ -51,9 +51,11 @@ enum Field {
     PanicActivity,
     /// When the request began that it was doing then; 0 = none.
     PanicRequest,
+    /// The pool's number, and one: an empty record is of none.
+    Pool,
 }
 
-const _: () = assert!((Field::PanicRequest as usize) < REQUEST.start && CLIENT.end <= RECORD);
+const _: () = assert!((Field::Pool as usize) < REQUEST.start && CLIENT.end <= RECORD);
 
 /// One worker's record.
 #[derive(Clone, Debug)]
@@ -72,8 +74,9 @@ impl Record {
     }
 
     /// Gives the record to a new worker; in the supervisor, before the fork.
-    pub(crate) fn begin(&self, worker: u64, place: usize, generation: u32, now: u64) {
+    pub(crate) fn begin(&self, worker: u64, pool: usize, place: usize, generation: u32, now: u64) {
         self.clear();
+        self.field(Field::Pool).store(pool as u64 + 1, Relaxed);
         self.field(Field::Worker).store(worker, Relaxed);
         self.field(Field::Place).store(place as u64, Relaxed);
         self.field(Field::Generation).store(u64::from(generation), Relaxed);
@@ -206,6 +209,12 @@ impl Record {
         self.field(Field::Open).load(Acquire) < u64::from(concurrency)
     }
 
+    /// Whether it is the record of a worker of this pool that says it waits for a connection.
+    pub(super) fn waits_in(&self, pool: usize) -> bool {
+        self.field(Field::Activity).load(Relaxed) == Activity::Idle as u64
+            && self.field(Field::Pool).load(Relaxed) == pool as u64 + 1
+    }
+
     /// Connections the worker says it has taken.
     pub(crate) fn taken(&self) -> u64 {
         self.field(Field::Connections).load(Relaxed)
@@ -284,7 +293,7 @@ mod tests {
     fn a_record_reads_back_what_its_worker_wrote() {
         let board = Scoreboard::create(1, 4).expect("a board");
         let record = board.record(3);
-        record.begin(9, 2, 1, 1_000);
+        record.begin(9, 0, 2, 1, 1_000);
         assert_eq!(record.opened(), (1, 1));
         record.request_began("GET /a\u{7} HTTP/1.1", "127.0.0.1:9", 2_000);
         assert_eq!(record.request_ended(2_500), 1);
@@ -294,6 +303,20 @@ mod tests {
         assert_eq!((now.activity, now.open), (Some(Activity::Working), 1));
         assert_eq!(record.closed(), 0);
         assert_eq!(board.record(2).read().worker, 0, "no other record is touched");
+    }
+
+    #[test]
+    fn an_idle_worker_is_seen_by_its_own_pool_alone() {
+        let board = Scoreboard::create(2, 3).expect("a board");
+        let [first, second] = [board.siblings(0), board.siblings(1)];
+        assert!(!first.any_idle(), "empty records are nobody's");
+        let record = board.record(1);
+        record.begin(9, 1, 0, 1, 1_000);
+        assert!(!second.any_idle(), "it boots");
+        record.set(Activity::Idle);
+        assert_eq!((first.any_idle(), second.any_idle()), (false, true));
+        record.set(Activity::Working);
+        assert!(!second.any_idle());
     }
 
     #[test]

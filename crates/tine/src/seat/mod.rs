@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
@@ -14,7 +15,8 @@ use std::time::Duration;
 use tine_os::event::EventFd;
 use tine_os::fd::{receive_message, send_message};
 
-use crate::scoreboard::{Activity, Bell, Record};
+use crate::listen::Listener;
+use crate::scoreboard::{Activity, Bell, Record, Siblings};
 use crate::spares::Line;
 
 mod message;
@@ -42,6 +44,7 @@ pub(crate) enum Leave {
 /// See the module.
 pub(crate) struct Seat {
     pub(crate) record: Record,
+    siblings: Siblings,
     /// Only a pool that breathes counts its idle workers.
     line: Option<Line>,
     /// Only a pool that is watched, for its time or its memory, has one.
@@ -75,6 +78,7 @@ pub(crate) struct Seat {
 /// What a seat is made of.
 pub(crate) struct Parts {
     pub(crate) record: Record,
+    pub(crate) siblings: Siblings,
     pub(crate) line: Option<Line>,
     pub(crate) bell: Option<Bell>,
     pub(crate) channel: Option<OwnedFd>,
@@ -99,6 +103,7 @@ impl Seat {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
             record: parts.record,
+            siblings: parts.siblings,
             line: parts.line,
             bell: parts.bell,
             channel: parts.channel,
@@ -262,6 +267,11 @@ impl Seat {
         }
     }
 
+    /// Whether somebody waits at one of these listeners while no worker of the pool is idle.
+    pub(crate) fn is_wanted_elsewhere(&self, listeners: &[Rc<Listener>]) -> bool {
+        !self.siblings.any_idle() && listeners.iter().any(|listener| is_readable(&**listener))
+    }
+
     /// A sibling should look at the listeners: this worker may have been woken for a connection it will
     /// not take.
     pub(crate) fn pass_wake_on(&self) {
@@ -374,6 +384,10 @@ pub struct Busy {
 }
 
 impl Busy {
+    pub(crate) fn is_wanted_elsewhere(&self, listeners: &[Rc<Listener>]) -> bool {
+        self.seat.is_wanted_elsewhere(listeners)
+    }
+
     /// A request of this connection is answered: counts towards [`crate::Prefork::max_requests`].
     pub fn answered(&self) {
         self.seat.answered(tine_os::clock::monotonic());

@@ -50,6 +50,7 @@ impl Service {
                 channel,
                 record: rebuilt.board.record(letter.record),
                 tail: rebuilt.board.tail(letter.record),
+                siblings: rebuilt.board.siblings(letter.assignment.pool),
                 line: rebuilt.board.line(letter.assignment.pool),
                 bell: rebuilt.board.bell(letter.assignment.pool),
                 assignment: letter.assignment,

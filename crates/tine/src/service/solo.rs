@@ -33,8 +33,10 @@ impl Service {
         }
         let os = |error| Error::os("cannot set the worker up", error);
         let event = || EventFd::new().map(Arc::new).map_err(os);
+        let board = Scoreboard::create(1, 1)?;
         let seat = Arc::new(Seat::new(SeatParts {
-            record: Scoreboard::create(1, 1)?.record(0),
+            record: board.record(0),
+            siblings: board.siblings(0),
             line: None,
             bell: None,
             channel: None,

@@ -92,8 +92,8 @@ impl Supervisor {
         let (ours, theirs) = message_pair()?;
         let free = self.free_records.last().copied();
         let record = free.ok_or_else(|| std::io::Error::from_raw_os_error(ENOMEM))?;
-        let Assignment { worker, place, generation, .. } = assignment;
-        self.board.record(record).begin(worker.0, place, generation, monotonic());
+        let Assignment { worker, pool, place, generation, .. } = assignment;
+        self.board.record(record).begin(worker.0, pool, place, generation, monotonic());
         let pid = spawn::fork(self, assignment, record, theirs, &ours)?;
         let proc = Proc::watch(&self.epoll, &assignment, pid, ours, record)?;
         self.free_records.pop();

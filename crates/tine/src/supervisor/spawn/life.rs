@@ -19,7 +19,7 @@ use crate::log::Log;
 use crate::passthrough::Passed;
 use crate::plan::PoolPlan;
 use crate::program::{Program, environment, status};
-use crate::scoreboard::{Bell, Record, Tail};
+use crate::scoreboard::{Bell, Record, Siblings, Tail};
 use crate::seat::{FAILURE, FATAL, Parts, Seat, Shutdown};
 use crate::shared::Region;
 use crate::spares::Line;
@@ -57,6 +57,7 @@ pub(crate) struct Kit<'a> {
     pub(crate) channel: OwnedFd,
     pub(crate) record: Record,
     pub(crate) tail: Tail,
+    pub(crate) siblings: Siblings,
     pub(crate) line: Line,
     pub(crate) bell: Bell,
     pub(crate) wake: Arc<EventFd>,
@@ -84,6 +85,7 @@ impl<'a> Kit<'a> {
             channel,
             record: supervisor.board.record(record),
             tail: supervisor.board.tail(record),
+            siblings: supervisor.board.siblings(assignment.pool),
             line: pool.line.clone(),
             bell: pool.bell.clone(),
             wake: supervisor.wake.clone(),
@@ -189,6 +191,7 @@ fn enter(kit: Kit<'_>) -> Result<Worker, BoxError> {
     let breathes = !plan.rules.sizing.is_fixed();
     let seat = Arc::new(Seat::new(Parts {
         record: kit.record,
+        siblings: kit.siblings,
         line: breathes.then_some(kit.line),
         bell: plan.rules.is_watched().then_some(kit.bell),
         channel: Some(kit.channel),
