@@ -4,156 +4,213 @@
 //! next answer (`Connection: close`), and is closed without that only after it was silent for a while
 //! with nothing unread in its socket: a request that is already on its way is answered.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
+use std::task::{Poll, ready};
 
-use bytes::Buf;
-use http_body::Body;
-use hyper::body::Incoming;
-use hyper::server::conn::http1::{self, Connection};
-use hyper_util::rt::TokioTimer;
+use http::StatusCode;
+use hyper::server::conn::http1::{self, UpgradeableConnection};
+use hyper::server::conn::http2 as hyper_http2;
 use hyper_util::service::TowerToHyperService;
-use tine::{Activity, BoxError, Busy, Conn, Context, Stream};
+use tine::{Activity, Conn, Context, Stream as Socket};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::sleep;
-use tower_service::Service;
+use tokio::time::{sleep, timeout};
 
+use crate::http2::{self, Local};
 use crate::io::{Channel, Heard};
-use crate::observed::{Observed, Progress};
-use crate::serve::Limits;
+use crate::limits::{LINGER, Limits};
+use crate::observed::Observed;
+use crate::progress::Progress;
+use crate::refusal::note_refused;
+use crate::service::HttpService;
+use crate::watch::{Overdue, Watch};
+use crate::wire::Wire;
 
 /// What all connections of a worker share.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    limits: Limits,
-    context: Context,
+    pub(crate) limits: Limits,
+    pub(crate) context: Context,
     http1: http1::Builder,
+    pub(crate) http2: hyper_http2::Builder<Local>,
 }
 
 impl Settings {
     pub(crate) fn new(limits: Limits, context: Context) -> Self {
-        let mut http1 = http1::Builder::new();
-        http1
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout)
-            .max_buf_size(limits.header_bytes.max(8192))
-            .half_close(true);
-        Self { limits, context, http1 }
+        Self { http1: limits.http1(), http2: limits.http2(), limits, context }
     }
 }
 
 /// Serves one connection to its end. Errors end the connection; they are the client's.
-pub(crate) async fn drive<S, B>(conn: Conn, service: S, settings: Rc<Settings>)
-where
-    S: Service<http::Request<Incoming>, Response = http::Response<B>> + Clone + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: 'static,
-    B: Body + 'static,
-    B::Data: Buf,
-    B::Error: Into<BoxError>,
-{
+pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<Settings>) {
     let peer = conn.peer();
-    let (stream, busy) = conn.into_parts();
-    match stream {
-        Stream::Tcp(stream) => {
+    let (socket, busy) = conn.into_parts();
+    let inner = TowerToHyperService::new(service);
+    match socket {
+        Socket::Tcp(stream) => {
             if let Ok(stream) = TcpStream::from_std(stream) {
-                run(stream, peer, busy, service, &settings).await;
+                serve(stream, inner, peer, &settings).await;
             }
         }
-        Stream::Unix(stream) => {
+        Socket::Unix(stream) => {
             if let Ok(stream) = UnixStream::from_std(stream) {
-                run(stream, peer, busy, service, &settings).await;
+                serve(stream, inner, peer, &settings).await;
             }
         }
     }
-}
-
-async fn run<I, S, B>(
-    stream: I,
-    peer: Option<SocketAddr>,
-    busy: Busy,
-    service: S,
-    settings: &Settings,
-) where
-    I: Channel + 'static,
-    S: Service<http::Request<Incoming>, Response = http::Response<B>> + Clone + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: 'static,
-    B: Body + 'static,
-    B::Data: Buf,
-    B::Error: Into<BoxError>,
-{
-    let progress = Rc::new(Progress::default());
-    let observed = Observed {
-        inner: TowerToHyperService::new(service),
-        context: settings.context.clone(),
-        progress: progress.clone(),
-        peer,
-        most: match settings.context.concurrency() {
-            1 => settings.limits.isolated_requests,
-            _ => 0,
-        },
-        sends_files: I::SENDS_FILES,
-    };
-    let connection =
-        pin!(settings.http1.serve_connection(Heard::new(stream, progress.clone()), observed));
-    until_closed(connection, &progress, settings).await;
     settings.context.record().set(Activity::Closing);
     drop(busy);
 }
 
-/// Drives the connection; once the worker leaves, also watches for silence.
-async fn until_closed<I, S, B>(
-    mut connection: Pin<&mut Connection<Heard<I>, Observed<S>>>,
-    progress: &Progress,
-    settings: &Settings,
-) where
-    I: Channel + 'static,
-    S: Service<http::Request<Incoming>, Response = http::Response<B>> + Clone + 'static,
-    S::Error: Into<BoxError>,
-    B: Body + 'static,
-    B::Error: Into<BoxError>,
-{
-    {
-        let mut leaving = pin!(settings.context.leaving());
-        tokio::select! {
-            biased;
-            _ = connection.as_mut() => return,
-            () = leaving.as_mut() => {}
+async fn serve<I: Channel, S: HttpService>(
+    stream: I,
+    inner: TowerToHyperService<S>,
+    peer: Option<SocketAddr>,
+    settings: &Rc<Settings>,
+) {
+    let progress = Arc::new(Progress::new(tine::now()));
+    let io = Heard::new(Wire::new(stream, progress.clone()), progress.clone());
+    let (settings, progress) = (settings.clone(), progress);
+    let service = Observed {
+        inner,
+        settings: settings.clone(),
+        progress: progress.clone(),
+        peer,
+        sends_files: I::SENDS_FILES,
+    };
+    let mut connection = settings.http1.serve_connection(io, service).with_upgrades();
+    let end = {
+        let mut watch = Watch::new(settings.clone(), progress.clone());
+        until_closed(&mut connection, &mut watch, &progress, &settings).await
+    };
+    let Some(parts) = connection.into_parts() else {
+        return until_gone(&progress, &settings.context).await;
+    };
+    // Rare, and large: a connection that waits for a request should not carry them.
+    match end {
+        End::Done(_) if progress.http2.get() => {
+            progress.since.set(tine::now());
+            Box::pin(http2::serve(parts.io, parts.service, settings, progress)).await;
         }
-    }
-    progress.leaving.set(true);
-    while !silent_for(connection.as_mut(), progress, settings.limits.drain_idle).await {}
-    if !progress.ended.get() {
-        // What arrives from here on would have met a closed socket a moment later.
-        connection.as_mut().graceful_shutdown();
-        // Half a head keeps hyper waiting for the rest; we have waited long enough.
-        while !silent_for(connection.as_mut(), progress, settings.limits.drain_idle).await {}
+        End::Done(Err(error)) if error.is_parse() => {
+            let status = match error.is_parse_too_large() {
+                true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                false => StatusCode::BAD_REQUEST,
+            };
+            note_refused(&settings.context, peer, status);
+            Box::pin(linger(parts.io.into_inner(), b"")).await;
+        }
+        End::Overdue(Overdue::Head) => {
+            note_refused(&settings.context, peer, StatusCode::REQUEST_TIMEOUT);
+            Box::pin(linger(parts.io.into_inner(), TOO_LATE)).await;
+        }
+        End::Done(_) if progress.refused.get() => {
+            Box::pin(linger(parts.io.into_inner(), b"")).await;
+        }
+        End::Done(_) | End::Overdue(_) | End::Other => {}
     }
 }
 
-/// Drives the connection for so long; true if it ended, or nothing was heard or answered meanwhile.
-async fn silent_for<C: Future>(
-    mut connection: Pin<&mut C>,
-    progress: &Progress,
-    window: Duration,
-) -> bool {
-    progress.heard.set(false);
-    let over = pin!(sleep(window));
-    tokio::select! {
-        biased;
-        _ = connection.as_mut() => {
-            progress.ended.set(true);
-            true
+/// What is said to a client whose request does not come to an end.
+const TOO_LATE: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// How a connection's driving ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// By itself.
+    Done(hyper::Result<()>),
+    /// It is to end.
+    Overdue(Overdue),
+    /// Something else happened first.
+    Other,
+}
+
+/// Drives a connection until it ends, is overdue, or something else happens.
+pub(crate) async fn drive_until<C>(
+    connection: &mut C,
+    watch: &mut Watch,
+    other: impl Future<Output = ()>,
+) -> End
+where
+    C: Future<Output = hyper::Result<()>> + Unpin,
+{
+    let mut other = pin!(other);
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
+            return Poll::Ready(End::Done(result));
         }
-        () = over => {
-            !progress.heard.get()
-                && !progress.busy.get()
-                && !progress.writing.get()
-                && !progress.receiving.get()
+        if let Poll::Ready(overdue) = watch.poll(cx) {
+            return Poll::Ready(End::Overdue(overdue));
+        }
+        other.as_mut().poll(cx).map(|()| End::Other)
+    })
+    .await
+}
+
+/// Drives an HTTP/1 connection to its end; once the worker leaves, also watches for silence.
+async fn until_closed<I: Channel, S: HttpService>(
+    connection: &mut UpgradeableConnection<Heard<Wire<I>>, Observed<S>>,
+    watch: &mut Watch,
+    progress: &Progress,
+    settings: &Settings,
+) -> End {
+    match drive_until(connection, watch, settings.context.leaving()).await {
+        End::Other => progress.leaving.set(true),
+        end => return end,
+    }
+    // The second time hyper is told, for what arrives from there on would have met a closed socket a
+    // moment later; and half a head would keep it waiting for the rest.
+    for told in [false, true] {
+        if told {
+            Pin::new(&mut *connection).graceful_shutdown();
+        }
+        loop {
+            progress.heard.set(false);
+            match drive_until(connection, watch, sleep(settings.limits.drain_idle)).await {
+                End::Other if progress.is_silent() => break,
+                End::Other => {}
+                end => return end,
+            }
         }
     }
+    End::Other
+}
+
+/// Waits until an application has closed what it made of a connection. It is told when the worker
+/// leaves: see [`tine::ExitGuard::leaving`].
+async fn until_gone(progress: &Progress, context: &Context) {
+    let mut gone = pin!(progress.gone.notified());
+    tokio::select! {
+        biased;
+        () = gone.as_mut() => {}
+        () = context.leaving() => gone.await,
+    }
+}
+
+/// Lets a client read why it was refused: says so, if hyper has not, ends our side, and listens to it
+/// for a while.
+async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8]) {
+    let listen = async {
+        poll_fn(|cx| Pin::new(&mut wire).poll_write(cx, answer)).await?;
+        poll_fn(|cx| Pin::new(&mut wire).poll_shutdown(cx)).await?;
+        let mut unwanted = vec![0; 16 * 1024];
+        poll_fn(|cx| {
+            loop {
+                let mut buffer = ReadBuf::new(&mut unwanted);
+                ready!(Pin::new(&mut wire).poll_read(cx, &mut buffer))?;
+                if buffer.filled().is_empty() {
+                    return Poll::Ready(io::Result::Ok(()));
+                }
+            }
+        })
+        .await
+    };
+    // Whatever goes wrong now, nobody is there to be told.
+    let _ = timeout(LINGER, listen).await;
 }

@@ -5,7 +5,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -13,11 +13,11 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::observed::Progress;
+use crate::progress::Progress;
 use crate::send;
 
 /// A stream of bytes to a client, whatever carries it.
-pub(crate) trait Channel: AsyncRead + AsyncWrite + AsFd + Unpin {
+pub(crate) trait Channel: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static {
     /// Whether what is written to the descriptor is what the client reads, so that the kernel can send
     /// files.
     const SENDS_FILES: bool;
@@ -60,12 +60,17 @@ plain_channel!(UnixStream);
 #[derive(Debug)]
 pub(crate) struct Heard<S> {
     stream: TokioIo<S>,
-    progress: Rc<Progress>,
+    progress: Arc<Progress>,
 }
 
 impl<S: AsFd> Heard<S> {
-    pub(crate) fn new(stream: S, progress: Rc<Progress>) -> Self {
+    pub(crate) fn new(stream: S, progress: Arc<Progress>) -> Self {
         Self { stream: TokioIo::new(stream), progress }
+    }
+
+    /// The stream under it, when HTTP is over.
+    pub(crate) fn into_inner(self) -> S {
+        self.stream.into_inner()
     }
 
     fn note_written<T>(&self, written: &Poll<T>) {

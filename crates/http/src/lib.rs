@@ -16,15 +16,27 @@
 //! [`tine::Prefork::solo`] in one plain process.
 #![forbid(unsafe_code)]
 
+mod body;
 mod connection;
 mod file;
+mod http2;
 mod io;
+mod limits;
 mod observed;
+mod progress;
+mod refusal;
 mod send;
 mod serve;
+mod service;
+mod text;
+mod watch;
+mod wire;
 
+pub use body::{BodyError, RequestBody};
 pub use file::FileBody;
-pub use serve::{Limits, serve, serve_with};
+pub use limits::Limits;
+pub use serve::{serve, serve_with};
+pub use service::HttpService;
 
 // What the README shows must compile.
 #[cfg(doctest)]

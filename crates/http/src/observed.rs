@@ -1,78 +1,72 @@
-//! The service of one connection as hyper sees it: counts requests, stamps the scoreboard, and says
-//! `Connection: close` once the worker leaves.
+//! The service of one connection as hyper sees it: refuses what no service should see, counts requests,
+//! stamps the scoreboard, and says `Connection: close` when it is time.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{self, Poll, ready};
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
-use hyper_util::service::TowerToHyperService;
+use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use tine::{Activity, BoxError, Context};
 
+use crate::body::{RequestBody, Verdict};
+use crate::connection::Settings;
+use crate::progress::Progress;
+use crate::refusal;
 use crate::send::{Outgoing, Piece};
-
-/// What the connection's driver and its service know together.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    /// A request is being answered, to the last byte of its body.
-    pub(crate) busy: Cell<bool>,
-    /// Requests begun.
-    pub(crate) requests: Cell<u64>,
-    /// Something was read since this was last cleared.
-    pub(crate) heard: Cell<bool>,
-    /// The worker leaves.
-    pub(crate) leaving: Cell<bool>,
-    /// The socket would not take what hyper has to write.
-    pub(crate) writing: Cell<bool>,
-    /// The client had not got everything at the last look.
-    pub(crate) receiving: Cell<bool>,
-    /// The connection is over.
-    pub(crate) ended: Cell<bool>,
-}
+use crate::service::HttpService;
+use crate::text::Text;
 
 /// A service with a connection around it.
 #[derive(Clone, Debug)]
 pub(crate) struct Observed<S> {
     pub(crate) inner: TowerToHyperService<S>,
-    pub(crate) context: Context,
-    pub(crate) progress: Rc<Progress>,
+    pub(crate) settings: Rc<Settings>,
+    pub(crate) progress: Arc<Progress>,
     pub(crate) peer: Option<SocketAddr>,
-    /// Requests after which the connection is ended; 0 = no limit.
-    pub(crate) most: u64,
     /// The kernel can send files on this connection.
     pub(crate) sends_files: bool,
 }
 
-impl<S, B> Service<Request<Incoming>> for Observed<S>
-where
-    S: tower_service::Service<Request<Incoming>, Response = Response<B>> + Clone,
-    B: 'static,
-{
-    type Response = Response<Answer<B>>;
+impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
+    type Response = Response<Answer<S::Answer>>;
     type Error = S::Error;
-    type Future = Answering<<TowerToHyperService<S> as Service<Request<Incoming>>>::Future>;
+    type Future = Answering<TowerToHyperServiceFuture<S, Request<RequestBody>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.progress.busy.set(true);
-        let number = self.progress.requests.get() + 1;
-        self.progress.requests.set(number);
-        stamp(&self.context, &request, self.peer);
+        let Settings { limits, context, .. } = &*self.settings;
+        let http2 = request.version() == Version::HTTP_2;
         // HTTP/2 has frames to put around every piece, and copies.
-        let lends = self.sends_files && request.version() <= Version::HTTP_11;
-        Answering {
-            future: self.inner.call(request),
-            last: number == self.most,
-            lends,
-            context: self.context.clone(),
-            progress: self.progress.clone(),
+        let lends = self.sends_files && !http2;
+        let served = Served::begin(context, &self.progress, http2);
+        stamp(context, &request, self.peer);
+        if self.progress.requests.add(1) == limits.requests {
+            self.progress.last.set(true);
         }
+        if let Some(status) = refusal::reason(&request, limits) {
+            return Answering {
+                future: None,
+                status,
+                verdict: None,
+                connect: false,
+                served: Some(served),
+                lends,
+            };
+        }
+        let connect = request.method() == Method::CONNECT;
+        let (parts, incoming) = request.into_parts();
+        let (body, verdict) = RequestBody::new(incoming, limits, http2);
+        let mut request = Request::from_parts(parts, body);
+        request.extensions_mut().insert(context.exit_guard());
+        let future = Some(self.inner.call(request));
+        Answering { future, status: StatusCode::OK, verdict, connect, served: Some(served), lends }
     }
 }
 
@@ -91,47 +85,18 @@ fn stamp(context: &Context, request: &Request<Incoming>, peer: Option<SocketAddr
     context.record().request_began(line.as_str(), client.as_str(), tine::now());
 }
 
-/// A small text on the stack: nothing is allocated for a request.
-struct Text {
-    bytes: [u8; 128],
-    length: usize,
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Self { bytes: [0; 128], length: 0 }
-    }
-}
-
-impl Text {
-    fn as_str(&self) -> &str {
-        let bytes = &self.bytes[..self.length];
-        match std::str::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or(""),
-        }
-    }
-}
-
-impl std::fmt::Write for Text {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let room = &mut self.bytes[self.length..];
-        let length = text.len().min(room.len());
-        room[..length].copy_from_slice(&text.as_bytes()[..length]);
-        self.length += length;
-        Ok(())
-    }
-}
-
 pin_project_lite::pin_project! {
     /// The answer to one request.
     pub(crate) struct Answering<F> {
+        // None: it is refused with the status.
         #[pin]
-        future: F,
-        last: bool,
+        future: Option<F>,
+        status: StatusCode,
+        verdict: Option<Verdict>,
+        // A CONNECT: a success gives the socket away.
+        connect: bool,
+        served: Option<Served>,
         lends: bool,
-        context: Context,
-        progress: Rc<Progress>,
     }
 }
 
@@ -144,45 +109,102 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.future.poll(cx));
-        // Counted before it is asked whether to leave: this may be the last one.
-        this.context.request_ended(tine::now());
-        let mut response = match answer {
-            Ok(response) => response,
-            Err(error) => {
-                this.progress.busy.set(false);
-                return Poll::Ready(Err(error));
-            }
+        let answer = match this.future.as_pin_mut() {
+            Some(future) => Some(ready!(future.poll(cx))),
+            None => None,
         };
-        let last = *this.last || this.context.is_leaving();
-        if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let Some(mut served) = this.served.take() else { return Poll::Pending };
+        // Counted before it is asked whether to leave: this may be the last one.
+        served.context.request_ended(tine::now());
+        served.answered = true;
+        let refused = this.verdict.as_ref().and_then(Verdict::status);
+        let answer = match (answer, refused) {
+            (Some(answer), None) => answer?,
+            (_, status) => return Poll::Ready(Ok(served.refuse(status.unwrap_or(*this.status)))),
+        };
+        let lends = *this.lends;
+        let mut response =
+            answer.map(|body| Answer { body: Some(Outgoing::new(body, lends)), served });
+        let status = response.status();
+        let served = &response.body().served;
+        if status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && status.is_success()) {
+            served.progress.upgraded.set(!served.http2);
+        } else if served.is_last() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let served = Served { context: this.context.clone(), progress: this.progress.clone() };
-        let lends = *this.lends;
-        Poll::Ready(Ok(response.map(|body| Answer { body: Outgoing::new(body, lends), served })))
+        Poll::Ready(Ok(response))
     }
 }
 
-/// Dropped with the answer's body: when hyper has its last byte, or the client is gone.
+/// Lives as long as its request, to the last byte of the answer's body, or until the client is gone.
 struct Served {
     context: Context,
-    progress: Rc<Progress>,
+    progress: Arc<Progress>,
+    http2: bool,
+    answered: bool,
+    /// A piece of the answer is handed out, and the next not asked for yet.
+    owed: bool,
+}
+
+impl Served {
+    fn begin(context: &Context, progress: &Arc<Progress>, http2: bool) -> Self {
+        progress.busy.add(1);
+        progress.head_began.set(0);
+        let (context, progress) = (context.clone(), progress.clone());
+        Self { context, progress, http2, answered: false, owed: false }
+    }
+
+    /// Whether the answer must say that the connection ends; HTTP/2 has another way to say so.
+    fn is_last(&self) -> bool {
+        !self.http2 && (self.progress.last.get() || self.context.is_leaving())
+    }
+
+    fn refuse<B>(self, status: StatusCode) -> Response<Answer<B>> {
+        let http2 = self.http2;
+        self.progress.refused.set(true);
+        let mut response = Response::new(Answer { body: None, served: self });
+        *response.status_mut() = status;
+        if !http2 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    fn set_owed(&mut self, owed: bool) {
+        match (self.owed, owed) {
+            (false, true) => drop(self.progress.owed.add(1)),
+            (true, false) => self.progress.owed.take_one(),
+            _ => {}
+        }
+        self.owed = owed;
+    }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.progress.busy.set(false);
-        self.progress.heard.set(true);
-        self.context.record().set(Activity::KeepAlive);
+        self.set_owed(false);
+        let progress = &self.progress;
+        if self.answered {
+            progress.cancelled.take_one();
+        } else {
+            progress.cancelled.add(1);
+        }
+        let now = tine::now();
+        progress.busy.take_one();
+        progress.since.set(now);
+        progress.heard.set(true);
+        if progress.busy.get() == 0 {
+            self.context.record().set_at(Activity::KeepAlive, now);
+        }
     }
 }
 
 pin_project_lite::pin_project! {
     /// An answer's body, and the note that it is on its way.
     pub(crate) struct Answer<B> {
+        // None: a refusal says nothing more.
         #[pin]
-        body: Outgoing<B>,
+        body: Option<Outgoing<B>>,
         served: Served,
     }
 }
@@ -199,14 +221,18 @@ where
         self: Pin<&mut Self>,
         cx: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, BoxError>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
+        let polled = body.poll_frame(cx);
+        this.served.set_owed(matches!(polled, Poll::Ready(Some(Ok(_)))));
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }

@@ -1,25 +1,20 @@
 //! What a worker that leaves owes its connections, and what an idle one owes its background work.
 
+mod support;
+
 use std::time::{Duration, Instant};
 
+use support::start;
 use testkit::load::Load;
-use testkit::{Client, DEADLINE, Running, Server, TempDir, bin, client, wait_until};
+use testkit::{Client, DEADLINE, Server, TempDir, bin, client, wait_until};
 
 const SIGTERM: i32 = 15;
 const SIGHUP: i32 = 1;
 
-fn start(workers: &str, concurrency: &str) -> (Running, String) {
-    let server = Server::command(bin("examples/http_fixture"))
-        .args(["127.0.0.1:0", workers, concurrency])
-        .start();
-    let address = server.address();
-    (server, address)
-}
-
 #[test]
 fn background_work_goes_on_while_its_isolated_worker_is_idle() {
     let directory = TempDir::new().expect("a directory");
-    let (server, address) = start("1", "1");
+    let (server, address) = start(&["1", "1"]);
     let file = directory.path().join("done");
     assert_eq!(client::get(&address, &format!("/later{}", file.display())).text(), "soon");
     wait_until("the job's file, with nobody connected", DEADLINE, || file.exists());
@@ -30,7 +25,7 @@ fn background_work_goes_on_while_its_isolated_worker_is_idle() {
 #[test]
 fn an_answer_of_a_leaving_worker_says_close_and_none_before_did() {
     for concurrency in ["2", "100"] {
-        let (server, address) = start("1", concurrency);
+        let (server, address) = start(&["1", concurrency]);
         let mut connection = Client::connect(&address);
         assert!(!connection.get("/").closes());
         server.signal(SIGTERM);
@@ -43,7 +38,7 @@ fn an_answer_of_a_leaving_worker_says_close_and_none_before_did() {
 
 #[test]
 fn a_request_in_flight_is_answered_while_the_service_stops() {
-    let (server, address) = start("1", "100");
+    let (server, address) = start(&["1", "100"]);
     let mut connection = Client::connect(&address);
     connection.send(b"GET /slow/700 HTTP/1.1\r\nHost: a\r\n\r\n");
     // Once another is answered, the slow one is being handled.
@@ -56,7 +51,7 @@ fn a_request_in_flight_is_answered_while_the_service_stops() {
 #[test]
 fn busy_keep_alive_connections_lose_nothing_when_every_worker_is_replaced() {
     for think in [0, 1, 5] {
-        let (server, address) = start("2", "100");
+        let (server, address) = start(&["2", "100"]);
         let think = Duration::from_millis(think);
         let load = Load::keep_alive(&address, "/").connections(64).think(think).start();
         for generation in 2..5 {
@@ -72,7 +67,7 @@ fn busy_keep_alive_connections_lose_nothing_when_every_worker_is_replaced() {
 
 #[test]
 fn half_a_request_does_not_hold_a_stop_up() {
-    let (server, address) = start("1", "100");
+    let (server, address) = start(&["1", "100"]);
     let mut connection = Client::connect(&address);
     connection.send(b"GET / HT");
     assert_eq!(client::get(&address, "/").text(), "hello");
@@ -84,7 +79,8 @@ fn half_a_request_does_not_hold_a_stop_up() {
 
 #[test]
 fn a_slow_reader_has_all_of_its_answer_before_its_connection_is_silent() {
-    let (server, address) = start("1", "100");
+    // Longer than this client may be kept from its next request by whatever else runs here.
+    let (server, address) = start(&["1", "100", "drain_idle=5000"]);
     let mut connection = Client::connect(&address);
     connection.send(b"GET /large/4096 HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client::get(&address, "/").text(), "hello");
@@ -101,7 +97,7 @@ fn a_slow_reader_has_all_of_its_answer_before_its_connection_is_silent() {
 #[test]
 fn a_panic_ends_its_own_connection_and_the_service_goes_on() {
     for concurrency in ["1", "100"] {
-        let (server, address) = start("2", concurrency);
+        let (server, address) = start(&["2", concurrency]);
         let mut connection = Client::connect(&address);
         connection.send(b"GET /panic HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(connection.read_to_end().is_empty());
@@ -123,14 +119,40 @@ fn the_axum_example_answers_and_stops() {
 }
 
 #[test]
-fn a_talkative_client_does_not_keep_an_isolated_worker_for_ever() {
-    let (server, address) = start("1", "1");
-    let mut talkative = Client::connect(&address);
-    let mut waiting = Client::connect(&address);
-    waiting.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    let answers = (1..=100).take_while(|_| !talkative.get("/").closes()).count();
-    assert_eq!(answers, 99, "the hundredth answer is the last");
-    assert_eq!(waiting.read_response().text(), "hello");
+fn a_worker_waits_for_work_that_holds_its_exit_guard() {
+    for concurrency in ["1", "100"] {
+        let directory = TempDir::new().expect("a directory");
+        let (server, address) = start(&["1", concurrency]);
+        let file = directory.path().join("done");
+        let path = format!("/guarded/1000{}", file.display());
+        assert_eq!(client::get(&address, &path).text(), "soon");
+        server.signal(SIGTERM);
+        assert!(server.wait_exit().success());
+        assert!(file.exists(), "the worker left before its work was done");
+    }
+}
+
+#[test]
+fn a_released_guard_holds_nobody_up() {
+    let (server, address) = start(&["1", "100"]);
+    assert_eq!(client::get(&address, "/guarded/0/dev/null").text(), "soon");
+    let asked = Instant::now();
     server.signal(SIGTERM);
+    assert!(server.wait_exit().success());
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_worker_at_its_limit_finishes_what_is_in_flight_when_all_stop() {
+    let (server, address) = start(&["1", "100", "2"]);
+    let mut slow = Client::connect(&address);
+    slow.send(b"GET /slow/1000 HTTP/1.1\r\nHost: a\r\n\r\n");
+    for _ in 0..2 {
+        assert_eq!(client::get(&address, "/").text(), "hello");
+    }
+    // The first worker is at its limit: somebody else answers now.
+    server.wait_until("a successor", || server.children().len() == 2);
+    server.signal(SIGTERM);
+    assert_eq!(slow.read_response().text(), "at last");
     assert!(server.wait_exit().success());
 }

@@ -4,7 +4,7 @@ use testkit::{Client, Running, Server, alive, bin, client, wait_gone};
 
 fn start(concurrency: &str, timeout: &str) -> (Running, String) {
     let server = Server::command(bin("examples/http_fixture"))
-        .args(["127.0.0.1:0", "2", concurrency, "-", timeout])
+        .args(["127.0.0.1:0", "2", concurrency, &format!("request_timeout={timeout}")])
         .start();
     let address = server.address();
     (server, address)

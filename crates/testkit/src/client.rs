@@ -136,10 +136,14 @@ impl Client {
     /// Reads `n` bytes.
     #[track_caller]
     pub fn read_exact(&mut self, n: usize) -> Vec<u8> {
-        let found = self.read_while(|received| Ok((received.len() >= n).then_some(n)));
-        found
-            .map(|length| self.take(length))
+        self.try_read_exact(n)
             .unwrap_or_else(|error| self.fail(&format!("reading {n} bytes"), &error))
+    }
+
+    /// [`read_exact`](Self::read_exact), its failure as an error.
+    pub fn try_read_exact(&mut self, n: usize) -> io::Result<Vec<u8>> {
+        self.read_while(|received| Ok((received.len() >= n).then_some(n)))
+            .map(|length| self.take(length))
     }
 
     /// Reads to the end of the connection. A reset is an end, too: see

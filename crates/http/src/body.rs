@@ -1,0 +1,190 @@
+//! A request's body: what the client sends, within its limits.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::limits::Limits;
+
+/// A request's body as a service gets it: the client's bytes, up to
+/// [`Limits::body_bytes`](crate::Limits::body_bytes) and not slower than
+/// [`Limits::body_rate`](crate::Limits::body_rate).
+///
+/// A violation is an error here; whatever the service then answers, the client is told 413 or 408.
+/// `100 Continue` is sent when the body is first asked for.
+#[derive(Debug)]
+pub struct RequestBody {
+    incoming: Incoming,
+    meter: Option<Box<Meter>>,
+}
+
+/// Why a body is not complete; its source is hyper's reason.
+#[derive(Debug)]
+pub struct BodyError {
+    status: StatusCode,
+    source: Option<hyper::Error>,
+}
+
+impl BodyError {
+    /// What the client is told: 413 (too much), 408 (too slow) or 400 (broken framing, or broken off).
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.status {
+            StatusCode::PAYLOAD_TOO_LARGE => "the request's body is longer than is allowed",
+            StatusCode::REQUEST_TIMEOUT => "the request's body comes too slowly",
+            _ => "the request's body is not complete",
+        })
+    }
+}
+
+impl std::error::Error for BodyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|error| error as _)
+    }
+}
+
+/// What a body's request is answered with instead of the service's answer: known to both.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Verdict(Arc<AtomicU16>);
+
+impl Verdict {
+    pub(crate) fn status(&self) -> Option<StatusCode> {
+        // 0 is no status.
+        StatusCode::from_u16(self.0.load(Relaxed)).ok()
+    }
+}
+
+#[derive(Debug)]
+struct Meter {
+    verdict: Verdict,
+    /// Bytes to come at most.
+    left: u64,
+    pace: Option<Pace>,
+}
+
+/// How long a body may still be waited for.
+#[derive(Debug)]
+struct Pace {
+    most: Duration,
+    left: Duration,
+    /// Bytes that make a second good.
+    rate: u32,
+    /// Since when it is waited for, and the alarm.
+    waiting: Option<Instant>,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl RequestBody {
+    /// A body without limits costs nothing where there is no body.
+    pub(crate) fn new(incoming: Incoming, limits: &Limits, http2: bool) -> (Self, Option<Verdict>) {
+        if incoming.is_end_stream() {
+            return (Self { incoming, meter: None }, None);
+        }
+        let verdict = Verdict::default();
+        let left = if limits.body_bytes == 0 { u64::MAX } else { limits.body_bytes };
+        let pace = (!http2).then(|| Pace::new(limits.body_timeout, limits.body_rate));
+        let meter = Meter { verdict: verdict.clone(), left, pace };
+        (Self { incoming, meter: Some(Box::new(meter)) }, Some(verdict))
+    }
+}
+
+impl Meter {
+    fn refuse(&self, status: StatusCode, source: Option<hyper::Error>) -> BodyError {
+        self.verdict.0.store(status.as_u16(), Relaxed);
+        BodyError { status, source }
+    }
+
+    fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), BodyError> {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        if let Some(pace) = &mut self.pace {
+            pace.came(length);
+        }
+        match self.left.checked_sub(length as u64) {
+            Some(left) => self.left = left,
+            None => return Err(self.refuse(StatusCode::PAYLOAD_TOO_LARGE, None)),
+        }
+        Ok(())
+    }
+}
+
+impl Pace {
+    fn new(most: Duration, rate: u32) -> Self {
+        Self { most, left: most, rate: rate.max(1), waiting: None, alarm: None }
+    }
+
+    /// So many bytes have come.
+    fn came(&mut self, bytes: usize) {
+        if let Some(since) = self.waiting.take() {
+            let good = Duration::from_secs_f64(bytes as f64 / f64::from(self.rate));
+            self.left = self.left.saturating_sub(since.elapsed()).saturating_add(good);
+            self.left = self.left.min(self.most);
+        }
+    }
+
+    /// Nothing has come; ready when it was waited for too long.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let left = self.left;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(left)));
+        if self.waiting.is_none() {
+            let now = Instant::now();
+            self.waiting = Some(now);
+            alarm.as_mut().reset(now + left);
+        }
+        alarm.as_mut().poll(cx)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let body = &mut *self;
+        let polled = Pin::new(&mut body.incoming).poll_frame(cx);
+        let Some(meter) = &mut body.meter else {
+            let nothing =
+                |source| BodyError { status: StatusCode::BAD_REQUEST, source: Some(source) };
+            return polled.map_err(nothing);
+        };
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(meter.count(&frame).map(|()| frame))),
+            Poll::Ready(Some(Err(error))) => {
+                Poll::Ready(Some(Err(meter.refuse(StatusCode::BAD_REQUEST, Some(error)))))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => {
+                if meter.pace.as_mut().is_some_and(|pace| pace.poll_over(cx).is_ready()) {
+                    let error = meter.refuse(StatusCode::REQUEST_TIMEOUT, None);
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

@@ -1,0 +1,53 @@
+//! HTTP/2 on one connection: hyper's, with tasks of this worker's one thread.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::time::sleep;
+
+use crate::connection::{End, Settings, drive_until};
+use crate::io::{Channel, Heard};
+use crate::observed::Observed;
+use crate::progress::Progress;
+use crate::service::HttpService;
+use crate::watch::{Overdue, Watch};
+use crate::wire::Wire;
+
+/// Spawns each request on the worker's own thread: services need not be `Send`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Local;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// Serves it to its end.
+pub(crate) async fn serve<I: Channel, S: HttpService>(
+    io: Heard<Wire<I>>,
+    service: Observed<S>,
+    settings: Rc<Settings>,
+    progress: Arc<Progress>,
+) {
+    let mut connection = settings.http2.serve_connection(io, service);
+    let mut watch = Watch::new(settings.clone(), progress.clone());
+    let leaving = settings.context.leaving();
+    match drive_until(&mut connection, &mut watch, leaving).await {
+        End::Other | End::Overdue(Overdue::Last | Overdue::Request) => {}
+        End::Done(_) | End::Overdue(_) => return,
+    }
+    // GOAWAY loses nothing: a client sends again what came after it (RFC 9113, section 6.8).
+    progress.leaving.set(true);
+    Pin::new(&mut connection).graceful_shutdown();
+    loop {
+        progress.heard.set(false);
+        let window = sleep(settings.limits.drain_idle);
+        match drive_until(&mut connection, &mut watch, window).await {
+            End::Other if !progress.is_silent() => {}
+            _ => return,
+        }
+    }
+}

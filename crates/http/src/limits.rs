@@ -1,0 +1,124 @@
+//! What a client may take of a worker: every wait, size and count has a bound here, and its reason.
+
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::TokioTimer;
+
+use crate::http2::Local;
+
+/// What a client may take of a worker.
+///
+/// Over HTTP/1 a violation is answered with the status that is named with each limit and
+/// `Connection: close`; over HTTP/2 with the status, a reset of the stream, or the end of the connection.
+///
+/// Not a choice: a request has at most 100 header fields, a chunked body's extensions at most 16 KiB in
+/// all (hyper; 431 and 400).
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// A request's target, in bytes. Default 8 KiB, about the least everybody is asked to read
+    /// (RFC 9112, section 3); more is answered 414.
+    pub target_bytes: usize,
+    /// A request's header and line, in bytes; over HTTP/2 also all of its fields decoded, which is what
+    /// a compression bomb grows in. Default 64 KiB: room for large cookies; more is answered 431.
+    pub header_bytes: usize,
+    /// A request's header must be complete within this, counted from its first byte. Default 15 s, as
+    /// in Net::Server's HTTP personality; then 408. Over HTTP/2 half a header is silence: see
+    /// [`idle_timeout`](Self::idle_timeout).
+    pub header_timeout: Duration,
+    /// A connection without a request is closed after this, without a word: the client has asked for
+    /// nothing. Default 60 s. An isolated worker closes one as soon as somebody waits and no worker is
+    /// idle, if it was silent for 100 ms.
+    pub idle_timeout: Duration,
+    /// A request's body, in bytes, as it is read; a longer `Content-Length` is answered 413 before any of
+    /// it is. Default 1 GiB, as in Apache (`LimitRequestBody`), for what is received is the application's to
+    /// bound; 0 = no limit, for streams without an end.
+    pub body_bytes: u64,
+    /// How long in all the application may have to wait for a body that stays behind
+    /// [`body_rate`](Self::body_rate). Default 20 s, as in Apache (`RequestReadTimeout`); then 408. The
+    /// application's own slowness does not count. Not over HTTP/2, where a slow stream holds nobody up
+    /// and streams without an end are usual.
+    pub body_timeout: Duration,
+    /// Each so many bytes of a body make one second of waiting good. Default 500, as in Apache.
+    pub body_rate: u32,
+    /// A client that takes nothing of an answer for this long, and up to twice as long, is dropped.
+    /// Default 60 s, as in nginx (`send_timeout`).
+    pub send_timeout: Duration,
+    /// Requests a connection may bring before an answer says `Connection: close` (HTTP/2: GOAWAY): so
+    /// that connections spread over new workers, and what one holds is freed now and then. Default
+    /// 10,000; 0 = no limit.
+    pub requests: u64,
+    /// Requests at once on an HTTP/2 connection; more are refused (REFUSED_STREAM). Default 100, the
+    /// least RFC 9113 section 6.5.2 recommends.
+    pub streams: u32,
+    /// Requests of an HTTP/2 connection that its client may cancel beyond those it lets be answered;
+    /// more end the connection ("rapid reset", CVE-2023-44487). Default 200, twice
+    /// [`streams`](Self::streams).
+    pub resets: u64,
+    /// While the worker leaves, a connection that was silent for this long is closed; before that, its
+    /// next request is answered with `Connection: close`. Default 1 s.
+    pub drain_idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            target_bytes: 8 * 1024,
+            header_bytes: 64 * 1024,
+            header_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(60),
+            body_bytes: 1 << 30,
+            body_timeout: Duration::from_secs(20),
+            body_rate: 500,
+            send_timeout: Duration::from_secs(60),
+            requests: 10_000,
+            streams: 100,
+            resets: 200,
+            drain_idle: Duration::from_secs(1),
+        }
+    }
+}
+
+/// How often an isolated worker asks whether somebody else waits for it, while it has a connection.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+/// How soon it asks again once somebody does, and how many such answers in a row it believes.
+pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(10);
+pub(crate) const ASKED: u8 = 3;
+/// A client that was refused in the middle of sending is listened to for this long, so that it reads why:
+/// a socket that is closed with unread bytes in it takes back what was written (RFC 9112, section 9.6).
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
+/// hyper's least, in bytes.
+const LEAST_BUFFER: usize = 8192;
+/// What hyper may hold of one HTTP/2 answer, in bytes: times the streams it is what one slow reader costs.
+const STREAM_BUFFER: usize = 64 * 1024;
+/// Streams that were refused for an error of the client's before the connection ends; hyper's own
+/// default of 1024 is for gateways.
+const ERRORS: usize = 100;
+/// An HTTP/2 client that says nothing is asked this often whether it lives, and has this long to answer.
+const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+
+impl Limits {
+    /// hyper's own timer stays off: one a connection is enough, see [`crate::watch`].
+    pub(crate) fn http1(&self) -> http1::Builder {
+        let mut http1 = http1::Builder::new();
+        http1
+            .header_read_timeout(None)
+            .max_header_size(self.header_bytes)
+            .max_buf_size(self.header_bytes.max(LEAST_BUFFER))
+            .half_close(true);
+        http1
+    }
+
+    pub(crate) fn http2(&self) -> http2::Builder<Local> {
+        let mut http2 = http2::Builder::new(Local);
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.streams)
+            .max_header_list_size(u32::try_from(self.header_bytes).unwrap_or(u32::MAX))
+            .max_send_buf_size(STREAM_BUFFER)
+            .max_local_error_reset_streams(ERRORS)
+            .keep_alive_interval(PING.0)
+            .keep_alive_timeout(PING.1);
+        http2
+    }
+}

@@ -1,0 +1,140 @@
+//! What the parts of one connection know together: its driver, its service, and its socket.
+//!
+//! One thread writes and reads all of it. It is atomic, at the price of plain loads and stores, because
+//! a connection that was upgraded goes to the application, and with it the socket's share of this; and
+//! an application may do with it what it does with anything that is `Send`.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use tokio::sync::Notify;
+
+use crate::limits::Limits;
+
+/// A yes or no.
+#[derive(Debug, Default)]
+pub(crate) struct Flag(AtomicBool);
+
+impl Flag {
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+
+    pub(crate) fn set(&self, value: bool) {
+        self.0.store(value, Relaxed);
+    }
+}
+
+/// A number.
+#[derive(Debug, Default)]
+pub(crate) struct Number(AtomicU64);
+
+impl Number {
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// Adds, and says what has come of it.
+    pub(crate) fn add(&self, more: u64) -> u64 {
+        let sum = self.get().wrapping_add(more);
+        self.set(sum);
+        sum
+    }
+
+    pub(crate) fn take_one(&self) {
+        self.set(self.get().saturating_sub(1));
+    }
+}
+
+/// See the module. Times are monotonic nanoseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Requests being answered, each to the last byte of its body.
+    pub(crate) busy: Number,
+    /// Answers of which a piece was handed out and the next not asked for: it waits for the client.
+    pub(crate) owed: Number,
+    /// Requests begun.
+    pub(crate) requests: Number,
+    /// Requests that their client gave up before they were answered, less those it let be.
+    pub(crate) cancelled: Number,
+    /// When there was last nothing to do: the connection's beginning, or the end of an answer.
+    pub(crate) since: Number,
+    /// When the first byte of the request to come was read; 0 = not yet.
+    pub(crate) head_began: Number,
+    /// Bytes the socket has taken.
+    pub(crate) written: Number,
+    /// Something was read since this was last cleared.
+    pub(crate) heard: Flag,
+    /// The worker leaves.
+    pub(crate) leaving: Flag,
+    /// The next answer is the connection's last.
+    pub(crate) last: Flag,
+    /// The socket would not take what hyper has to write.
+    pub(crate) writing: Flag,
+    /// The client had not got everything at the last look.
+    pub(crate) receiving: Flag,
+    /// It speaks HTTP/2.
+    pub(crate) http2: Flag,
+    /// A request was refused, perhaps in the middle of its being sent.
+    pub(crate) refused: Flag,
+    /// The socket is going to be the application's.
+    pub(crate) upgraded: Flag,
+    /// The socket is closed.
+    pub(crate) gone: Notify,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// An answer to be made or sent.
+    Answer,
+    /// The rest of a request's header, since then.
+    Head(u64),
+    /// A request, since then.
+    Request(u64),
+}
+
+impl Progress {
+    pub(crate) fn new(now: u64) -> Self {
+        let progress = Self::default();
+        progress.since.set(now);
+        progress
+    }
+
+    pub(crate) fn wait(&self) -> Wait {
+        if self.busy.get() > 0 || self.writing.get() {
+            return Wait::Answer;
+        }
+        match self.head_began.get() {
+            // Over HTTP/2 not every byte is a request's.
+            began if began > 0 && !self.http2.get() => Wait::Head(began),
+            _ => Wait::Request(self.since.get()),
+        }
+    }
+
+    /// Whether nothing was heard since `heard` was cleared, and nothing is on its way out.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.busy.get() == 0 && !self.heard.get() && !self.writing.get() && !self.receiving.get()
+    }
+
+    /// Whether all that is to be sent waits for the client.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        let owed = self.owed.get();
+        self.writing.get() || (owed > 0 && owed == self.busy.get())
+    }
+
+    /// Something was read: perhaps a request's first byte.
+    pub(crate) fn note_read(&self) {
+        if self.busy.get() == 0 && self.head_began.get() == 0 {
+            self.head_began.set(tine::now());
+        }
+    }
+
+    /// Whether its client gives requests up faster than is bearable.
+    pub(crate) fn is_flooded(&self, limits: &Limits) -> bool {
+        self.cancelled.get() > limits.resets
+    }
+}

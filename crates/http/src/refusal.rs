@@ -1,0 +1,73 @@
+//! Requests that no service sees: what is refused here, and the note of what hyper refuses by itself.
+//!
+//! Two readers of one request must not understand two things (RFC 9112, section 11.2). hyper answers 400
+//! to differing or unreadable lengths, `Transfer-Encoding` in HTTP/1.0 or not ending in `chunked`,
+//! folded lines, bare CR, NUL, and space before a colon. It merges equal lengths into one, and where
+//! both framings are given it reads the chunks, drops the length, and closes the connection after the
+//! answer: both as RFC 9112, section 6.3, allows. Here is the rest.
+
+use std::net::SocketAddr;
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use tine::Context;
+
+use crate::limits::Limits;
+
+/// Why this request must not reach the service, if it must not.
+pub(crate) fn reason(request: &Request<Incoming>, limits: &Limits) -> Option<StatusCode> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > limits.target_bytes {
+        return Some(StatusCode::URI_TOO_LONG);
+    }
+    let headers = request.headers();
+    if request.version() <= Version::HTTP_11 && !names_one_host(headers, request.version()) {
+        return Some(StatusCode::BAD_REQUEST);
+    }
+    if headers.get(EXPECT).is_some_and(|expected| !is(expected, "100-continue")) {
+        return Some(StatusCode::EXPECTATION_FAILED);
+    }
+    if request.body().is_end_stream() {
+        return None;
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if codings.next().is_some_and(|coding| !is(coding, "chunked")) || codings.next().is_some() {
+        // Whatever is below the chunks, nobody here takes it off.
+        return Some(StatusCode::NOT_IMPLEMENTED);
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if limits.body_bytes > 0 && length.is_some_and(|length: u64| length > limits.body_bytes) {
+        return Some(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    None
+}
+
+fn is(value: &HeaderValue, token: &str) -> bool {
+    value.as_bytes().eq_ignore_ascii_case(token.as_bytes())
+}
+
+/// RFC 9112, section 3.2: HTTP/1.1 has exactly one `Host`; two, or one that is no host, is an attempt to
+/// be two requests.
+fn names_one_host(headers: &HeaderMap, version: Version) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.as_bytes().iter().all(|&byte| may_name_host(byte)),
+        (None, _) => version < Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// RFC 3986, section 3.2.2, and the port's colon; `%` and the rest of a registered name included.
+fn may_name_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte)
+}
+
+/// A request that was refused before there was one: counted as answered, and shown as what it was.
+pub(crate) fn note_refused(context: &Context, peer: Option<SocketAddr>, status: StatusCode) {
+    let client = peer.map(|peer| peer.to_string()).unwrap_or_default();
+    let now = tine::now();
+    context.record().request_began(&format!("(refused: {})", status.as_u16()), &client, now);
+    context.request_ended(now);
+}

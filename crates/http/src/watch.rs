@@ -1,0 +1,166 @@
+//! One alarm a connection, for all of its deadlines.
+//!
+//! It is moved only when a deadline comes nearer than it is set: a request that comes and is answered
+//! sets no timer at all. When it rings, what the connection waits for now says whether it is overdue.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::connection::Settings;
+use crate::limits::{ASK_AGAIN, ASKED, TICK};
+use crate::progress::{Progress, Wait};
+
+/// Why a connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overdue {
+    /// No request has come for long, or others wait for this worker.
+    Request,
+    /// A request's header has begun and does not come to its end.
+    Head,
+    /// The client takes nothing of what it is sent.
+    Client,
+    /// The client gives up more requests than it lets be answered.
+    Flood,
+    /// It had what a connection gets; over HTTP/2 there is no answer that could say so.
+    Last,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    settings: Rc<Settings>,
+    progress: Arc<Progress>,
+    alarm: Pin<Box<Sleep>>,
+    /// When the alarm rings; monotonic nanoseconds.
+    rings: u64,
+    /// When it last rang.
+    looked: u64,
+    /// What was written and asked for until then.
+    written: u64,
+    requests: u64,
+    isolated: bool,
+    /// How often in a row somebody else was found to wait for this worker.
+    wanted: u8,
+}
+
+impl Watch {
+    pub(crate) fn new(settings: Rc<Settings>, progress: Arc<Progress>) -> Self {
+        let isolated = settings.context.concurrency() == 1;
+        let now = progress.since.get();
+        let mut watch = Self {
+            alarm: Box::pin(sleep_until(Instant::now())),
+            rings: u64::MAX,
+            looked: now,
+            written: 0,
+            requests: 0,
+            isolated,
+            wanted: 0,
+            settings,
+            progress,
+        };
+        watch.set(watch.due(), now);
+        watch
+    }
+
+    /// Ready when the connection is to end; call it after the connection was polled.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
+        if self.progress.http2.get() {
+            if self.progress.is_flooded(&self.settings.limits) {
+                return Poll::Ready(Overdue::Flood);
+            }
+            if self.progress.last.get() && !self.progress.leaving.get() {
+                return Poll::Ready(Overdue::Last);
+            }
+        }
+        let due = self.due();
+        if due < self.rings {
+            self.set(due, tine::now());
+        }
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            let now = tine::now();
+            if let Some(overdue) = self.look(now) {
+                return Poll::Ready(overdue);
+            }
+            let next = self.due().min(now.saturating_add(self.pause(now)));
+            self.set(next, now);
+        }
+        Poll::Pending
+    }
+
+    /// When there is something to be done by a deadline, as things are.
+    fn due(&self) -> u64 {
+        let limits = &self.settings.limits;
+        match self.progress.wait() {
+            Wait::Answer => u64::MAX,
+            Wait::Head(since) => since.saturating_add(nanos(limits.header_timeout)),
+            Wait::Request(since) => {
+                let idle = since.saturating_add(nanos(limits.idle_timeout));
+                let tick = since.max(self.looked).saturating_add(self.tick());
+                if self.isolated { idle.min(tick) } else { idle }
+            }
+        }
+    }
+
+    /// How long until the next look, at most.
+    fn pause(&mut self, now: u64) -> u64 {
+        let talks = self.requests != self.progress.requests.get();
+        self.requests = self.progress.requests.get();
+        self.written = self.progress.written.get();
+        self.looked = now;
+        if self.isolated && talks { self.tick() } else { nanos(self.settings.limits.send_timeout) }
+    }
+
+    fn look(&mut self, now: u64) -> Option<Overdue> {
+        let wait = self.progress.wait();
+        let settings = self.settings.clone();
+        let limits = &settings.limits;
+        let longer = |since: u64, timeout| now >= since.saturating_add(nanos(timeout));
+        match wait {
+            Wait::Head(since) => longer(since, limits.header_timeout).then_some(Overdue::Head),
+            Wait::Request(since) if longer(since, limits.idle_timeout) => Some(Overdue::Request),
+            Wait::Request(since) if self.is_wanted_elsewhere() => {
+                longer(since, TICK).then_some(Overdue::Request)
+            }
+            Wait::Request(_) => None,
+            Wait::Answer => {
+                let talks = self.requests != self.progress.requests.get();
+                if talks && self.is_wanted_elsewhere() {
+                    self.progress.last.set(true);
+                }
+                let stalls = self.written == self.progress.written.get()
+                    && longer(self.looked, limits.send_timeout)
+                    && self.progress.waits_for_client();
+                stalls.then_some(Overdue::Client)
+            }
+        }
+    }
+
+    /// Whether somebody else waits for this worker: again and again, for the next client often comes
+    /// while a worker still closes the connection before.
+    fn is_wanted_elsewhere(&mut self) -> bool {
+        let wanted = self.isolated && self.settings.context.is_wanted_elsewhere();
+        self.wanted = if wanted { self.wanted.saturating_add(1) } else { 0 };
+        self.wanted >= ASKED
+    }
+
+    /// How long until it is asked again, while it is isolated.
+    fn tick(&self) -> u64 {
+        nanos(if self.wanted > 0 { ASK_AGAIN } else { TICK })
+    }
+
+    fn set(&mut self, rings: u64, now: u64) {
+        let left = Duration::from_nanos(rings.saturating_sub(now));
+        self.alarm.as_mut().reset(Instant::now() + left);
+        self.rings = rings;
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

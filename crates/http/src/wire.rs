@@ -1,0 +1,203 @@
+//! The client's stream under everything else: tells HTTP/2 from HTTP/1 by its first bytes, and notes
+//! what passes.
+//!
+//! HTTP/2 with prior knowledge begins with a preface that is no HTTP/1 request (RFC 9113, section
+//! 3.4). So the first read goes straight into hyper's HTTP/1 buffer, and costs a comparison; only
+//! what begins like the preface is held back, and an error ends HTTP/1 before it has said a word.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::io::Channel;
+use crate::progress::Progress;
+
+/// How HTTP/2 begins.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What is known of the first bytes.
+#[derive(Debug)]
+enum First {
+    /// Nothing: they have not come.
+    Unknown,
+    /// So far they are the preface's.
+    Held(Vec<u8>),
+    /// They are decided upon; these are still to be read, from there on.
+    Decided(Vec<u8>, usize),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Wire<S> {
+    stream: S,
+    first: First,
+    progress: Arc<Progress>,
+}
+
+impl<S: Channel> Wire<S> {
+    pub(crate) fn new(stream: S, progress: Arc<Progress>) -> Self {
+        Self { stream, first: First::Unknown, progress }
+    }
+
+    fn poll_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        loop {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+            let read = &buffer.filled()[before..];
+            let held = match &mut self.first {
+                First::Unknown if !may_be_preface(read) => {
+                    self.first = First::Decided(Vec::new(), 0);
+                    return Poll::Ready(Ok(()));
+                }
+                First::Held(held) => std::mem::take(held),
+                _ => Vec::new(),
+            };
+            let ended = read.is_empty();
+            let held = [held.as_slice(), read].concat();
+            buffer.set_filled(before);
+            if !ended && may_be_preface(&held) {
+                if held.len() >= PREFACE.len() {
+                    self.progress.http2.set(true);
+                    self.first = First::Decided(held, 0);
+                    return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+                }
+                self.first = First::Held(held);
+            } else {
+                self.first = First::Decided(held, 0);
+                return self.give_back(buffer);
+            }
+        }
+    }
+
+    /// Gives what was held back.
+    fn give_back(&mut self, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let First::Decided(held, from) = &mut self.first {
+            let count = buffer.remaining().min(held.len() - *from);
+            buffer.put_slice(&held[*from..*from + count]);
+            *from += count;
+            if *from == held.len() {
+                self.first = First::Decided(Vec::new(), 0);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn note_written(&self, result: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(count)) = result {
+            self.progress.written.add(*count as u64);
+        }
+    }
+}
+
+/// Whether the preface begins like this, or this with the preface.
+fn may_be_preface(bytes: &[u8]) -> bool {
+    let common = bytes.len().min(PREFACE.len());
+    common > 0 && bytes[..common] == PREFACE[..common]
+}
+
+impl<S: Channel> AsyncRead for Wire<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let wire = &mut *self;
+        let result = match &wire.first {
+            First::Decided(held, _) if held.is_empty() => {
+                Pin::new(&mut wire.stream).poll_read(cx, buffer)
+            }
+            First::Decided(..) => wire.give_back(buffer),
+            First::Unknown | First::Held(_) => wire.poll_first(cx, buffer),
+        };
+        if result.is_ready() || matches!(wire.first, First::Held(_)) {
+            wire.progress.note_read();
+        }
+        result
+    }
+}
+
+impl<S: Channel> AsyncWrite for Wire<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note_written(&result);
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.note_written(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if matches!(&self.first, First::Decided(held, 0) if !held.is_empty()) {
+            // HTTP/1 takes its leave, and what HTTP/2 begins with is still to be read.
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl<S: Channel> Channel for Wire<S> {
+    const SENDS_FILES: bool = S::SENDS_FILES;
+
+    fn poll_with(
+        &self,
+        cx: &mut Context<'_>,
+        write: &mut dyn FnMut() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let result = self.stream.poll_with(cx, write);
+        self.note_written(&result);
+        result
+    }
+}
+
+impl<S: AsFd> AsFd for Wire<S> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl<S> Drop for Wire<S> {
+    fn drop(&mut self) {
+        self.progress.gone.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_preface_is_taken_for_the_preface() {
+        assert!(may_be_preface(b"P"));
+        assert!(may_be_preface(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0"));
+        for request in [&b""[..], b"POST / HTTP/1.1", b"PRI * HTTP/1.1\r\n", b"GET /"] {
+            assert!(!may_be_preface(request), "{request:?}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Workers that serve one connection at a time, and do not starve those who wait.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::start;
+use testkit::load::Load;
+use testkit::{Client, client};
+
+#[test]
+fn a_silent_connection_makes_room_as_soon_as_somebody_waits() {
+    for first in ["", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        let (_server, address) = start(&["1", "1"]);
+        let mut silent = Client::connect(&address);
+        if !first.is_empty() {
+            silent.send(first.as_bytes());
+            assert_eq!(silent.read_response().text(), "hello");
+        }
+        let asked = Instant::now();
+        assert_eq!(client::get(&address, "/").text(), "hello");
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        assert_eq!(silent.read_to_end(), b"", "without a word");
+        assert!(!silent.was_reset());
+    }
+}
+
+#[test]
+fn a_connection_is_kept_while_a_worker_is_idle() {
+    let (_server, address) = start(&["2", "1"]);
+    let mut kept = Client::connect(&address);
+    assert_eq!(kept.get("/").text(), "hello");
+    let others = Load::one_per_connection(&address, "/").rate(100).start();
+    // A second, ten times as long as a silent connection has where somebody waits.
+    others.wait_answered(100);
+    assert!(!kept.get("/").closes());
+    assert_eq!(others.stop().failed_total, 0);
+}
+
+#[test]
+fn a_talkative_client_does_not_keep_an_isolated_worker_for_ever() {
+    let (server, address) = start(&["1", "1"]);
+    let mut talkative = Client::connect(&address);
+    assert!(!talkative.get("/").closes());
+    let mut waiting = Client::connect(&address);
+    waiting.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let began = Instant::now();
+    while !talkative.get("/").closes() {
+        assert!(began.elapsed() < Duration::from_secs(5), "it is never told to make room");
+    }
+    assert_eq!(waiting.read_response().text(), "hello");
+    server.signal(15);
+    assert!(server.wait_exit().success());
+}
+
+#[test]
+fn all_clients_have_their_turn_when_there_are_more_of_them_than_workers() {
+    let (_server, address) = start(&["2", "1"]);
+    let load = Load::keep_alive(&address, "/").connections(16).start();
+    load.wait_answered(200);
+    let report = load.stop();
+    assert_eq!(report.failed_total, 0, "{report:?}");
+    assert!(report.slowest < Duration::from_secs(8), "{report:?}");
+}
