@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use support::{GOAWAY, HEADERS, RST_STREAM, frame_of, read_frame, start};
+use testkit::process::pss_kib;
 use testkit::{Client, client};
 
 /// Small ones, so that what is too much and too slow does not take long.
@@ -93,4 +94,31 @@ fn every_invalid_request_is_refused_as_its_name_says_and_the_worker_serves_on() 
         assert_eq!(client::get(&address, "/").text(), "hello", "after {}", path.display());
     }
     assert_eq!(server.children(), worker, "it is the same one");
+}
+
+#[test]
+fn requests_that_are_refused_leave_nothing_behind() {
+    let (server, address) = start(&["1", "100"]);
+    let worker = server.wait_children(1)[0];
+    // What is too slow is known by its time, and takes it.
+    let requests: Vec<_> = files("invalid")
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension != "408"))
+        .map(|path| fs::read(path).expect("a request"))
+        .collect();
+    let all = || {
+        for request in &requests {
+            let mut connection = Client::connect(&address);
+            let _ = connection.try_send(request);
+            connection.finish_sending();
+            assert!(connection.closed());
+        }
+    };
+    (0..5).for_each(|_| all());
+    let before = pss_kib(worker);
+    let rounds = 1000_usize.div_ceil(requests.len());
+    (0..rounds).for_each(|_| all());
+    let grown = pss_kib(worker).saturating_sub(before);
+    assert!(grown < 512, "{grown} KiB after {rounds} rounds");
+    assert_eq!(server.children(), [worker]);
 }
