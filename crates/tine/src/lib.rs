@@ -43,6 +43,7 @@ mod bytes;
 mod config;
 mod conn;
 pub mod control;
+mod corrections;
 pub mod daemon;
 mod door;
 pub mod endpoint;

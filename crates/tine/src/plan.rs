@@ -6,22 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{AccessConfig, Gate, Resolver, ResolverConfig, Rules as AccessRules};
-use crate::config::{
-    Affinity, Exhausted, OnFatal, Policy, PoolConfig, PrivilegeConfig, Span, Workers,
-};
+use crate::config::{Affinity, Exhausted, OnFatal, Policy, PoolConfig, PrivilegeConfig, Workers};
 use crate::privileges::{self, Privileges};
 use crate::program::{Producer, Readiness};
 use crate::supervisor::scale::Sizing;
 use crate::supervisor::state::{Nanos, Rules};
-use crate::{Error, Result};
+use crate::{Error, Result, corrections};
 
 /// Places a pool may gain beyond its maximum by TTIN.
 const HEADROOM: u32 = 32;
 /// Most workers a pool may be asked for: Linux has about four million pids, and each worker costs two
 /// descriptors.
 const WORKERS_MAX: u32 = 100_000;
-/// The least memory a worker can be bound to, in bytes.
-const MEMORY_MIN: u64 = 1 << 20;
 /// Spare workers of a dynamic pool that names none (Net::Server's documented defaults, row N19).
 const SPARE: (u32, u32) = (2, 10);
 
@@ -36,6 +32,8 @@ pub(crate) struct PoolPlan {
     processors: Vec<usize>,
     /// Asked only where there are rules.
     pub(crate) gate: Option<Arc<Gate>>,
+    /// What was corrected, in words.
+    pub(crate) corrected: Vec<String>,
 }
 
 impl PoolPlan {
@@ -46,20 +44,13 @@ impl PoolPlan {
         privileges: &PrivilegeConfig,
     ) -> Result<Self> {
         let wrong = |text: String| Error::config(format!("pool {name}: {text}"));
+        corrections::refuse(config).map_err(wrong)?;
+        let (config, corrected) = corrections::correct(config);
         let sizing = sizing(config.workers).map_err(wrong)?;
-        if config.concurrency == 0 {
-            return Err(wrong("concurrency 0: a worker serves at least one connection".to_owned()));
-        }
-        for (what, span) in
-            [("max_connections", config.max_connections), ("max_requests", config.max_requests)]
-        {
-            check_span(what, span).map_err(wrong)?;
-        }
-        check_timeouts(config).map_err(wrong)?;
-        check_memory(config).map_err(wrong)?;
         Ok(Self {
             name: name.to_owned(),
-            rules: rules(config, sizing),
+            corrected,
+            rules: rules(&config, sizing),
             concurrency: config.concurrency,
             privileges: privileges::resolve(privileges)?,
             processors: processors(&config.affinity).map_err(wrong)?,
@@ -174,49 +165,8 @@ pub(crate) fn cpus() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
 }
 
-fn check_span(what: &str, span: Span) -> std::result::Result<(), String> {
-    match span {
-        Span(min, max) if min > max => {
-            Err(format!("{what} {min}..{max}: the first is the smaller one"))
-        }
-        Span(0, 1..) => Err(format!("{what} 0..: 0 means no limit, begin with 1")),
-        _ => Ok(()),
-    }
-}
-
-fn check_timeouts(config: &PoolConfig) -> std::result::Result<(), String> {
-    for (what, timeout) in [
-        ("request_timeout", config.request_timeout),
-        ("connection_timeout", config.connection_timeout),
-    ] {
-        if timeout.is_some_and(|timeout| timeout.is_zero()) {
-            return Err(format!(
-                "{what} 0: nothing can be done in no time; leave it out for no limit"
-            ));
-        }
-    }
-    if config.connection_timeout.is_some() && config.concurrency > 1 {
-        let many = config.concurrency;
-        return Err(format!(
-            "connection_timeout with concurrency {many}: ending one connection would end the worker's others; \
-             it is for workers that serve one at a time"
-        ));
-    }
-    Ok(())
-}
-
-fn check_memory(config: &PoolConfig) -> std::result::Result<(), String> {
-    check_span("max_memory", config.max_memory)?;
-    match config.max_memory.0 {
-        0 | MEMORY_MIN.. => Ok(()),
-        few => Err(format!(
-            "max_memory {few}: it is in bytes, at least {MEMORY_MIN}: a worker has more when it begins"
-        )),
-    }
-}
-
 fn rules(config: &PoolConfig, sizing: Sizing) -> Rules {
-    let age = (nanos(config.max_age.start), nanos(config.max_age.end.max(config.max_age.start)));
+    let age = (nanos(config.max_age.start), nanos(config.max_age.end));
     let (every, age, headroom) = match config.workers.0 {
         Policy::Every { interval, within, .. } => {
             (Some(nanos(interval)), (nanos(within), nanos(within)), 0)
@@ -239,12 +189,12 @@ fn rules(config: &PoolConfig, sizing: Sizing) -> Rules {
         connection_timeout: config.connection_timeout.map_or(0, nanos),
         memory: (config.max_memory.0, config.max_memory.1),
         min_lifetime: nanos(config.min_lifetime),
-        memory_recycles: config.memory_recycles.unwrap_or(sizing.max / 8).max(1),
+        memory_recycles: config.memory_recycles.unwrap_or((sizing.max / 8).max(1)),
         shrink_interval: nanos(config.shrink_interval),
         settle: nanos(config.settle),
         quiet: nanos(config.quiet),
         backoff: (nanos(config.backoff.0), nanos(config.backoff.1)),
-        boot_attempts: config.boot_attempts.max(1),
+        boot_attempts: config.boot_attempts,
         breaker: (config.breaker.0, nanos(config.breaker.1)),
         breaker_stops: config.exhausted == Exhausted::Stop,
         fatal_stops: config.fatal == OnFatal::Stop,

@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::time::Duration;
 
-use support::{AT_ONCE, KILL, start, start_in, start_with, timed};
+use support::{AT_ONCE, KILL, TTOU, start, start_in, start_with, timed};
 use testkit::process;
 use testkit::{TempDir, wait_gone};
 
@@ -141,4 +141,23 @@ fn a_process_with_threads_is_refused() {
     let line = service.wait_line("threads");
     assert!(line.contains("error") && line.contains("before any thread is started"), "{line}");
     assert_eq!(service.count_lines("listening"), 0);
+}
+
+#[test]
+fn a_correction_is_told_with_value_bound_and_what_is_used() {
+    let service = start("--workers 1..4,1..50 --boot-attempts 0");
+    let line = service.wait_line("50 spare workers of 4: there are never so many; 4 is used");
+    assert!(line.contains("warn") && line.contains("pool main"), "{line}");
+    service.wait_line("boot_attempts 0: a worker is tried at least once; 1 is used");
+    service.stop();
+}
+
+#[test]
+fn a_bound_that_was_fixed_at_the_start_is_named_when_it_is_met() {
+    let service = start("--workers 1");
+    service.wait_serving(1);
+    service.signal(TTOU);
+    let line = service.wait_line("1 is its bound from the start: it stays so");
+    assert!(line.contains("warn") && line.contains("pool main"), "{line}");
+    service.stop();
 }

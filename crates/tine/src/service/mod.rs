@@ -28,7 +28,9 @@ use crate::shared::Region;
 use crate::signals::Signals;
 use crate::supervisor::run::{HeldSignals, Parts, Supervisor};
 use crate::{Error, Result};
-use start::{Cleanup, announce, bind, open_control, refuse_threads, warn_of_limit};
+use start::{
+    Cleanup, announce, bind, open_control, refuse_threads, warn_of_corrections, warn_of_limit,
+};
 
 /// Stops a service from code; cheap to clone, and still good in a process forked from the supervisor's.
 #[derive(Clone, Debug)]
@@ -217,6 +219,7 @@ impl Service {
         let limit =
             limit.map_err(|error| Error::os("cannot raise the limit of open files", error))?;
         warn_of_limit(&log, &plans, limit);
+        warn_of_corrections(&log, &plans);
         let board = Scoreboard::create(plans.len(), plans.iter().map(PoolPlan::records).sum())?;
         let mut regions = Vec::new();
         for (name, version, words) in self.regions {

@@ -68,6 +68,15 @@ pub(super) fn refuse_threads() -> Result<()> {
     Ok(())
 }
 
+/// Nothing is corrected without a word (row A6).
+pub(super) fn warn_of_corrections(log: &Log, plans: &[PoolPlan]) {
+    for plan in plans {
+        for text in &plan.corrected {
+            warning!(log, "pool {}: {text}", plan.name);
+        }
+    }
+}
+
 /// Every worker costs the supervisor a pidfd and a channel.
 pub(super) fn warn_of_limit(log: &Log, plans: &[PoolPlan], limit: u64) {
     let workers: u64 = plans.iter().map(|plan| u64::from(plan.rules.sizing.max)).sum();

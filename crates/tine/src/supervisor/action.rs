@@ -171,6 +171,13 @@ pub enum Note {
         /// Places now.
         to: u32,
     },
+    /// The pool cannot be made larger, or smaller: it is at its bound.
+    AtBound {
+        /// The pool's index.
+        pool: usize,
+        /// The bound, in workers.
+        workers: u32,
+    },
     /// Every worker the pool may have is busy; said once an episode.
     Saturated {
         /// The pool's index.

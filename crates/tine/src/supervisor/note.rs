@@ -58,6 +58,10 @@ impl Supervisor {
             Note::Resized { pool, from, to } => {
                 debug!(log, "pool {}: {from} → {to} workers", self.pools[*pool].plan.name);
             }
+            Note::AtBound { pool, workers } => {
+                let name = &self.pools[*pool].plan.name;
+                warning!(log, "pool {name}: {workers} is its bound from the start: it stays so");
+            }
             Note::Saturated { pool, queued } => {
                 let (name, max) =
                     (&self.pools[*pool].plan.name, self.state.pools[*pool].sizing.max);

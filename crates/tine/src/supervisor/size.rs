@@ -141,6 +141,8 @@ impl State {
         let offset = pool.offset + if up { 1 } else { -1 };
         let max = i64::from(base.max) + offset;
         if max < 1 || max > i64::from(capacity) {
+            let workers = if up { capacity } else { 1 };
+            actions.push(Action::Note(Note::AtBound { pool: 0, workers }));
             return;
         }
         pool.offset = offset;
