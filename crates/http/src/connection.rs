@@ -6,7 +6,6 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use tokio::time::{sleep, timeout};
 use crate::http2::{self, Local};
 use crate::io::{Channel, Heard};
 use crate::limits::{LINGER, Limits};
+use crate::observe::{Arrival, Observer};
 use crate::observed::Observed;
 use crate::progress::Progress;
 use crate::refusal::note_refused;
@@ -36,13 +36,14 @@ use crate::wire::Wire;
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) context: Context,
+    pub(crate) observer: Observer,
     http1: http1::Builder,
     pub(crate) http2: hyper_http2::Builder<Local>,
 }
 
 impl Settings {
-    pub(crate) fn new(limits: Limits, context: Context) -> Self {
-        Self { http1: limits.http1(), http2: limits.http2(), limits, context }
+    pub(crate) fn new(limits: Limits, observer: Observer, context: Context) -> Self {
+        Self { http1: limits.http1(), http2: limits.http2(), limits, context, observer }
     }
 }
 
@@ -53,13 +54,18 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
     let inner = TowerToHyperService::new(service);
     match socket {
         Socket::Tcp(stream) => {
-            if let Ok(stream) = TcpStream::from_std(stream) {
-                serve(stream, inner, peer, &settings).await;
+            let local = |stream: &TcpStream| stream.local_addr().ok();
+            if let Ok(mut stream) = TcpStream::from_std(stream)
+                && let Some(arrival) = settings.observer.arrive(&mut stream, peer, local).await
+            {
+                serve(stream, inner, arrival, &settings).await;
             }
         }
         Socket::Unix(stream) => {
-            if let Ok(stream) = UnixStream::from_std(stream) {
-                serve(stream, inner, peer, &settings).await;
+            if let Ok(mut stream) = UnixStream::from_std(stream)
+                && let Some(arrival) = settings.observer.arrive(&mut stream, peer, |_| None).await
+            {
+                serve(stream, inner, arrival, &settings).await;
             }
         }
     }
@@ -70,7 +76,7 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
 async fn serve<I: Channel, S: HttpService>(
     stream: I,
     inner: TowerToHyperService<S>,
-    peer: Option<SocketAddr>,
+    arrival: Arrival,
     settings: &Rc<Settings>,
 ) {
     let progress = Arc::new(Progress::new(tine::now()));
@@ -80,7 +86,7 @@ async fn serve<I: Channel, S: HttpService>(
         inner,
         settings: settings.clone(),
         progress: progress.clone(),
-        peer,
+        arrival,
         sends_files: I::SENDS_FILES,
     };
     let mut connection = settings.http1.serve_connection(io, service).with_upgrades();
@@ -102,11 +108,12 @@ async fn serve<I: Channel, S: HttpService>(
                 true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 false => StatusCode::BAD_REQUEST,
             };
-            note_refused(&settings.context, peer, status);
+            note_refused(&settings, &parts.service.arrival, &progress, status);
             Box::pin(linger(parts.io.into_inner(), b"")).await;
         }
         End::Overdue(Overdue::Head) => {
-            note_refused(&settings.context, peer, StatusCode::REQUEST_TIMEOUT);
+            let status = StatusCode::REQUEST_TIMEOUT;
+            note_refused(&settings, &parts.service.arrival, &progress, status);
             Box::pin(linger(parts.io.into_inner(), TOO_LATE)).await;
         }
         End::Done(_) if progress.refused.get() => {

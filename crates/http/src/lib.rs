@@ -16,27 +16,40 @@
 //! [`tine::Prefork::solo`] in one plain process.
 #![forbid(unsafe_code)]
 
+pub mod access_log;
 mod body;
+mod client;
 mod connection;
 mod file;
+mod forwarded;
 mod http2;
+mod id;
 mod io;
 mod limits;
+mod observe;
 mod observed;
+mod options;
 mod progress;
+mod proxy;
 mod refusal;
 mod send;
 mod serve;
 mod service;
 mod text;
+mod trust;
 mod watch;
 mod wire;
 
 pub use body::{BodyError, RequestBody};
+pub use client::Client;
 pub use file::FileBody;
+pub use forwarded::Forwarded;
+pub use id::{ConnectionId, RequestId};
 pub use limits::Limits;
+pub use options::Options;
 pub use serve::{serve, serve_with};
 pub use service::HttpService;
+pub use trust::Trust;
 
 // What the README shows must compile.
 #[cfg(doctest)]

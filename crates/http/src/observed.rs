@@ -2,7 +2,6 @@
 //! stamps the scoreboard, and says `Connection: close` when it is time.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,20 +16,23 @@ use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use tine::{Activity, BoxError, Context};
 
 use crate::body::{RequestBody, Verdict};
+use crate::client::Client;
 use crate::connection::Settings;
+use crate::observe::{Arrival, Asking};
 use crate::progress::Progress;
 use crate::refusal;
 use crate::send::{Outgoing, Piece};
 use crate::service::HttpService;
 use crate::text::Text;
+use bytes::Buf;
 
 /// A service with a connection around it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Observed<S> {
     pub(crate) inner: TowerToHyperService<S>,
     pub(crate) settings: Rc<Settings>,
     pub(crate) progress: Arc<Progress>,
-    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) arrival: Arrival,
     /// The kernel can send files on this connection.
     pub(crate) sends_files: bool,
 }
@@ -40,14 +42,17 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
     type Error = S::Error;
     type Future = Answering<TowerToHyperServiceFuture<S, Request<RequestBody>>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let Settings { limits, context, .. } = &*self.settings;
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let Settings { limits, context, observer, .. } = &*self.settings;
         let http2 = request.version() == Version::HTTP_2;
         // HTTP/2 has frames to put around every piece, and copies.
         let lends = self.sends_files && !http2;
-        let served = Served::begin(context, &self.progress, http2);
-        stamp(context, &request, self.peer);
-        if self.progress.requests.add(1) == limits.requests {
+        let now = tine::now();
+        let number = self.progress.requests.add(1);
+        let (client, asking) = observer.ask(&mut request, &self.arrival, number, now);
+        let served = Served::begin(&self.settings, &self.progress, asking, http2);
+        stamp(context, &request, &client, now);
+        if number == limits.requests {
             self.progress.last.set(true);
         }
         if let Some(status) = refusal::reason(&request, limits) {
@@ -71,18 +76,18 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
 }
 
 /// Writes the request into the scoreboard; its query may hold secrets and stays out.
-fn stamp(context: &Context, request: &Request<Incoming>, peer: Option<SocketAddr>) {
+fn stamp(context: &Context, request: &Request<Incoming>, client: &Client, now: u64) {
     use std::fmt::Write;
     let mut line = Text::default();
-    let mut client = Text::default();
+    let mut who = Text::default();
     let query = if request.uri().query().is_some() { "?…" } else { "" };
     let (method, path, version) = (request.method(), request.uri().path(), request.version());
     // A text that does not fit is cut: it is for eyes.
     let _ = write!(line, "{method} {path}{query} {version:?}");
-    if let Some(peer) = peer {
-        let _ = write!(client, "{peer}");
+    if let Some(address) = client.address() {
+        let _ = write!(who, "{address}");
     }
-    context.record().request_began(line.as_str(), client.as_str(), tine::now());
+    context.record().request_began(line.as_str(), who.as_str(), now);
 }
 
 pin_project_lite::pin_project! {
@@ -103,7 +108,7 @@ pin_project_lite::pin_project! {
 impl<F, B, E> Future for Answering<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    B: 'static,
+    B: Body<Error: Into<BoxError>> + 'static,
 {
     type Output = Result<Response<Answer<B>>, E>;
 
@@ -115,7 +120,7 @@ where
         };
         let Some(mut served) = this.served.take() else { return Poll::Pending };
         // Counted before it is asked whether to leave: this may be the last one.
-        served.context.request_ended(tine::now());
+        served.settings.context.request_ended(tine::now());
         served.answered = true;
         let refused = this.verdict.as_ref().and_then(Verdict::status);
         let answer = match (answer, refused) {
@@ -132,14 +137,26 @@ where
         } else if served.is_last() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Poll::Ready(Ok(response))
+        Poll::Ready(Ok(made(response)))
     }
+}
+
+/// The answer is made, all but its body.
+fn made<B: Body<Error: Into<BoxError>>>(mut response: Response<Answer<B>>) -> Response<Answer<B>> {
+    let served = &mut response.body_mut().served;
+    if let Some(mut asking) = served.asking.take() {
+        served.settings.clone().observer.answered(&mut asking, &mut response);
+        response.body_mut().served.asking = Some(asking);
+    }
+    response
 }
 
 /// Lives as long as its request, to the last byte of the answer's body, or until the client is gone.
 struct Served {
-    context: Context,
+    settings: Rc<Settings>,
     progress: Arc<Progress>,
+    /// There but for a moment.
+    asking: Option<Asking>,
     http2: bool,
     answered: bool,
     /// A piece of the answer is handed out, and the next not asked for yet.
@@ -147,19 +164,24 @@ struct Served {
 }
 
 impl Served {
-    fn begin(context: &Context, progress: &Arc<Progress>, http2: bool) -> Self {
+    fn begin(
+        settings: &Rc<Settings>,
+        progress: &Arc<Progress>,
+        asking: Asking,
+        http2: bool,
+    ) -> Self {
         progress.busy.add(1);
         progress.head_began.set(0);
-        let (context, progress) = (context.clone(), progress.clone());
-        Self { context, progress, http2, answered: false, owed: false }
+        let (settings, progress) = (settings.clone(), progress.clone());
+        Self { settings, progress, asking: Some(asking), http2, answered: false, owed: false }
     }
 
     /// Whether the answer must say that the connection ends; HTTP/2 has another way to say so.
     fn is_last(&self) -> bool {
-        !self.http2 && (self.progress.last.get() || self.context.is_leaving())
+        !self.http2 && (self.progress.last.get() || self.settings.context.is_leaving())
     }
 
-    fn refuse<B>(self, status: StatusCode) -> Response<Answer<B>> {
+    fn refuse<B: Body<Error: Into<BoxError>>>(self, status: StatusCode) -> Response<Answer<B>> {
         let http2 = self.http2;
         self.progress.refused.set(true);
         let mut response = Response::new(Answer { body: None, served: self });
@@ -167,7 +189,7 @@ impl Served {
         if !http2 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        response
+        made(response)
     }
 
     fn set_owed(&mut self, owed: bool) {
@@ -194,7 +216,7 @@ impl Drop for Served {
         progress.since.set(now);
         progress.heard.set(true);
         if progress.busy.get() == 0 {
-            self.context.record().set_at(Activity::KeepAlive, now);
+            self.settings.context.record().set_at(Activity::KeepAlive, now);
         }
     }
 }
@@ -225,6 +247,15 @@ where
         let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
         let polled = body.poll_frame(cx);
         this.served.set_owed(matches!(polled, Poll::Ready(Some(Ok(_)))));
+        if let Some(asking) = &mut this.served.asking {
+            match &polled {
+                Poll::Ready(Some(Ok(frame))) => {
+                    asking.piece(frame.data_ref().map_or(0, Buf::remaining));
+                }
+                Poll::Ready(None) => asking.whole(),
+                _ => {}
+            }
+        }
         polled
     }
 

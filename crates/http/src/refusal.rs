@@ -6,15 +6,15 @@
 //! both framings are given it reads the chunks, drops the length, and closes the connection after the
 //! answer: both as RFC 9112, section 6.3, allows. Here is the rest.
 
-use std::net::SocketAddr;
-
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
-use tine::Context;
 
+use crate::connection::Settings;
 use crate::limits::Limits;
+use crate::observe::Arrival;
+use crate::progress::Progress;
 
 /// Why this request must not reach the service, if it must not.
 pub(crate) fn reason(request: &Request<Incoming>, limits: &Limits) -> Option<StatusCode> {
@@ -64,9 +64,18 @@ fn may_name_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte)
 }
 
-/// A request that was refused before there was one: counted as answered, and shown as what it was.
-pub(crate) fn note_refused(context: &Context, peer: Option<SocketAddr>, status: StatusCode) {
-    let client = peer.map(|peer| peer.to_string()).unwrap_or_default();
+/// A request that was refused before there was one: counted as answered, shown as what it was, and a line
+/// in the access log.
+pub(crate) fn note_refused(
+    settings: &Settings,
+    arrival: &Arrival,
+    progress: &Progress,
+    status: StatusCode,
+) {
+    let Settings { context, observer, .. } = settings;
+    let number = progress.requests.get() + 1;
+    let address = observer.refused(arrival, number, status).address();
+    let client = address.map(|address| address.to_string()).unwrap_or_default();
     let now = tine::now();
     context.record().request_began(&format!("(refused: {})", status.as_u16()), &client, now);
     context.request_ended(now);

@@ -6,16 +6,17 @@ use std::rc::Rc;
 use tine::{BoxError, Context, Worker};
 
 use crate::connection::{Settings, drive};
-use crate::limits::Limits;
+use crate::observe::Station;
+use crate::options::Options;
 use crate::service::HttpService;
 
 /// Serves a tower service over HTTP/1 and HTTP/2 on the worker's stream listeners, with
-/// [`Limits::default`].
+/// [`Options::default`].
 ///
 /// `make` runs once in the worker, on its runtime; the worker is ready when it has finished. Returns
 /// when the worker is to leave and its connections are done.
 ///
-/// A request has a [`tine::ExitGuard`] in its extensions: who holds one keeps the worker from leaving,
+/// A request has a [`Client`](crate::Client), who asks, in its extensions, and a [`tine::ExitGuard`]: who holds one keeps the worker from leaving,
 /// and can hear that it is to. A connection that was upgraded keeps it too, until it is closed.
 ///
 /// # Errors
@@ -26,24 +27,34 @@ where
     F: Future<Output = Result<S, BoxError>>,
     S: HttpService,
 {
-    serve_with(worker, Limits::default(), make)
+    serve_with(worker, Options::default(), make)
 }
 
-/// The same with limits of one's own.
+/// The same with [`Options`], or [`Limits`](crate::Limits) alone, of one's own.
 ///
 /// # Errors
-/// As [`serve`].
-pub fn serve_with<M, F, S>(worker: Worker, limits: Limits, make: M) -> Result<(), BoxError>
+/// As [`serve`]; and if a PROXY header is asked for of peers none of which is trusted.
+pub fn serve_with<M, F, S>(
+    worker: Worker,
+    options: impl Into<Options>,
+    make: M,
+) -> Result<(), BoxError>
 where
     M: FnOnce(Context) -> F,
     F: Future<Output = Result<S, BoxError>>,
     S: HttpService,
 {
+    let options = options.into();
+    if options.proxy_protocol && options.trust.is_empty() {
+        return Err("the PROXY protocol needs peers to be trusted, and there are none".into());
+    }
+    let station = Station::of(&worker);
     worker.serve_async(|context| {
         let made = make(context.clone());
         async move {
             let service = made.await?;
-            let settings = Rc::new(Settings::new(limits, context));
+            let observer = station.observer(&options, &context);
+            let settings = Rc::new(Settings::new(options.limits, observer, context));
             Ok(move |conn| drive(conn, service.clone(), settings.clone()))
         }
     })

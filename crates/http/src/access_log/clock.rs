@@ -1,0 +1,82 @@
+//! The time of a request as text, made once a second.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A wall clock's texts of one second, in UTC.
+#[derive(Debug)]
+pub(super) struct Clock {
+    second: u64,
+    common: String,
+    iso: String,
+}
+
+/// The names of RFC 9110, section 5.6.7.
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        let mut clock = Self { second: 0, common: String::new(), iso: String::new() };
+        clock.make(0);
+        clock
+    }
+
+    /// As in Apache's `%t`, without the brackets: `21/Nov/2026:07:00:36 +0000`.
+    pub(super) fn common(&mut self, time: Duration) -> &str {
+        self.look(time);
+        &self.common
+    }
+
+    /// RFC 3339, up to the seconds: `2026-11-21T07:00:36`.
+    pub(super) fn iso(&mut self, time: Duration) -> &str {
+        self.look(time);
+        &self.iso
+    }
+
+    fn look(&mut self, time: Duration) {
+        if time.as_secs() != self.second {
+            self.make(time.as_secs());
+        }
+    }
+
+    fn make(&mut self, second: u64) {
+        let time = UNIX_EPOCH + Duration::from_secs(second);
+        let mut iso = humantime::format_rfc3339_seconds(time).to_string();
+        iso.truncate(iso.len() - 1);
+        let (date, clock) = iso.split_once('T').unwrap_or(("1970-01-01", "00:00:00"));
+        let mut parts = date.split('-');
+        let mut part = || parts.next().unwrap_or_default();
+        let (year, month, day) = (part(), part(), part());
+        let month = month.parse().ok().and_then(|month: usize| MONTHS.get(month - 1));
+        self.common = format!("{day}/{}/{year}:{clock} +0000", month.unwrap_or(&"Jan"));
+        self.iso = iso;
+        self.second = second;
+    }
+}
+
+/// Since 1970, as long as a clock before that does not matter; and within humantime's years, up to 9999.
+pub(super) fn now() -> Duration {
+    const LAST: Duration = Duration::from_secs(253_402_300_799);
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        let mut clock = Clock::new();
+        for (seconds, common, iso) in [
+            (0, "01/Jan/1970:00:00:00 +0000", "1970-01-01T00:00:00"),
+            (951_782_400, "29/Feb/2000:00:00:00 +0000", "2000-02-29T00:00:00"),
+            (951_782_401, "29/Feb/2000:00:00:01 +0000", "2000-02-29T00:00:01"),
+            (1_795_244_436, "21/Nov/2026:07:00:36 +0000", "2026-11-21T07:00:36"),
+            (253_402_300_799, "31/Dec/9999:23:59:59 +0000", "9999-12-31T23:59:59"),
+        ] {
+            let time = Duration::from_secs(seconds);
+            assert_eq!((clock.common(time), seconds), (common, seconds));
+            assert_eq!(clock.iso(time), iso);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! How values stand in a line. Nothing a client sends can end a line, a quoted value, or a terminal's
+//! patience: in text what is not printable ASCII is written `\xhh`, as Apache does, in JSON `\uhhhh`.
+
+use std::fmt;
+use std::io::Write as _;
+
+/// What stands behind a value that was cut.
+const CUT: &[u8] = b"...";
+
+/// Where a line is written to, and how.
+#[derive(Debug)]
+pub(super) struct Out<'a> {
+    pub(super) line: &'a mut Vec<u8>,
+    /// Values are JSON's: with quotes, or `null`.
+    pub(super) json: bool,
+    /// The most bytes of one value, as it is written.
+    pub(super) value_bytes: usize,
+}
+
+impl Out<'_> {
+    /// What there is not.
+    pub(super) fn absent(&mut self) {
+        self.line.extend_from_slice(if self.json { b"null" } else { b"-" });
+    }
+
+    pub(super) fn number(&mut self, number: u64) {
+        // Writing to memory cannot fail.
+        let _ = write!(self.line, "{number}");
+    }
+
+    /// A text of our own, in which there is nothing to escape.
+    pub(super) fn plain(&mut self, text: fmt::Arguments<'_>) {
+        self.quote();
+        let _ = self.line.write_fmt(text);
+        self.quote();
+    }
+
+    /// A text of somebody else's, in pieces.
+    pub(super) fn text(&mut self, pieces: &[&[u8]]) {
+        self.quote();
+        let end = self.line.len() + self.value_bytes;
+        for piece in pieces {
+            if !self.piece(piece, end) {
+                self.line.extend_from_slice(CUT);
+                break;
+            }
+        }
+        self.quote();
+    }
+
+    fn quote(&mut self) {
+        if self.json {
+            self.line.push(b'"');
+        }
+    }
+
+    /// Whether all of it was there before `end`.
+    fn piece(&mut self, bytes: &[u8], end: usize) -> bool {
+        if bytes.iter().copied().all(is_plain) && self.line.len() + bytes.len() <= end {
+            self.line.extend_from_slice(bytes);
+            return true;
+        }
+        let fits = |line: &Vec<u8>| line.len() + 12 <= end;
+        if !self.json {
+            return bytes.iter().all(|&byte| {
+                let room = fits(self.line);
+                if room {
+                    escape(self.line, byte);
+                }
+                room
+            });
+        }
+        bytes.utf8_chunks().all(|chunk| {
+            let wrong = if chunk.invalid().is_empty() { "" } else { "\u{fffd}" };
+            chunk.valid().chars().chain(wrong.chars()).all(|c| {
+                let room = fits(self.line);
+                if room {
+                    escape_json(self.line, c);
+                }
+                room
+            })
+        })
+    }
+}
+
+/// Printable ASCII that means nothing but itself.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
+}
+
+/// As Apache's `ap_escape_logitem`.
+fn escape(line: &mut Vec<u8>, byte: u8) {
+    match byte {
+        byte if is_plain(byte) => line.push(byte),
+        b'"' | b'\\' => line.extend_from_slice(&[b'\\', byte]),
+        b'\x08' => line.extend_from_slice(b"\\b"),
+        b'\n' => line.extend_from_slice(b"\\n"),
+        b'\r' => line.extend_from_slice(b"\\r"),
+        b'\t' => line.extend_from_slice(b"\\t"),
+        b'\x0b' => line.extend_from_slice(b"\\v"),
+        _ => {
+            let _ = write!(line, "\\x{byte:02x}");
+        }
+    }
+}
+
+/// ASCII alone (RFC 8259, section 7): so a line is as safe to look at as one of text.
+fn escape_json(line: &mut Vec<u8>, c: char) {
+    match u8::try_from(c) {
+        Ok(byte) if is_plain(byte) => line.push(byte),
+        Ok(byte @ (b'"' | b'\\')) => line.extend_from_slice(&[b'\\', byte]),
+        _ => {
+            for &unit in &*c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(line, "\\u{unit:04x}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(json: bool, pieces: &[&[u8]]) -> String {
+        let mut line = Vec::new();
+        Out { line: &mut line, json, value_bytes: 64 }.text(pieces);
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn what_could_end_a_line_or_a_value_is_shown_as_apache_shows_it() {
+        for (value, shown) in [
+            (&b"curl/8 (x; y)"[..], "curl/8 (x; y)"),
+            (b"a\" 200 5 \"b", "a\\\" 200 5 \\\"b"),
+            (b"a\\", "a\\\\"),
+            (b"a\r\n\t\x08\x0b\x1b[2J\x7f\0", "a\\r\\n\\t\\b\\v\\x1b[2J\\x7f\\x00"),
+            ("ä".as_bytes(), "\\xc3\\xa4"),
+            (b"\xff", "\\xff"),
+        ] {
+            assert_eq!(text(false, &[value]), shown);
+        }
+    }
+
+    #[test]
+    fn json_reads_back_as_what_was_sent() {
+        for value in ["a\" \\ b", "\r\n\t\u{8}\u{1b}", "ä 世界 🎉 \u{202e}", "", "\u{7f}"] {
+            let shown = text(true, &[value.as_bytes()]);
+            assert!(shown.is_ascii(), "{shown}");
+            assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), value);
+        }
+        assert_eq!(text(true, &[b"a\xffb"]), "\"a\\ufffdb\"");
+    }
+
+    #[test]
+    fn a_value_has_its_bound_and_says_that_it_was_cut() {
+        for json in [false, true] {
+            for value in [&[b'x'; 1000][..], &[b'"'; 1000], &[0xff; 1000], &[0; 1000]] {
+                let shown = text(json, &[b"GET ", value, b" HTTP/1.1"]);
+                assert!(shown.len() <= 64 + 5 && shown.contains("..."), "{shown}");
+                assert!(!json || serde_json::from_str::<String>(&shown).is_ok(), "{shown}");
+            }
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The values a line can have, and how each is written.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, Method, Request, Uri, Version};
+
+use super::User;
+use super::clock::Clock;
+use super::escape::Out;
+use crate::client::{Client, Origin};
+
+/// A unit of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    Seconds,
+    Milliseconds,
+    Microseconds,
+}
+
+impl Unit {
+    fn of(self, time: Duration) -> u64 {
+        let count = match self {
+            Self::Seconds => u128::from(time.as_secs()),
+            Self::Milliseconds => time.as_millis(),
+            Self::Microseconds => time.as_micros(),
+        };
+        u64::try_from(count).unwrap_or(u64::MAX)
+    }
+}
+
+/// One value. [`super`]'s table says what each is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    Client,
+    LogName,
+    Peer,
+    PeerPort,
+    Local,
+    LocalPort,
+    Common,
+    Iso,
+    Since(Unit),
+    RequestLine,
+    Method,
+    Path,
+    Query,
+    Protocol,
+    Host,
+    Asked(HeaderName),
+    Before,
+    RequestId,
+    ConnectionId,
+    Pid,
+    User,
+    Answered(HeaderName),
+    Status,
+    Body,
+    BodyOrDash,
+    Sent,
+    Took(Unit),
+    End,
+}
+
+/// When a value is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// When the request comes.
+    Request,
+    /// When it is answered.
+    Answer,
+    /// When the answer has been handed over.
+    End,
+}
+
+/// A request, as it comes.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(super) client: &'a Client,
+    pub(super) origin: &'a Origin,
+    /// Nothing of a request that could not be read.
+    pub(super) head: Option<Head<'a>>,
+    /// Since 1970.
+    pub(super) time: Duration,
+}
+
+/// What a request says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head<'a> {
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    pub(super) version: Version,
+    pub(super) headers: &'a HeaderMap,
+}
+
+impl<'a> Head<'a> {
+    pub(super) fn of<B>(request: &'a Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
+        }
+    }
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome {
+    /// `None`: there was no answer.
+    pub(super) status: Option<u16>,
+    pub(super) body: u64,
+    pub(super) sent: u64,
+    pub(super) took: Duration,
+    pub(super) end: End,
+}
+
+/// What became of the connection (`%X`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The answer did not get to its end.
+    Aborted,
+    /// It may be used again.
+    Kept,
+    /// It is closed.
+    Closed,
+}
+
+impl Field {
+    pub(super) fn phase(&self) -> Phase {
+        match self {
+            Self::User | Self::Answered(_) => Phase::Answer,
+            Self::Status
+            | Self::Body
+            | Self::BodyOrDash
+            | Self::Sent
+            | Self::Took(_)
+            | Self::End => Phase::End,
+            _ => Phase::Request,
+        }
+    }
+
+    /// A value of [`Phase::Request`].
+    pub(super) fn ask(&self, out: &mut Out<'_>, asked: &Asked<'_>, clock: &mut Clock) {
+        let Asked { client, origin, time, .. } = asked;
+        let host = |out: &mut Out<'_>, address| match address {
+            Some(address) => out.plain(format_args!("{address}")),
+            None => out.absent(),
+        };
+        let port = |out: &mut Out<'_>, address: Option<std::net::SocketAddr>| match address {
+            Some(address) => out.number(address.port().into()),
+            None => out.absent(),
+        };
+        match self {
+            Self::Client => host(out, client.address),
+            Self::Peer => host(out, client.peer.map(|peer| peer.ip())),
+            Self::PeerPort => port(out, client.peer),
+            Self::Local => host(out, origin.local.map(|local| local.ip().to_canonical())),
+            Self::LocalPort => port(out, origin.local),
+            Self::Common if out.json => out.plain(format_args!("{}", clock.common(*time))),
+            Self::Common => out.plain(format_args!("[{}]", clock.common(*time))),
+            Self::Iso => {
+                out.plain(format_args!("{}.{:03}Z", clock.iso(*time), time.subsec_millis()));
+            }
+            Self::Since(unit) => out.number(unit.of(*time)),
+            Self::Before => out.number(client.id.number().saturating_sub(1)),
+            Self::RequestId => out.plain(format_args!("{}", client.id)),
+            Self::ConnectionId => out.plain(format_args!("{}", client.id.connection())),
+            Self::Pid => out.number(std::process::id().into()),
+            _ => match &asked.head {
+                Some(head) => self.ask_head(out, head),
+                None => out.absent(),
+            },
+        }
+    }
+
+    fn ask_head(&self, out: &mut Out<'_>, head: &Head<'_>) {
+        let Head { method, uri, version, headers } = head;
+        match self {
+            Self::RequestLine => {
+                let (method, version) = (method.as_str().as_bytes(), protocol(*version));
+                match uri.path_and_query() {
+                    // As nearly every request has it: a path alone.
+                    Some(target) if uri.authority().is_none() => {
+                        out.text(&[method, b" ", target.as_str().as_bytes(), b" ", version]);
+                    }
+                    _ => out.text(&[method, b" ", uri.to_string().as_bytes(), b" ", version]),
+                }
+            }
+            Self::Method => out.text(&[method.as_str().as_bytes()]),
+            Self::Path => out.text(&[uri.path().as_bytes()]),
+            Self::Query => match uri.query() {
+                Some(query) => out.text(&[b"?", query.as_bytes()]),
+                None => out.text(&[]),
+            },
+            Self::Protocol => out.text(&[protocol(*version)]),
+            Self::Host => match host(uri, headers) {
+                Some(host) => out.text(&[host]),
+                None => out.absent(),
+            },
+            Self::Asked(name) => header(out, headers, name),
+            _ => out.absent(),
+        }
+    }
+
+    /// A value of [`Phase::Answer`]; there may be none.
+    pub(super) fn answer(
+        &self,
+        out: &mut Out<'_>,
+        answer: Option<(&HeaderMap, &http::Extensions)>,
+    ) {
+        match (self, answer) {
+            (Self::User, Some((_, extensions))) => match extensions.get::<User>() {
+                Some(User(name)) if !name.is_empty() => out.text(&[name.as_bytes()]),
+                _ => out.absent(),
+            },
+            (Self::Answered(name), Some((headers, _))) => header(out, headers, name),
+            _ => out.absent(),
+        }
+    }
+
+    /// A value of [`Phase::End`].
+    pub(super) fn end(&self, out: &mut Out<'_>, outcome: &Outcome) {
+        match self {
+            Self::Status => match outcome.status {
+                Some(status) => out.number(status.into()),
+                None => out.absent(),
+            },
+            Self::BodyOrDash if outcome.body == 0 => out.absent(),
+            Self::Body | Self::BodyOrDash => out.number(outcome.body),
+            Self::Sent => out.number(outcome.sent),
+            Self::Took(unit) => out.number(unit.of(outcome.took)),
+            Self::End => out.plain(format_args!(
+                "{}",
+                match outcome.end {
+                    End::Aborted => 'X',
+                    End::Kept => '+',
+                    End::Closed => '-',
+                }
+            )),
+            _ => out.absent(),
+        }
+    }
+}
+
+/// All values of a header that may be there several times, as one (RFC 9110, section 5.2).
+fn header(out: &mut Out<'_>, headers: &HeaderMap, name: &HeaderName) {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => out.absent(),
+        (Some(value), None) => out.text(&[value.as_bytes()]),
+        (Some(first), Some(second)) => {
+            let rest = values.flat_map(|value| [&b", "[..], value.as_bytes()]);
+            let first = [first.as_bytes(), b", ", second.as_bytes()];
+            out.text(&first.into_iter().chain(rest).collect::<Vec<_>>());
+        }
+    }
+}
+
+/// Whom the client believes to speak to, without the port.
+fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a [u8]> {
+    if let Some(host) = uri.host() {
+        return Some(host.as_bytes());
+    }
+    let host = headers.get(http::header::HOST)?.as_bytes();
+    let port = host.iter().rposition(|&byte| byte == b':');
+    let digits = |from: usize| host[from + 1..].iter().all(u8::is_ascii_digit);
+    Some(port.filter(|&at| digits(at)).map_or(host, |at| &host[..at]))
+}
+
+pub(super) fn protocol(version: Version) -> &'static [u8] {
+    match version {
+        Version::HTTP_09 => b"HTTP/0.9",
+        Version::HTTP_10 => b"HTTP/1.0",
+        Version::HTTP_2 => b"HTTP/2.0",
+        Version::HTTP_3 => b"HTTP/3.0",
+        _ => b"HTTP/1.1",
+    }
+}

@@ -1,0 +1,150 @@
+//! One request's line, from the request to the last byte of the answer.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderMap, Method, Request, Response, Version};
+use http_body::Body;
+
+use super::field::{Asked, End, Head, Outcome};
+use super::sent::Sent;
+use super::writer::Writer;
+use crate::client::{Client, Origin};
+
+/// What is known of a line before its end. Used again and again.
+#[derive(Debug, Default)]
+pub(super) struct Slip {
+    /// The values of its earlier phases, one run after the other.
+    pub(super) bytes: Vec<u8>,
+    /// Where each run ends: those of the request, then those of the answer.
+    pub(super) ends: Vec<u32>,
+    /// Monotonic nanoseconds.
+    began: u64,
+    method: Method,
+    version: Version,
+    /// The client would go on.
+    keeps: bool,
+    status: Option<u16>,
+    sent: Sent,
+    body: u64,
+    around: u64,
+    /// How many bytes the body has, if that is known.
+    expected: Option<u64>,
+    whole: bool,
+}
+
+/// See the module. Written when it is dropped, so that every request has one, whatever becomes of it.
+#[derive(Debug)]
+pub(crate) struct Line {
+    writer: Rc<Writer>,
+    /// There until the end. Small, for every connection has room for it.
+    slip: Option<Box<Slip>>,
+}
+
+impl Line {
+    /// A request has come; `now` is monotonic nanoseconds.
+    pub(crate) fn begin<B>(
+        writer: &Rc<Writer>,
+        request: &Request<B>,
+        client: &Client,
+        origin: &Origin,
+        now: u64,
+    ) -> Self {
+        let head = Some(Head::of(request));
+        let mut slip = writer.begin(&Asked { client, origin, head, time: super::clock::now() });
+        slip.began = now;
+        slip.method = request.method().clone();
+        slip.version = request.version();
+        slip.keeps = keeps(request.version(), request.headers());
+        Self { writer: writer.clone(), slip: Some(slip) }
+    }
+
+    /// It is answered: the header is made.
+    pub(crate) fn answered<B: Body>(&mut self, response: &Response<B>) {
+        let Some(slip) = &mut self.slip else { return };
+        slip.status = Some(response.status().as_u16());
+        if self.writer.asks_sent() {
+            slip.sent = Sent::of(response, &slip.method, slip.version, slip.keeps);
+        }
+        slip.keeps &= !says(response.headers(), "close");
+        self.writer.answer(slip, Some((response.headers(), response.extensions())));
+        // Nobody asks for a body that must not be sent.
+        slip.whole = slip.method == Method::HEAD || response.body().is_end_stream();
+        // hyper does not ask for the end of a body whose length it knows.
+        slip.expected = response.body().size_hint().exact().or_else(|| length(response.headers()));
+    }
+
+    /// A piece of the body was handed over, of so many bytes.
+    pub(crate) fn piece(&mut self, bytes: usize) {
+        if let Some(slip) = &mut self.slip {
+            slip.body += bytes as u64;
+            slip.around += slip.sent.around(bytes);
+        }
+    }
+
+    /// The body is handed over to its end.
+    pub(crate) fn whole(&mut self) {
+        if let Some(slip) = &mut self.slip {
+            slip.whole = true;
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let Some(mut slip) = self.slip.take() else { return };
+        if slip.status.is_none() {
+            self.writer.answer(&mut slip, None);
+        }
+        let outcome = slip.outcome();
+        self.writer.end(slip, &outcome);
+    }
+}
+
+impl Slip {
+    fn outcome(&self) -> Outcome {
+        let whole = self.whole || self.expected.is_some_and(|expected| self.body >= expected);
+        let end = match (whole && self.status.is_some(), self.keeps) {
+            (false, _) => End::Aborted,
+            (true, true) => End::Kept,
+            (true, false) => End::Closed,
+        };
+        let around = self.sent.head + self.around + self.sent.end();
+        Outcome {
+            status: self.status,
+            body: self.body,
+            sent: around + self.body,
+            took: Duration::from_nanos(tine::now().saturating_sub(self.began)),
+            end,
+        }
+    }
+
+    /// As new, with its room.
+    pub(super) fn clear(&mut self) {
+        let (mut bytes, mut ends) =
+            (std::mem::take(&mut self.bytes), std::mem::take(&mut self.ends));
+        bytes.clear();
+        ends.clear();
+        *self = Self { bytes, ends, ..Self::default() };
+    }
+}
+
+/// Whether a client that sent this would send more (RFC 9112, section 9.3).
+fn keeps(version: Version, headers: &HeaderMap) -> bool {
+    match version {
+        Version::HTTP_09 => false,
+        Version::HTTP_10 => says(headers, "keep-alive"),
+        _ => !says(headers, "close"),
+    }
+}
+
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn says(headers: &HeaderMap, what: &str) -> bool {
+    let values = headers.get_all(CONNECTION).iter();
+    let mut words = values.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
+    words.any(|word| word.trim().eq_ignore_ascii_case(what))
+}

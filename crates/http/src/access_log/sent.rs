@@ -1,0 +1,83 @@
+//! How many bytes an answer is, its header included.
+//!
+//! Nobody counts them one answer at a time: hyper writes several at once. What it writes follows from what
+//! it is given, and that is computed here.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
+use http_body::Body;
+
+/// `date: Sat, 21 Nov 2026 07:00:36 GMT` and its end.
+const DATE_BYTES: usize = 37;
+
+/// An answer's framing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
+    /// Bytes of the header.
+    pub(super) head: u64,
+    /// The body is sent in chunks.
+    pub(super) chunked: bool,
+}
+
+impl Sent {
+    /// What this response is as HTTP/1 writes it. `keeps`: the client would go on.
+    pub(super) fn of<B: Body>(
+        response: &Response<B>,
+        method: &Method,
+        version: Version,
+        keeps: bool,
+    ) -> Self {
+        let (status, headers) = (response.status(), response.headers());
+        let line = 12 + 1 + status.canonical_reason().unwrap_or("<none>").len() + 2;
+        let fields: usize =
+            headers.iter().map(|(name, value)| name.as_str().len() + 2 + value.len() + 2).sum();
+        let date = if headers.contains_key(DATE) { 0 } else { DATE_BYTES };
+        let (framing, chunked) = framing(response, method, version);
+        let connection = connection(headers, version, keeps);
+        let head = line + fields + date + framing + connection + 2;
+        Self { head: head as u64, chunked }
+    }
+
+    /// Bytes around a piece of the body.
+    pub(super) fn around(self, piece: usize) -> u64 {
+        match piece {
+            1.. if self.chunked => u64::from(piece.ilog2() / 4 + 1) + 4,
+            _ => 0,
+        }
+    }
+
+    /// Bytes behind the body.
+    pub(super) fn end(self) -> u64 {
+        if self.chunked { 5 } else { 0 }
+    }
+}
+
+/// What is added to say how long the body is; whether it is chunked.
+fn framing<B: Body>(response: &Response<B>, method: &Method, version: Version) -> (usize, bool) {
+    let (status, headers) = (response.status(), response.headers());
+    let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    let unframed = bodiless || status.is_informational() || *method == Method::HEAD;
+    if headers.contains_key(CONTENT_LENGTH) {
+        return (0, false);
+    }
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return (0, !unframed && version > Version::HTTP_10);
+    }
+    match response.body().size_hint().exact() {
+        _ if bodiless || status.is_informational() => (0, false),
+        Some(0) if *method == Method::HEAD => (0, false),
+        Some(length) => ("content-length: \r\n".len() + length.to_string().len(), false),
+        None if version <= Version::HTTP_10 || unframed => (0, false),
+        None => ("transfer-encoding: chunked\r\n".len(), true),
+    }
+}
+
+/// What hyper adds to say whether the connection goes on.
+fn connection(headers: &HeaderMap, version: Version, keeps: bool) -> usize {
+    let says = headers.contains_key(CONNECTION);
+    match (version, keeps) {
+        (Version::HTTP_10, true) if !says => "connection: keep-alive\r\n".len(),
+        (Version::HTTP_11, false) if !says => "connection: close\r\n".len(),
+        _ => 0,
+    }
+}

@@ -1,0 +1,283 @@
+//! A worker's lines on their way: made without allocating, gathered, and written several at once.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Extensions, HeaderMap};
+use tine::{Level, Log};
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use super::clock::Clock;
+use super::escape::Out;
+use super::field::{Asked, End, Outcome, Phase};
+use super::format::{Format, Part, Run};
+use super::line::Slip;
+use super::{AccessLog, Sink};
+use crate::client::{Client, Origin};
+
+/// Bytes of lines that are gathered before they are written.
+const GATHERED_BYTES: usize = 32 * 1024;
+/// How long a line waits at most while its worker has connections.
+const GATHERED_FOR: Duration = Duration::from_secs(1);
+/// Bytes of one value, as it is written, in a file.
+const VALUE_BYTES: usize = 8 * 1024;
+/// The same for a named pipe, which takes no more than 4 KiB whole.
+const PIPE_VALUE_BYTES: usize = 1024;
+/// Slips that are kept for the next requests, and the most bytes of one.
+const SLIPS: usize = 256;
+const SLIP_BYTES: usize = 4 * 1024;
+
+/// See the module. One a worker.
+pub(crate) struct Writer {
+    format: Rc<Format>,
+    sink: Sink,
+    log: Log,
+    /// Whether the worker is to leave.
+    leaving: Box<dyn Fn() -> bool>,
+    asks_sent: bool,
+    gathered_bytes: usize,
+    value_bytes: usize,
+    connections: Cell<u32>,
+    desk: RefCell<Desk>,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("sink", &self.sink).finish_non_exhaustive()
+    }
+}
+
+/// What changes with every line.
+#[derive(Debug)]
+struct Desk {
+    lines: Vec<u8>,
+    #[expect(clippy::vec_box, reason = "they are handed out, each in its box")]
+    slips: Vec<Box<Slip>>,
+    clock: Clock,
+    /// The task that writes if nobody else does.
+    alarm: Option<AbortHandle>,
+}
+
+/// Held by a connection: when the last one ends, nothing waits any longer.
+#[derive(Debug)]
+pub(crate) struct Open(Rc<Writer>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+        if self.0.connections.get() == 0 {
+            self.0.flush();
+        }
+    }
+}
+
+impl Writer {
+    /// In the worker. `log` is told of lines that are lost.
+    pub(crate) fn new(
+        from: &AccessLog,
+        log: Log,
+        leaving: impl Fn() -> bool + 'static,
+    ) -> Rc<Self> {
+        let whole = match &from.sink {
+            Sink::File(file) => file.whole_bytes(),
+            Sink::Log | Sink::Function(_) => usize::MAX,
+        };
+        let desk = Desk { lines: Vec::new(), slips: Vec::new(), clock: Clock::new(), alarm: None };
+        Rc::new(Self {
+            asks_sent: from.format.asks_sent(),
+            format: from.format.clone(),
+            sink: from.sink.clone(),
+            log,
+            leaving: Box::new(leaving),
+            gathered_bytes: whole.min(GATHERED_BYTES),
+            value_bytes: if whole < GATHERED_BYTES { PIPE_VALUE_BYTES } else { VALUE_BYTES },
+            connections: Cell::new(0),
+            desk: RefCell::new(desk),
+        })
+    }
+
+    /// A connection begins.
+    pub(crate) fn open(self: &Rc<Self>) -> Open {
+        self.connections.set(self.connections.get() + 1);
+        Open(self.clone())
+    }
+
+    /// Whether lines say where clients connected to.
+    pub(crate) fn asks_local(&self) -> bool {
+        self.format.asks_local()
+    }
+
+    pub(super) fn asks_sent(&self) -> bool {
+        self.asks_sent
+    }
+
+    /// A line of a request that nobody could read: refused with this status.
+    pub(crate) fn refused(self: &Rc<Self>, client: &Client, origin: &Origin, status: u16) {
+        let asked = Asked { client, origin, head: None, time: super::clock::now() };
+        let mut slip = self.begin(&asked);
+        self.answer(&mut slip, None);
+        let (took, end) = (Duration::ZERO, End::Closed);
+        self.end(slip, &Outcome { status: Some(status), body: 0, sent: 0, took, end });
+    }
+
+    /// Writes down what a request says.
+    pub(super) fn begin(&self, asked: &Asked<'_>) -> Box<Slip> {
+        let mut desk = self.desk.borrow_mut();
+        let mut slip = desk.slips.pop().unwrap_or_default();
+        self.write_down(&mut slip, Phase::Request, |field, out| {
+            field.ask(out, asked, &mut desk.clock);
+        });
+        slip
+    }
+
+    /// Writes down what the answer says, or that there was none.
+    pub(super) fn answer(&self, slip: &mut Slip, answer: Option<(&HeaderMap, &Extensions)>) {
+        self.write_down(slip, Phase::Answer, |field, out| field.answer(out, answer));
+    }
+
+    fn write_down(
+        &self,
+        slip: &mut Slip,
+        phase: Phase,
+        mut value: impl FnMut(&super::field::Field, &mut Out<'_>),
+    ) {
+        for run in self.format.runs.iter().filter(|run| run.phase == phase) {
+            self.write_run(run, &mut slip.bytes, &mut value);
+            slip.ends.push(u32::try_from(slip.bytes.len()).unwrap_or(u32::MAX));
+        }
+    }
+
+    fn write_run(
+        &self,
+        run: &Run,
+        line: &mut Vec<u8>,
+        value: &mut impl FnMut(&super::field::Field, &mut Out<'_>),
+    ) {
+        let mut out = Out { line, json: self.format.json, value_bytes: self.value_bytes };
+        for part in &run.parts {
+            match part {
+                Part::Text(text) => out.line.extend_from_slice(text.as_bytes()),
+                Part::Value(field) => value(field, &mut out),
+            }
+        }
+    }
+
+    /// Puts the line together, and sees to its being written.
+    pub(super) fn end(self: &Rc<Self>, slip: Box<Slip>, outcome: &Outcome) {
+        let mut desk = self.desk.borrow_mut();
+        let desk = &mut *desk;
+        let before = desk.lines.len();
+        self.compose(&mut desk.lines, &slip, outcome);
+        desk.keep(slip);
+        match &self.sink {
+            Sink::File(file) => {
+                desk.lines.push(b'\n');
+                if desk.lines.len() > self.gathered_bytes && before > 0 {
+                    file.write(&desk.lines[..before], &self.log);
+                    desk.lines.drain(..before);
+                }
+                self.see_to(desk, outcome);
+            }
+            Sink::Log => {
+                let line = String::from_utf8_lossy(&desk.lines);
+                self.log.line(Level::Info, format_args!("{line}"));
+                desk.lines.clear();
+            }
+            Sink::Function(function) => {
+                function(&desk.lines);
+                desk.lines.clear();
+            }
+        }
+    }
+
+    fn compose(&self, line: &mut Vec<u8>, slip: &Slip, outcome: &Outcome) {
+        let asked = self.format.runs.iter().filter(|run| run.phase == Phase::Request).count();
+        let (mut next_asked, mut next_answered) = (0, asked);
+        for run in &self.format.runs {
+            let next = match run.phase {
+                Phase::Request => Some(&mut next_asked),
+                Phase::Answer => Some(&mut next_answered),
+                Phase::End => None,
+            };
+            let written = next.map(|next| {
+                *next += 1;
+                slip.run(*next - 1)
+            });
+            let mut out = Out { line, json: self.format.json, value_bytes: self.value_bytes };
+            match written {
+                _ if run.when.as_ref().is_some_and(|when| !when.holds(outcome.status)) => {
+                    out.absent();
+                }
+                Some(written) => line.extend_from_slice(written),
+                None => self.write_run(run, line, &mut |field, out| field.end(out, outcome)),
+            }
+        }
+    }
+
+    /// Lines wait for company, not for long, and not at all in a worker that ends.
+    fn see_to(self: &Rc<Self>, desk: &mut Desk, outcome: &Outcome) {
+        let full = desk.lines.len() >= self.gathered_bytes;
+        if full || (self.leaving)() || std::thread::panicking() {
+            return self.write(desk);
+        }
+        // The end of the only connection is a moment away, and writes.
+        let soon = self.connections.get() == 1 && outcome.end != End::Kept;
+        if desk.alarm.is_some() || soon {
+            return;
+        }
+        if Handle::try_current().is_err() {
+            return self.write(desk);
+        }
+        let writer = Rc::downgrade(self);
+        let alarm = tokio::task::spawn_local(async move {
+            tokio::time::sleep(GATHERED_FOR).await;
+            if let Some(writer) = writer.upgrade() {
+                writer.desk.borrow_mut().alarm = None;
+                writer.flush();
+            }
+        });
+        desk.alarm = Some(alarm.abort_handle());
+    }
+
+    fn write(&self, desk: &mut Desk) {
+        if let Some(alarm) = desk.alarm.take() {
+            alarm.abort();
+        }
+        if let (Sink::File(file), false) = (&self.sink, desk.lines.is_empty()) {
+            file.write(&desk.lines, &self.log);
+            desk.lines.clear();
+        }
+    }
+
+    /// Writes whatever waits.
+    fn flush(&self) {
+        self.write(&mut self.desk.borrow_mut());
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl Desk {
+    fn keep(&mut self, mut slip: Box<Slip>) {
+        if self.slips.len() < SLIPS && slip.bytes.capacity() <= SLIP_BYTES {
+            slip.clear();
+            self.slips.push(slip);
+        }
+    }
+}
+
+impl Slip {
+    /// What a run was written as.
+    fn run(&self, index: usize) -> &[u8] {
+        let end = |index: usize| self.ends[index] as usize;
+        let start = index.checked_sub(1).map_or(0, end);
+        &self.bytes[start..end(index)]
+    }
+}

@@ -1,0 +1,175 @@
+//! What a worker says of its connections and requests: who asks, by which id, and the line in the log.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
+use tine::{Context, Level, Log, Worker};
+use tokio::io::AsyncRead;
+
+use crate::access_log::{Line, Open, Writer};
+use crate::client::{Client, Origin};
+use crate::forwarded::{self, Forwarded};
+use crate::id::{Numbers, RequestId};
+use crate::options::Options;
+use crate::proxy::{self, Proxied};
+use crate::trust::Trust;
+
+/// See the module. One a worker.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    numbers: Numbers,
+    writer: Option<Rc<Writer>>,
+    trust: Trust,
+    forwarded: Forwarded,
+    proxy_protocol: bool,
+    id_header: Option<HeaderName>,
+    log: Log,
+}
+
+/// The worker's part, kept until its runtime is there.
+#[derive(Debug)]
+pub(crate) struct Station {
+    worker: u64,
+    log: Log,
+}
+
+impl Station {
+    pub(crate) fn of(worker: &Worker) -> Self {
+        Self { worker: worker.id(), log: worker.log().clone() }
+    }
+
+    pub(crate) fn observer(self, options: &Options, context: &Context) -> Observer {
+        let writer = options.access_log.as_ref().map(|log| {
+            let context = context.clone();
+            Writer::new(log, self.log.clone(), move || context.is_leaving())
+        });
+        Observer {
+            numbers: Numbers::new(self.worker),
+            writer,
+            trust: options.trust.clone(),
+            forwarded: options.forwarded,
+            proxy_protocol: options.proxy_protocol,
+            id_header: options.id_header.clone(),
+            log: self.log,
+        }
+    }
+}
+
+/// A connection, for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    origin: Origin,
+    _open: Option<Open>,
+}
+
+impl Observer {
+    /// A connection begins: says whose it is; `None` if it should have said so and has not. `local` is asked
+    /// only where a line says it.
+    pub(crate) async fn arrive<S: AsyncRead + Unpin>(
+        &self,
+        stream: &mut S,
+        peer: Option<SocketAddr>,
+        local: impl FnOnce(&S) -> Option<SocketAddr>,
+    ) -> Option<Arrival> {
+        let id = self.numbers.next();
+        let trusted = !self.trust.is_empty() && self.trust.holds(peer.map(|peer| peer.ip()));
+        let mut origin = Origin { id, peer, source: peer, local: None, trusted };
+        if self.writer.as_ref().is_some_and(|writer| writer.asks_local()) {
+            origin.local = local(stream);
+        }
+        if self.proxy_protocol && trusted {
+            // Rare, and large: a connection that waits for a request should not carry it.
+            match Box::pin(proxy::read(stream)).await {
+                Ok(Proxied::Own) => {}
+                Ok(Proxied::For(from, to)) => {
+                    (origin.source, origin.local) = (Some(from), Some(to));
+                    origin.trusted = self.trust.holds(Some(from.ip()));
+                }
+                Err(error) => {
+                    let who = peer.map_or_else(|| "unix".to_owned(), |peer| peer.ip().to_string());
+                    let text = format_args!("{id}: {who} is refused: its PROXY header: {error}");
+                    self.log.line(Level::Warn, text);
+                    return None;
+                }
+            }
+        }
+        Some(Arrival { origin, _open: self.writer.as_ref().map(Writer::open) })
+    }
+
+    /// A request has come, the `number`th of its connection: decides who asks, and tells the service.
+    pub(crate) fn ask<B>(
+        &self,
+        request: &mut Request<B>,
+        arrival: &Arrival,
+        number: u64,
+    ) -> (Client, Asking) {
+        let origin = &arrival.origin;
+        let mut client = client(origin, number);
+        if origin.trusted {
+            let proxy = client.address;
+            (client.address, client.https) =
+                forwarded::client(request.headers(), proxy, &self.trust, self.forwarded);
+        }
+        let line = self
+            .writer
+            .as_ref()
+            .map(|writer| Line::begin(writer, request, &client, origin, tine::now()));
+        request.extensions_mut().insert(client);
+        (client, Asking { id: client.id, line })
+    }
+
+    /// The answer to a request is made, all but its body.
+    pub(crate) fn answered<B: Body>(&self, asking: &mut Asking, response: &mut Response<B>) {
+        if let Some(name) = &self.id_header
+            && let Ok(id) = HeaderValue::try_from(asking.id.to_string())
+        {
+            response.headers_mut().insert(name, id);
+        }
+        if let Some(line) = &mut asking.line {
+            line.answered(response);
+        }
+    }
+
+    /// A request was refused before there was one. Says whose connection it was.
+    pub(crate) fn refused(&self, arrival: &Arrival, number: u64, status: StatusCode) -> Client {
+        let client = client(&arrival.origin, number);
+        if let Some(writer) = &self.writer {
+            writer.refused(&client, &arrival.origin, status.as_u16());
+        }
+        client
+    }
+}
+
+fn client(origin: &Origin, number: u64) -> Client {
+    Client {
+        address: origin.source.map(|source| source.ip()),
+        peer: origin.peer,
+        https: false,
+        id: RequestId::new(origin.id, number),
+    }
+}
+
+/// A request on its way through the service, and back.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    id: RequestId,
+    line: Option<Line>,
+}
+
+impl Asking {
+    /// A piece of the answer's body is handed over.
+    pub(crate) fn piece(&mut self, bytes: usize) {
+        if let Some(line) = &mut self.line {
+            line.piece(bytes);
+        }
+    }
+
+    /// All of it is.
+    pub(crate) fn whole(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.whole();
+        }
+    }
+}
