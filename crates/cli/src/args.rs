@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tine::control::By;
 use tine::{Bytes, Level, Span, Workers};
+use tine_http::Forwarded;
+use tine_http::access_log::Format;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -103,6 +105,32 @@ pub(crate) struct Serve {
     /// Write the log to this file instead of standard error; USR1 opens it anew, after a rotation.
     #[arg(long, value_name = "PATH")]
     pub(crate) log_file: Option<PathBuf>,
+
+    /// Write a line for each request to this file; USR1 opens it anew, after a rotation
+    #[arg(long, value_name = "PATH")]
+    pub(crate) access_log: Option<PathBuf>,
+
+    /// How a line looks: common, combined, json, or a text with the directives of Apache's LogFormat
+    #[arg(long, value_name = "NAME|TEXT", default_value = "combined", requires = "access_log")]
+    pub(crate) access_log_format: Format,
+
+    /// Believe these proxies on whose behalf they ask: an address, a network (10.0.0.0/8), or unix; may
+    /// be given several times
+    ///
+    /// What they say in X-Forwarded-For and X-Forwarded-Proto decides which client the logs show. Nobody
+    /// else is believed.
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) trust: Vec<String>,
+
+    /// The header in which trusted proxies say so: x-forwarded (X-Forwarded-For and X-Forwarded-Proto),
+    /// or forwarded (RFC 7239)
+    #[arg(long, value_name = "NAME", default_value = "x-forwarded", requires = "trust")]
+    #[arg(value_parser = forwarded)]
+    pub(crate) forwarded: Forwarded,
+
+    /// Expect connections of trusted proxies to begin with a PROXY header, version 1 or 2
+    #[arg(long, requires = "trust")]
+    pub(crate) proxy_protocol: bool,
 
     /// Serve in the background. This command ends when every pool serves, with 0, or with the reason why not.
     #[arg(long)]
@@ -218,6 +246,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| "it is a number of seconds, such as 30 or 0.5".to_owned())
 }
 
+fn forwarded(text: &str) -> Result<Forwarded, String> {
+    match text {
+        "x-forwarded" => Ok(Forwarded::X),
+        "forwarded" => Ok(Forwarded::Standard),
+        _ => Err("it is x-forwarded or forwarded".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -258,6 +294,10 @@ mod tests {
             ("tine serve --max-memory much", "--max-memory"),
             ("tine serve --max-memory 1M..", "--max-memory"),
             ("tine serve --solo --user nobody", "--user"),
+            ("tine serve --access-log a --access-log-format %h%Z", "%Z at byte 3"),
+            ("tine serve --access-log-format json", "--access-log"),
+            ("tine serve --proxy-protocol", "--trust"),
+            ("tine serve --trust 10.0.0.1 --forwarded x", "x-forwarded or forwarded"),
             ("tine status --pid 1 --port 2", "--port"),
             ("tine stop --timeout soon", "--timeout"),
         ] {

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use tine::endpoint::Endpoint;
+use tine::log::LogFile;
 use tine::{BoxError, Level, Log, Prefork, Worker};
+use tine_http::access_log::AccessLog;
+use tine_http::{Options, Trust};
 use tine_web::Files;
 
 use crate::args::{Control, Serve};
@@ -15,8 +18,12 @@ pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     let files = Files::new(typed.root.clone())?;
     let hello = Hello::of(&typed);
     let (solo, inetd) = (typed.solo, typed.inetd);
-    let server = server(typed)?;
-    let serve = move |worker| serve(worker, &files, &hello);
+    let (options, log_file) = options(&typed)?;
+    let mut server = server(typed)?;
+    if let Some(file) = log_file {
+        server = server.log_file(file);
+    }
+    let serve = move |worker| serve(worker, &files, &options, &hello);
     if inetd {
         server.run_inetd(serve)?
     } else if solo {
@@ -27,13 +34,27 @@ pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     Ok(())
 }
 
-fn serve(worker: Worker, files: &Files, hello: &Hello) -> Result<(), BoxError> {
+/// How HTTP is served, and the file of its log.
+fn options(typed: &Serve) -> Result<(Options, Option<LogFile>), Failure> {
+    let file = typed.access_log.as_ref().map(LogFile::open).transpose()?;
+    let format = typed.access_log_format.clone();
+    let options = Options {
+        access_log: file.clone().map(|file| AccessLog::to_file(file, format)),
+        trust: Trust::new(&typed.trust)?,
+        forwarded: typed.forwarded,
+        proxy_protocol: typed.proxy_protocol,
+        ..Options::default()
+    };
+    Ok((options, file))
+}
+
+fn serve(worker: Worker, files: &Files, options: &Options, hello: &Hello) -> Result<(), BoxError> {
     // Said by the first worker of all: from then on it is true.
     if worker.id() == 1 && !hello.inetd {
         worker.log().line(Level::Info, format_args!("{}", hello.text()));
     }
     let files = files.clone();
-    tine_http::serve(worker, |_context| async { Ok(files) })
+    tine_http::serve_with(worker, options.clone(), |_context| async { Ok(files) })
 }
 
 /// Files go over connections.
