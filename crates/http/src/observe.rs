@@ -98,12 +98,14 @@ impl Observer {
         Some(Arrival { origin, _open: self.writer.as_ref().map(Writer::open) })
     }
 
-    /// A request has come, the `number`th of its connection: decides who asks, and tells the service.
+    /// A request has come, the `number`th of its connection, at this monotonic nanosecond: decides who asks,
+    /// and tells the service.
     pub(crate) fn ask<B>(
         &self,
         request: &mut Request<B>,
         arrival: &Arrival,
         number: u64,
+        now: u64,
     ) -> (Client, Asking) {
         let origin = &arrival.origin;
         let mut client = client(origin, number);
@@ -112,10 +114,8 @@ impl Observer {
             (client.address, client.https) =
                 forwarded::client(request.headers(), proxy, &self.trust, self.forwarded);
         }
-        let line = self
-            .writer
-            .as_ref()
-            .map(|writer| Line::begin(writer, request, &client, origin, tine::now()));
+        let line =
+            self.writer.as_ref().map(|writer| Line::begin(writer, request, &client, origin, now));
         request.extensions_mut().insert(client);
         (client, Asking { id: client.id, line })
     }

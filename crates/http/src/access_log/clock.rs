@@ -2,9 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A wall clock's texts of one second, in UTC.
+/// A wall clock, and its texts of one second, in UTC.
 #[derive(Debug)]
 pub(super) struct Clock {
+    /// When it was last looked at: since 1970, and in monotonic nanoseconds.
+    looked: (Duration, u64),
     second: u64,
     common: String,
     iso: String,
@@ -16,9 +18,20 @@ const MONTHS: [&str; 12] =
 
 impl Clock {
     pub(super) fn new() -> Self {
-        let mut clock = Self { second: 0, common: String::new(), iso: String::new() };
+        let looked = (Duration::ZERO, 0);
+        let mut clock = Self { looked, second: 0, common: String::new(), iso: String::new() };
         clock.make(0);
         clock
+    }
+
+    /// The time since 1970 at this monotonic nanosecond. The wall clock is looked at once a second: so long may
+    /// a leap of it go unseen.
+    pub(super) fn at(&mut self, now: u64) -> Duration {
+        const SECOND: u64 = 1_000_000_000;
+        if now.saturating_sub(self.looked.1) >= SECOND {
+            self.looked = (today(), now);
+        }
+        self.looked.0 + Duration::from_nanos(now.saturating_sub(self.looked.1))
     }
 
     /// As in Apache's `%t`, without the brackets: `21/Nov/2026:07:00:36 +0000`.
@@ -55,7 +68,7 @@ impl Clock {
 }
 
 /// Since 1970, as long as a clock before that does not matter; and within humantime's years, up to 9999.
-pub(super) fn now() -> Duration {
+fn today() -> Duration {
     const LAST: Duration = Duration::from_secs(253_402_300_799);
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST)
 }
@@ -63,6 +76,17 @@ pub(super) fn now() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_wall_clock_is_followed_between_two_looks() {
+        let mut clock = Clock::new();
+        let first = clock.at(5_000_000_000);
+        assert!(today() - first < Duration::from_secs(60));
+        assert_eq!(clock.at(5_000_000_007), first + Duration::from_nanos(7));
+        assert_eq!(clock.at(4_000_000_000), first, "an earlier one is not before the look");
+        clock.at(6_000_000_000);
+        assert!(clock.looked.1 == 6_000_000_000 && clock.looked.0 >= first);
+    }
 
     #[test]
     fn times_are_those_of_the_calendar() {

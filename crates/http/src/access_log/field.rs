@@ -79,8 +79,8 @@ pub(crate) struct Asked<'a> {
     pub(super) origin: &'a Origin,
     /// Nothing of a request that could not be read.
     pub(super) head: Option<Head<'a>>,
-    /// Since 1970.
-    pub(super) time: Duration,
+    /// When it came, in monotonic nanoseconds.
+    pub(super) now: u64,
 }
 
 /// What a request says of itself.
@@ -141,9 +141,10 @@ impl Field {
 
     /// A value of [`Phase::Request`].
     pub(super) fn ask(&self, out: &mut Out<'_>, asked: &Asked<'_>, clock: &mut Clock) {
-        let Asked { client, origin, time, .. } = asked;
+        let Asked { client, origin, .. } = asked;
+        let time = clock.at(asked.now);
         let host = |out: &mut Out<'_>, address| match address {
-            Some(address) => out.plain(format_args!("{address}")),
+            Some(address) => out.address(address),
             None => out.absent(),
         };
         let port = |out: &mut Out<'_>, address: Option<std::net::SocketAddr>| match address {
@@ -156,12 +157,12 @@ impl Field {
             Self::PeerPort => port(out, client.peer),
             Self::Local => host(out, origin.local.map(|local| local.ip().to_canonical())),
             Self::LocalPort => port(out, origin.local),
-            Self::Common if out.json => out.plain(format_args!("{}", clock.common(*time))),
-            Self::Common => out.plain(format_args!("[{}]", clock.common(*time))),
+            Self::Common if out.json => out.ready(&[clock.common(time)]),
+            Self::Common => out.ready(&["[", clock.common(time), "]"]),
             Self::Iso => {
-                out.plain(format_args!("{}.{:03}Z", clock.iso(*time), time.subsec_millis()));
+                out.plain(format_args!("{}.{:03}Z", clock.iso(time), time.subsec_millis()));
             }
-            Self::Since(unit) => out.number(unit.of(*time)),
+            Self::Since(unit) => out.number(unit.of(time)),
             Self::Before => out.number(client.id.number().saturating_sub(1)),
             Self::RequestId => out.plain(format_args!("{}", client.id)),
             Self::ConnectionId => out.plain(format_args!("{}", client.id.connection())),
@@ -229,14 +230,11 @@ impl Field {
             Self::Body | Self::BodyOrDash => out.number(outcome.body),
             Self::Sent => out.number(outcome.sent),
             Self::Took(unit) => out.number(unit.of(outcome.took)),
-            Self::End => out.plain(format_args!(
-                "{}",
-                match outcome.end {
-                    End::Aborted => 'X',
-                    End::Kept => '+',
-                    End::Closed => '-',
-                }
-            )),
+            Self::End => out.ready(&[match outcome.end {
+                End::Aborted => "X",
+                End::Kept => "+",
+                End::Closed => "-",
+            }]),
             _ => out.absent(),
         }
     }

@@ -52,7 +52,7 @@ impl Line {
         now: u64,
     ) -> Self {
         let head = Some(Head::of(request));
-        let mut slip = writer.begin(&Asked { client, origin, head, time: super::clock::now() });
+        let mut slip = writer.begin(&Asked { client, origin, head, now });
         slip.began = now;
         slip.method = request.method().clone();
         slip.version = request.version();

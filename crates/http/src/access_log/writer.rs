@@ -38,6 +38,8 @@ pub(crate) struct Writer {
     /// Whether the worker is to leave.
     leaving: Box<dyn Fn() -> bool>,
     asks_sent: bool,
+    /// How many runs are written when the request comes.
+    asked_runs: usize,
     gathered_bytes: usize,
     value_bytes: usize,
     connections: Cell<u32>,
@@ -88,6 +90,7 @@ impl Writer {
         let desk = Desk { lines: Vec::new(), slips: Vec::new(), clock: Clock::new(), alarm: None };
         Rc::new(Self {
             asks_sent: from.format.asks_sent(),
+            asked_runs: from.format.runs.iter().filter(|run| run.phase == Phase::Request).count(),
             format: from.format.clone(),
             sink: from.sink.clone(),
             log,
@@ -116,7 +119,7 @@ impl Writer {
 
     /// A line of a request that nobody could read: refused with this status.
     pub(crate) fn refused(self: &Rc<Self>, client: &Client, origin: &Origin, status: u16) {
-        let asked = Asked { client, origin, head: None, time: super::clock::now() };
+        let asked = Asked { client, origin, head: None, now: tine::now() };
         let mut slip = self.begin(&asked);
         self.answer(&mut slip, None);
         let (took, end) = (Duration::ZERO, End::Closed);
@@ -194,8 +197,7 @@ impl Writer {
     }
 
     fn compose(&self, line: &mut Vec<u8>, slip: &Slip, outcome: &Outcome) {
-        let asked = self.format.runs.iter().filter(|run| run.phase == Phase::Request).count();
-        let (mut next_asked, mut next_answered) = (0, asked);
+        let (mut next_asked, mut next_answered) = (0, self.asked_runs);
         for run in &self.format.runs {
             let next = match run.phase {
                 Phase::Request => Some(&mut next_asked),
