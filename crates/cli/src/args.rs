@@ -132,6 +132,11 @@ pub(crate) struct Serve {
     #[arg(long, requires = "trust")]
     pub(crate) proxy_protocol: bool,
 
+    /// Answer this path with 200, and from the moment on at which the server is to stop with 503: for load
+    /// balancers
+    #[arg(long, value_name = "PATH", value_parser = path)]
+    pub(crate) health: Option<String>,
+
     /// Serve in the background. This command ends when every pool serves, with 0, or with the reason why not.
     #[arg(long)]
     pub(crate) daemonize: bool,
@@ -246,6 +251,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| "it is a number of seconds, such as 30 or 0.5".to_owned())
 }
 
+fn path(text: &str) -> Result<String, String> {
+    match text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?')
+    {
+        true => Ok(text.to_owned()),
+        false => Err("it is a path, such as /health".to_owned()),
+    }
+}
+
 fn forwarded(text: &str) -> Result<Forwarded, String> {
     match text {
         "x-forwarded" => Ok(Forwarded::X),
@@ -297,6 +310,7 @@ mod tests {
             ("tine serve --access-log a --access-log-format %h%Z", "%Z at byte 3"),
             ("tine serve --access-log-format json", "--access-log"),
             ("tine serve --proxy-protocol", "--trust"),
+            ("tine serve --health health", "--health"),
             ("tine serve --trust 10.0.0.1 --forwarded x", "x-forwarded or forwarded"),
             ("tine status --pid 1 --port 2", "--port"),
             ("tine stop --timeout soon", "--timeout"),

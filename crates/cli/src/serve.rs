@@ -43,6 +43,7 @@ fn options(typed: &Serve) -> Result<(Options, Option<LogFile>), Failure> {
         trust: Trust::new(&typed.trust)?,
         forwarded: typed.forwarded,
         proxy_protocol: typed.proxy_protocol,
+        health: typed.health.clone(),
         ..Options::default()
     };
     Ok((options, file))

@@ -2,6 +2,7 @@
 
 use testkit::{Client, DEADLINE, Running, Server, TempDir, wait_until};
 
+const SIGHUP: i32 = 1;
 const SIGTERM: i32 = 15;
 
 /// A service behind a proxy, and what its log says of clients.
@@ -113,6 +114,29 @@ fn a_peer_that_is_not_trusted_cannot_say_whose_its_connection_is() {
     // It is no request, and answered as what it is.
     assert_eq!(behind.shown(&forged).as_ref(), Some(&line));
     behind.stop();
+}
+
+#[test]
+fn the_health_path_turns_false_when_the_service_is_to_stop_and_not_when_it_reloads() {
+    let behind = Behind::start(&["--health", "/health"]);
+    let mut connection = Client::connect(&behind.address);
+    assert_eq!(connection.get("/health").status, 200);
+    behind.server.signal(SIGHUP);
+    behind.server.wait_line("generation 2 serves");
+    // The old worker drains, and goes on to say that the service is well.
+    let last = connection.get("/health");
+    assert_eq!((last.status, last.closes()), (200, true));
+    let mut connection = Client::connect(&behind.address);
+    assert_eq!(connection.get("/health").status, 200);
+    behind.server.signal(SIGTERM);
+    behind.server.wait_line("stopping");
+    // The worker hears of it a moment after the log.
+    let mut answer = connection.get("/health");
+    while !answer.closes() {
+        answer = connection.get("/health");
+    }
+    assert_eq!(answer.status, 503);
+    assert!(behind.server.wait_exit().success());
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub(crate) struct Observer {
     trust: Trust,
     forwarded: Forwarded,
     proxy_protocol: bool,
+    health: Option<String>,
     id_header: Option<HeaderName>,
     log: Log,
 }
@@ -51,6 +52,7 @@ impl Station {
             trust: options.trust.clone(),
             forwarded: options.forwarded,
             proxy_protocol: options.proxy_protocol,
+            health: options.health.clone(),
             id_header: options.id_header.clone(),
             log: self.log,
         }
@@ -118,6 +120,15 @@ impl Observer {
             self.writer.as_ref().map(|writer| Line::begin(writer, request, &client, origin, now));
         request.extensions_mut().insert(client);
         (client, Asking { id: client.id, line })
+    }
+
+    /// The answer to who asks how the service is; `None` if it is not asked.
+    pub(crate) fn health<B>(&self, request: &Request<B>, context: &Context) -> Option<StatusCode> {
+        let path = self.health.as_deref()?;
+        (request.uri().path() == path).then(|| match context.is_stopping() {
+            true => StatusCode::SERVICE_UNAVAILABLE,
+            false => StatusCode::OK,
+        })
     }
 
     /// The answer to a request is made, all but its body.

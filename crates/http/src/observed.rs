@@ -55,10 +55,12 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
         if number == limits.requests {
             self.progress.last.set(true);
         }
-        if let Some(status) = refusal::reason(&request, limits) {
+        let refused = refusal::reason(&request, limits);
+        if let Some(status) = refused.or_else(|| observer.health(&request, context)) {
             return Answering {
                 future: None,
                 status,
+                refused: refused.is_some(),
                 verdict: None,
                 connect: false,
                 served: Some(served),
@@ -71,7 +73,15 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
         let mut request = Request::from_parts(parts, body);
         request.extensions_mut().insert(context.exit_guard());
         let future = Some(self.inner.call(request));
-        Answering { future, status: StatusCode::OK, verdict, connect, served: Some(served), lends }
+        Answering {
+            future,
+            status: StatusCode::OK,
+            refused: false,
+            verdict,
+            connect,
+            served: Some(served),
+            lends,
+        }
     }
 }
 
@@ -93,10 +103,11 @@ fn stamp(context: &Context, request: &Request<Incoming>, client: &Client, now: u
 pin_project_lite::pin_project! {
     /// The answer to one request.
     pub(crate) struct Answering<F> {
-        // None: it is refused with the status.
+        // None: it is answered here, with the status.
         #[pin]
         future: Option<F>,
         status: StatusCode,
+        refused: bool,
         verdict: Option<Verdict>,
         // A CONNECT: a success gives the socket away.
         connect: bool,
@@ -125,6 +136,7 @@ where
         let refused = this.verdict.as_ref().and_then(Verdict::status);
         let answer = match (answer, refused) {
             (Some(answer), None) => answer?,
+            (None, None) if !*this.refused => return Poll::Ready(Ok(served.tell(*this.status))),
             (_, status) => return Poll::Ready(Ok(served.refuse(status.unwrap_or(*this.status)))),
         };
         let lends = *this.lends;
@@ -182,11 +194,25 @@ impl Served {
     }
 
     fn refuse<B: Body<Error: Into<BoxError>>>(self, status: StatusCode) -> Response<Answer<B>> {
-        let http2 = self.http2;
         self.progress.refused.set(true);
+        self.alone(status, true)
+    }
+
+    fn tell<B: Body<Error: Into<BoxError>>>(self, status: StatusCode) -> Response<Answer<B>> {
+        let last = self.is_last();
+        self.alone(status, last)
+    }
+
+    /// A status, and no more to say.
+    fn alone<B: Body<Error: Into<BoxError>>>(
+        self,
+        status: StatusCode,
+        last: bool,
+    ) -> Response<Answer<B>> {
+        let closes = last && !self.http2;
         let mut response = Response::new(Answer { body: None, served: self });
         *response.status_mut() = status;
-        if !http2 {
+        if closes {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         made(response)

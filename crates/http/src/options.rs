@@ -30,6 +30,10 @@ pub struct Options {
     /// Connections of trusted peers begin with a PROXY header, of version 1 or 2; one that does not is logged
     /// and closed. Others are served as they are. Default: off.
     pub proxy_protocol: bool,
+    /// A path that says whether this is a good place to send requests to: 200 while the service serves, 503
+    /// from the moment on at which it is to end, which is before its last connections are drained. A worker
+    /// that is only replaced says 200 to the end. Default: none.
+    pub health: Option<String>,
     /// A header of answers that says the request's id: `x-request-id: C3.17-2`. Default: none.
     pub id_header: Option<HeaderName>,
 }

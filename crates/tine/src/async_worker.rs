@@ -24,7 +24,7 @@ use crate::conn::Conn;
 use crate::exit_guard::{ExitGuard, Guards};
 use crate::fatal::Alarm;
 use crate::listen::Listener;
-use crate::seat::{PANICKED, Seat, Sender, Shutdown};
+use crate::seat::{Leave, PANICKED, Seat, Sender, Shutdown};
 use crate::worker::{BoxError, Worker};
 
 /// Events the runtime takes from the kernel in one go. tokio's 1024 are 12 KiB in every worker; a second
@@ -102,6 +102,12 @@ impl Context {
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.shutdown.seat().is_leaving()
+    }
+
+    /// Whether the service ends, and not this worker alone, as far as it is known without asking the kernel.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.shutdown.seat().leave() == Leave::Together
     }
 
     /// The worker's line in the scoreboard.
