@@ -1,5 +1,6 @@
 //! Who asks: decided once for each request, for handlers, the scoreboard and the access log alike.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::id::{ConnectionId, RequestId};
@@ -44,6 +45,15 @@ impl Client {
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.https
+    }
+
+    /// As the scoreboard shows it: with its port, if it is the peer.
+    pub(crate) fn show(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        match (self.address, self.peer) {
+            (Some(address), Some(peer)) if peer.ip() == address => write!(out, "{peer}"),
+            (Some(address), _) => write!(out, "{address}"),
+            (None, _) => Ok(()),
+        }
     }
 
     /// What the request is called in logs.

@@ -94,9 +94,7 @@ fn stamp(context: &Context, request: &Request<Incoming>, client: &Client, now: u
     let (method, path, version) = (request.method(), request.uri().path(), request.version());
     // A text that does not fit is cut: it is for eyes.
     let _ = write!(line, "{method} {path}{query} {version:?}");
-    if let Some(address) = client.address() {
-        let _ = write!(who, "{address}");
-    }
+    let _ = client.show(&mut who);
     context.record().request_began(line.as_str(), who.as_str(), now);
 }
 

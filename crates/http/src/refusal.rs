@@ -15,6 +15,7 @@ use crate::connection::Settings;
 use crate::limits::Limits;
 use crate::observe::Arrival;
 use crate::progress::Progress;
+use crate::text::Text;
 
 /// Why this request must not reach the service, if it must not.
 pub(crate) fn reason(request: &Request<Incoming>, limits: &Limits) -> Option<StatusCode> {
@@ -74,9 +75,10 @@ pub(crate) fn note_refused(
 ) {
     let Settings { context, observer, .. } = settings;
     let number = progress.requests.get() + 1;
-    let address = observer.refused(arrival, number, status).address();
-    let client = address.map(|address| address.to_string()).unwrap_or_default();
+    let mut who = Text::default();
+    // A text that does not fit is cut: it is for eyes.
+    let _ = observer.refused(arrival, number, status).show(&mut who);
     let now = tine::now();
-    context.record().request_began(&format!("(refused: {})", status.as_u16()), &client, now);
+    context.record().request_began(&format!("(refused: {})", status.as_u16()), who.as_str(), now);
     context.request_ended(now);
 }
