@@ -30,3 +30,30 @@ pub(crate) fn check() {
         std::panic::resume_unwind(Box::new("interrupted"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use testkit::{DEADLINE, Server, alive, process, wait_until};
+
+    use super::*;
+
+    #[test]
+    fn an_interrupt_unwinds_and_stops_what_was_started() {
+        watch().expect("signals can be watched");
+        let server = Server::command("sleep").arg("60").start();
+        let pid = server.pid();
+        let wait = || {
+            let _server = server;
+            assert!(process::signal(std::process::id(), SIGINT), "the test lives");
+            wait_until("the interrupt is seen", DEADLINE, || {
+                check();
+                false
+            });
+        };
+        let unwound = catch_unwind(AssertUnwindSafe(wait)).expect_err("it is interrupted");
+        assert_eq!(unwound.downcast_ref(), Some(&"interrupted"));
+        assert!(!alive(pid));
+    }
+}

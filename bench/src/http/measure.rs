@@ -38,6 +38,11 @@ impl Measure {
         }
     }
 
+    /// Which way is the right one.
+    pub(crate) fn better(self) -> &'static str {
+        if self == Self::Rate { "more is better" } else { "less is better" }
+    }
+
     /// A value in a table.
     pub(crate) fn text(self, value: f64) -> String {
         match self {

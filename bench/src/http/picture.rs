@@ -59,7 +59,7 @@ fn panel<'a>(area: &Area<'a>, contest: &Contest, at: (i32, i32), width: i32) -> 
     let (left, top) = at;
     let style = |size: i32| TextStyle::from((FONT, size).into_font()).color(&WORDS);
     area.draw(&Text::new(contest.title.clone(), at, style(14)))?;
-    let what = contest.main.title(&contest.unit);
+    let what = format!("{}, {}", contest.main.title(&contest.unit), contest.main.better());
     area.draw(&Text::new(what, (left, top + 18), style(11)))?;
     let value = |line: &Line| line.median(contest.main).unwrap_or_default();
     let most = contest.lines.iter().map(value).fold(f64::MIN_POSITIVE, f64::max);
