@@ -45,9 +45,9 @@ impl Workers {
         Self(Policy::Dynamic { min: *range.start(), max: *range.end(), spare: None })
     }
 
-    /// A helper: one process begins every interval, does something and ends; a moment in which as many as
-    /// may be are under way already is left out (Net::Server's dequeue, row N37). The first begins an interval after
-    /// the start. Given to [`crate::Prefork::helper`] or [`crate::Pool::helper`].
+    /// A helper: one process begins every interval, does something and ends; a moment in which as many as may
+    /// be are under way already is left out (Net::Server's dequeue, row N37). The first begins an interval
+    /// after the start. Given to [`crate::Prefork::helper`] or [`crate::Pool::helper`].
     ///
     /// At most one at once, within 10 min; see [`Workers::at_most`] and [`Workers::within`].
     #[must_use]
@@ -174,8 +174,8 @@ pub enum Affinity {
 /// What becomes of the service when a worker says that it cannot go on (row A25).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFatal {
-    /// It stops in good order: what is in flight is finished, and the reason is its error. The default. A worker
-    /// of an older generation that says so while a newer one takes over is only replaced.
+    /// It stops in good order: what is in flight is finished, and the reason is its error. The default. A
+    /// worker of an older generation that says so while a newer one takes over is only replaced.
     Stop,
     /// The worker is replaced, like one that failed.
     Replace,
@@ -298,7 +298,8 @@ pub struct PrivilegeConfig {
     /// Soft and hard limits, as in `setrlimit(2)`.
     pub limits: Vec<(Resource, u64, u64)>,
     /// Where workers leave their cores (row A29): it becomes their working directory, and the limit of a
-    /// core's size is lifted. Must exist, inside `chroot` if there is one, and their user must be able to write there.
+    /// core's size is lifted. Must exist, inside `chroot` if there is one, and their user must be able to
+    /// write there.
     pub core_directory: Option<PathBuf>,
     /// No program started by the worker gains privileges (`PR_SET_NO_NEW_PRIVS`).
     pub no_new_privileges: bool,

@@ -43,7 +43,8 @@ pub trait Hooks {
     }
 
     /// In the supervisor: all listeners, of all pools, are bound, the pid file and the control socket are
-    /// there, and no worker is. The supervisor has the rights it was started with, for good. An error ends the start.
+    /// there, and no worker is. The supervisor has the rights it was started with, for good. An error ends
+    /// the start.
     ///
     /// # Errors
     /// Whatever should end the start.
@@ -131,8 +132,8 @@ pub trait Hooks {
     /// short: nobody waits until it is sent.
     fn refused(&self, _conn: &mut Conn) {}
 
-    /// In a worker: a connection's handler has returned, without an error if `well`; or it was refused, and it is not
-    /// well. It is closed, unless the handler has given it to somebody else.
+    /// In a worker: a connection's handler has returned, without an error if `well`; or it was refused, and
+    /// it is not well. It is closed, unless the handler has given it to somebody else.
     fn served(&self, _peer: Option<SocketAddr>, _well: bool) {}
 
     /// In a worker: the supervisor has [sent](Supervision::send) this. It is heard between two connections
@@ -186,12 +187,13 @@ impl Supervision<'_> {
         self.0.known_workers()
     }
 
-    /// Sends up to [`crate::MESSAGE_BYTES`] bytes to the worker of this number, whose [`Hooks::told`] gets them.
+    /// Sends up to [`crate::MESSAGE_BYTES`] bytes to the worker of this number, whose [`Hooks::told`] gets
+    /// them.
     ///
     /// # Errors
     /// `InvalidInput` if it is more; `NotFound` if there is no such worker; `Unsupported` if it is a foreign
-    /// command; `WouldBlock` if it is not ready yet, or has not read what was sent before: it is busy, and nobody
-    /// waits for it.
+    /// command; `WouldBlock` if it is not ready yet, or has not read what was sent before: it is busy, and
+    /// nobody waits for it.
     pub fn send(&self, worker: u64, bytes: &[u8]) -> io::Result<()> {
         self.0.send_to(worker, bytes)
     }

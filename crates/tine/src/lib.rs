@@ -27,6 +27,8 @@
 //! - Workers are forked unless something in the program does not survive that: then [`Prefork::exec`] begins each of
 //!   them anew. [`Prefork::run_command`] makes workers of somebody else's program: a [`Command`], or what a
 //!   [`Producer`] makes for each. [`Program`] compares the three.
+//! - [`Hooks`] are called at the turns of a service's life, in the supervisor and in the workers; a [`Sender`]
+//!   and a [`Supervision`] carry messages between the two; [`Prefork::helper`] begins processes by the clock.
 //! - [`Region`] is memory that all workers share; [`control`] asks a running service what it does.
 //!
 //! Forking is safe because the supervisor has one thread, and is refused by name where it has not. Start

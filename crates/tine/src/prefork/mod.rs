@@ -146,9 +146,9 @@ impl Prefork {
     }
 
     /// Serves the one connection on standard input in this very process, and returns at its end: for inetd
-    /// (`nowait`), or systemd with `Accept=yes`. If standard input is a socket that listens (inetd's `wait`), it
-    /// serves there, one after the other, until a signal ends it. Its own listeners are left out. Standard output becomes
-    /// `/dev/null`, and so does standard error if it is the client (row N44).
+    /// (`nowait`), or systemd with `Accept=yes`. If standard input is a socket that listens (inetd's `wait`),
+    /// it serves there, one after the other, until a signal ends it. Its own listeners are left out. Standard
+    /// output becomes `/dev/null`, and so does standard error if it is the client (row N44).
     ///
     /// # Errors
     /// A configuration error if standard input is no socket; a boot error if the program's code fails.

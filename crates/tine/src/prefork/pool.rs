@@ -208,8 +208,8 @@ impl Prefork {
     }
 
     /// Something to be done beside the workers by a process of its own, every so often; any number of them,
-    /// each with a name. See [`Pool::helper`]; it has the workers' privileges, `term_grace` and `stop_timeout`, and
-    /// none of their listeners. Not in [`Prefork::solo`].
+    /// each with a name. See [`Pool::helper`]; it has the workers' privileges, `term_grace` and
+    /// `stop_timeout`, and none of their listeners. Not in [`Prefork::solo`].
     ///
     /// ```no_run
     /// # use std::time::Duration;

@@ -125,10 +125,10 @@ impl Service {
         self
     }
 
-    /// Signals that go on to every worker that is ready, before the supervisor does what they mean to itself. A worker's
-    /// [`Hooks::signalled`] hears of them, unless the program has a handler of its own: it may set one in
-    /// [`Hooks::worker_started`] or later. TERM, INT, QUIT and HUP make a worker leave, as ever. A foreign command
-    /// gets them as they are. Default: none.
+    /// Signals that go on to every worker that is ready, before the supervisor does what they mean to itself.
+    /// A worker's [`Hooks::signalled`] hears of them, unless the program has a handler of its own: it may set
+    /// one in [`Hooks::worker_started`] or later. TERM, INT, QUIT and HUP make a worker leave, as ever. A
+    /// foreign command gets them as they are. Default: none.
     pub fn pass_signals(mut self, signals: impl IntoIterator<Item = Signal>) -> Self {
         self.passed.extend(signals);
         self
@@ -178,8 +178,8 @@ impl Service {
     }
 
     /// Serves until it is stopped. Call it while the process has one thread and no runtime: workers are
-    /// forked from it. In a process that was executed as a worker (see [`Program::exec`]) it is one, and does
-    /// not return.
+    /// forked from it. In a process that was executed as a worker (see [`crate::Program::exec`]) it is one,
+    /// and does not return.
     ///
     /// # Errors
     /// A configuration error before anything is bound; a bind error; a privilege error; a boot error if

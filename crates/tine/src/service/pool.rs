@@ -39,8 +39,8 @@ impl Pool {
 
     /// A pool of helpers: `run` is called in a process of its own at every turn of the policy, which is
     /// [`Workers::every`]. It ends when `run` returns, is told to leave when the service stops
-    /// ([`Worker::shutdown`]), and is ended when it takes too long. A run that fails is logged; the next one begins at its
-    /// time. A reload waits for no run, and ends none.
+    /// ([`Worker::shutdown`]), and is ended when it takes too long. A run that fails is logged; the next one
+    /// begins at its time. A reload waits for no run, and ends none.
     pub fn helper(
         name: impl Into<String>,
         policy: Workers,
@@ -80,8 +80,8 @@ impl Pool {
 
     /// Listens on the sockets that whoever started this process has passed in as systemd does
     /// (sd_listen_fds(3)), beside what else is named: `LISTEN_PID` must name this process. The names of
-    /// `LISTEN_FDNAMES` are those of the listeners ([`crate::listen::Listener::name`]); the variables are removed. It is an error if
-    /// there are none.
+    /// `LISTEN_FDNAMES` are those of the listeners ([`crate::listen::Listener::name`]); the variables are
+    /// removed. It is an error if there are none.
     pub fn inherited(mut self) -> Self {
         self.inherited = Some(Vec::new());
         self
