@@ -29,8 +29,11 @@ impl Sent {
     ) -> Self {
         let (status, headers) = (response.status(), response.headers());
         let line = 12 + 1 + status.canonical_reason().unwrap_or("<none>").len() + 2;
+        // There is nothing it could be the length of, and hyper leaves it out.
+        let idle = is_bodiless(status) && *method != Method::HEAD;
+        let written = headers.iter().filter(|(name, _)| !idle || *name != CONTENT_LENGTH);
         let fields: usize =
-            headers.iter().map(|(name, value)| name.as_str().len() + 2 + value.len() + 2).sum();
+            written.map(|(name, value)| name.as_str().len() + 2 + value.len() + 2).sum();
         let date = if headers.contains_key(DATE) { 0 } else { DATE_BYTES };
         let (framing, chunked) = framing(response, method, version);
         let connection = connection(headers, version, keeps);
@@ -52,11 +55,17 @@ impl Sent {
     }
 }
 
+/// RFC 9112, section 6.3.
+fn is_bodiless(status: StatusCode) -> bool {
+    status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+}
+
 /// What is added to say how long the body is; whether it is chunked.
 fn framing<B: Body>(response: &Response<B>, method: &Method, version: Version) -> (usize, bool) {
     let (status, headers) = (response.status(), response.headers());
-    let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-    let unframed = bodiless || status.is_informational() || *method == Method::HEAD;
+    let unframed = is_bodiless(status) || *method == Method::HEAD;
     if headers.contains_key(CONTENT_LENGTH) {
         return (0, false);
     }
@@ -64,7 +73,7 @@ fn framing<B: Body>(response: &Response<B>, method: &Method, version: Version) -
         return (0, !unframed && version > Version::HTTP_10);
     }
     match response.body().size_hint().exact() {
-        _ if bodiless || status.is_informational() => (0, false),
+        _ if is_bodiless(status) => (0, false),
         Some(0) if *method == Method::HEAD => (0, false),
         Some(length) => ("content-length: \r\n".len() + length.to_string().len(), false),
         None if version <= Version::HTTP_10 || unframed => (0, false),

@@ -1,0 +1,90 @@
+//! What is seen of requests: who asks, by which id, and a line for each, whatever becomes of it.
+
+use testkit::{Client, Running, Server, bin};
+
+const SIGTERM: i32 = 15;
+
+fn start(more: &[&str]) -> (Running, String) {
+    let server = Server::command(bin("examples/http_fixture"))
+        .args(["127.0.0.1:0", "1", "100"])
+        .args(more)
+        .start();
+    let address = server.address();
+    (server, address)
+}
+
+fn stop(server: &Running) {
+    server.signal(SIGTERM);
+    assert!(server.wait_exit().success());
+}
+
+#[test]
+fn handler_log_and_answer_call_a_request_by_one_id() {
+    let (server, address) = start(&["log=%L %{c}L %k %r", "id_header=x-request-id"]);
+    let mut clients = [Client::connect(&address), Client::connect(&address)];
+    for (client, id, before) in [(0, "C1.1-1", 0), (1, "C1.2-1", 0), (0, "C1.1-2", 1)] {
+        let answer = clients[client].get("/client");
+        assert_eq!(answer.text(), format!("{id} 127.0.0.1 http"));
+        assert_eq!(answer.header("x-request-id"), Some(id));
+        let connection = id.split('-').next().expect("its connection");
+        server.wait_line(&format!("{id} {connection} {before} GET /client HTTP/1.1"));
+    }
+    stop(&server);
+}
+
+#[test]
+fn a_handler_sees_the_client_whom_a_trusted_proxy_names() {
+    let fields = "X-Forwarded-For: 6.6.6.6, 192.0.2.1\r\nX-Forwarded-Proto: https\r\n";
+    let request = format!("GET /client HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    for (trust, seen) in
+        [("trust=127.0.0.1", "192.0.2.1 https"), ("trust=10.0.0.1", "127.0.0.1 http")]
+    {
+        let (server, address) = start(&[trust]);
+        let mut client = Client::connect(&address);
+        client.send(request.as_bytes());
+        assert_eq!(client.read_response().text(), format!("C1.1-1 {seen}"));
+        stop(&server);
+    }
+}
+
+#[test]
+fn a_panic_a_client_that_goes_and_a_refusal_have_their_lines() {
+    let (server, address) = start(&["log=%r %>s %X"]);
+    let send = |request: &str| {
+        let mut client = Client::connect(&address);
+        client.send(request.as_bytes());
+        client
+    };
+    send("GET /panic HTTP/1.1\r\nHost: a\r\n\r\n").read_to_end();
+    server.wait_line("GET /panic HTTP/1.1 - X");
+    let answer = send("GET / HTTP/1.1\r\nHost: a\r\nExpect: much\r\n\r\n").read_response();
+    assert_eq!(answer.status, 417);
+    server.wait_line("GET / HTTP/1.1 417 -");
+    let mut large = send("GET /stream/65536 HTTP/1.1\r\nHost: a\r\n\r\n");
+    large.read_until(b"x");
+    large.abort();
+    server.wait_line("GET /stream/65536 HTTP/1.1 200 X");
+    stop(&server);
+}
+
+#[test]
+fn bytes_of_every_kind_of_answer_are_those_on_the_wire() {
+    let (server, address) = start(&["log=%O bytes of %r"]);
+    let close = "Connection: close\r\n";
+    for (line, fields) in [
+        ("GET / HTTP/1.1", close),
+        ("HEAD / HTTP/1.1", close),
+        ("GET /stream/64 HTTP/1.1", close),
+        ("HEAD /stream/64 HTTP/1.1", close),
+        ("GET /stream/64 HTTP/1.0", ""),
+        ("GET /not-modified HTTP/1.1", close),
+        ("GET /none HTTP/1.1", close),
+        ("GET /large/100 HTTP/1.0", ""),
+    ] {
+        let mut client = Client::connect(&address);
+        client.send(format!("{line}\r\nHost: a\r\n{fields}\r\n").as_bytes());
+        let answer = client.read_to_end();
+        server.wait_line(&format!(" {} bytes of {line}", answer.len()));
+    }
+    stop(&server);
+}
