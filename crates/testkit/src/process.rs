@@ -11,7 +11,11 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wait::{alive, raw_pid};
+use crate::wait::raw_pid;
+
+mod accounts;
+
+pub use accounts::{family_cpu_nanos, family_pss_kib};
 
 /// What `/proc/PID/status` says (proc_pid_status(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,30 +164,6 @@ pub fn open_fds(pid: u32) -> Vec<(i32, String)> {
 #[track_caller]
 pub fn cpu_nanos(pid: u32) -> u64 {
     tasks(pid, "schedstat").iter().map(|text| leading_number(text)).sum()
-}
-
-/// Time `pid` and all its descendants have spent on a CPU, in nanoseconds. Of those that have ended
-/// and were waited for, to a clock tick, 10 ms (`cutime` and `cstime` of `/proc/PID/stat`).
-pub fn family_cpu_nanos(pid: u32) -> u64 {
-    let living = descendants(pid).into_iter().chain([pid]);
-    living.filter(|&pid| alive(pid)).map(|pid| cpu_nanos(pid) + waited_for(pid)).sum()
-}
-
-/// [`pss_kib`] of `pid` and all its descendants together.
-pub fn family_pss_kib(pid: u32) -> u64 {
-    descendants(pid).into_iter().chain([pid]).filter(|&pid| alive(pid)).map(pss_kib).sum()
-}
-
-/// Nanoseconds the children of `pid` had that have ended and been waited for, and theirs: fields 16
-/// and 17 of `/proc/PID/stat` (proc_pid_stat(5)). A process that ends during a measurement counted
-/// as living in its beginning, and so is not counted twice.
-#[track_caller]
-fn waited_for(pid: u32) -> u64 {
-    let text = read(pid, "stat");
-    // The name stands in parentheses and may have spaces in it; the third field follows it.
-    let fields = text.rsplit_once(") ").map_or("", |(_, fields)| fields).split_whitespace();
-    let ticks: u64 = fields.skip(16 - 3).take(2).map(leading_number).sum();
-    ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second()
 }
 
 /// How often the living threads of `pid` gave up the CPU to wait (`voluntary_ctxt_switches`): a
@@ -354,7 +334,7 @@ mod tests {
     use std::process;
 
     use super::*;
-    use crate::{DEADLINE, Server, wait_until};
+    use crate::{DEADLINE, wait_until};
 
     #[test]
     fn the_test_itself_is_seen_as_it_is() {
@@ -369,18 +349,6 @@ mod tests {
         assert!(voluntary_switches(me) < u64::MAX);
         assert_eq!(cwd_root(me).0, std::env::current_dir().expect("a directory"));
         assert!(limits(me)["Max open files"].0.is_some());
-    }
-
-    #[test]
-    fn a_family_has_used_what_its_ended_children_used() {
-        let work = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
-        let script = format!("sh -c '{work}'; echo done; sleep 60; :");
-        let server = Server::command("sh").args(["-c", &script]).start();
-        server.wait_line("done");
-        let (alone, family) = (cpu_nanos(server.pid()), family_cpu_nanos(server.pid()));
-        assert!(family > alone + 20_000_000, "{alone} ns of its own, {family} of all");
-        let sleeping = server.wait_children(1)[0];
-        assert!(family_pss_kib(server.pid()) > pss_kib(sleeping));
     }
 
     #[test]
