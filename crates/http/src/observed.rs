@@ -141,10 +141,9 @@ where
         let mut response =
             answer.map(|body| Answer { body: Some(Outgoing::new(body, lends)), served });
         let status = response.status();
-        let served = &response.body().served;
-        if status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && status.is_success()) {
-            served.progress.upgraded.set(!served.http2);
-        } else if served.is_last() {
+        let upgrades =
+            status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && status.is_success());
+        if !upgrades && response.body().served.is_last() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Poll::Ready(Ok(made(response)))

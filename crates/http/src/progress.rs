@@ -80,8 +80,6 @@ pub(crate) struct Progress {
     pub(crate) http2: Flag,
     /// A request was refused, perhaps in the middle of its being sent.
     pub(crate) refused: Flag,
-    /// The socket is going to be the application's.
-    pub(crate) upgraded: Flag,
     /// The socket is closed.
     pub(crate) gone: Notify,
 }

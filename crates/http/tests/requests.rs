@@ -116,11 +116,14 @@ fn requests_that_are_refused_leave_nothing_behind() {
             assert!(connection.closed());
         }
     };
-    (0..5).for_each(|_| all());
-    let before = pss_kib(worker);
     let rounds = 1000_usize.div_ceil(requests.len());
-    (0..rounds).for_each(|_| all());
-    let grown = pss_kib(worker).saturating_sub(before);
-    assert!(grown < 512, "{grown} KiB after {rounds} rounds");
+    let growth = || {
+        let before = pss_kib(worker);
+        (0..rounds).for_each(|_| all());
+        pss_kib(worker).saturating_sub(before)
+    };
+    // What is left behind adds up every time; what the allocator keeps for later does not.
+    let grown: Vec<u64> = (0..4).map(|_| growth()).collect();
+    assert!(grown.iter().any(|&kib| kib < 100), "{grown:?} KiB, {rounds} rounds each");
     assert_eq!(server.children(), [worker]);
 }
