@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::path::Path;
+
 use support::{KILL, Service, start, start_with};
-use testkit::{TempDir, process, wait_gone};
+use testkit::{Server, TempDir, process, wait_gone};
 use tine::control::Report;
 
 /// Has a worker do this to itself, in the middle of a connection; its report.
@@ -89,7 +91,7 @@ fn a_worker_that_hangs_is_looked_at_before_it_is_ended() {
     });
     assert!(service.status().reports[0].peak_memory > 0);
     let busy = grief(&service, "loop");
-    assert!(busy.cpu > 0.1, "{busy:?}");
+    assert!(busy.cpu > 0.0, "{busy:?}");
     service.stop();
 }
 
@@ -125,21 +127,29 @@ fn the_last_sixteen_reports_are_kept() {
     service.stop();
 }
 
-#[test]
-fn it_is_said_where_the_core_is() {
-    let directory = TempDir::new().expect("a directory");
-    let arguments = "--listen 127.0.0.1:0 --workers 1 --core-bytes 1000000000";
-    let service = start_with(arguments, |server| server.current_dir(directory.path()));
+/// Has a worker of a service with this directory dump core, if the machine lets it; its report must say where.
+fn core_is_found(directory: &Path, arguments: &str, how: impl FnOnce(Server) -> Server) {
+    let arguments = format!("--listen 127.0.0.1:0 --workers 1 {arguments}");
+    let service = start_with(&arguments, how);
     let report = grief(&service, "crash SEGV");
     assert!(report.cause.starts_with("was killed by SIGSEGV (11)"), "{}", report.cause);
     // Whether there is one is the machine's affair: its pattern may point nowhere.
     if report.cause.contains("core dumped") {
         assert!(report.cause.ends_with(&format!("core dumped {}", report.core)), "{report:?}");
-        let plain = std::fs::read_to_string("/proc/sys/kernel/core_pattern").expect("a pattern");
-        if plain.trim_end() == "core" {
-            let core = std::path::Path::new(&report.core);
-            assert!(core.starts_with(directory.path()) && core.is_file(), "{report:?}");
+        let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").expect("a pattern");
+        if pattern.trim_end() == "core" {
+            let core = Path::new(&report.core);
+            assert!(core.starts_with(directory) && core.is_file(), "{report:?}");
         }
     }
     service.stop();
+}
+
+#[test]
+fn it_is_said_where_the_core_is() {
+    let directory = TempDir::new().expect("a directory");
+    let here = directory.path();
+    core_is_found(here, "--core-bytes 1000000000", |server| server.current_dir(here));
+    let arguments = format!("--core-directory {}", here.display());
+    core_is_found(here, &arguments, |server| server);
 }

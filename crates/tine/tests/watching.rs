@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Service, Talk, start};
+use support::{AT_ONCE, Service, Talk, start};
 use testkit::process::voluntary_switches;
 use testkit::{holds_within, wait_gone};
 
@@ -28,9 +28,10 @@ fn is_contained(arguments: &str, how: &str, said: &str) {
     assert!(victim.ask(how).ends_with("ing"), "{how}");
     let began = Instant::now();
     let worst = worst_while(&service, || !testkit::alive(pid));
-    // 50 ms are promised on a machine that has nothing else to do.
-    assert!(worst < Duration::from_secs(1), "{worst:?}");
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // 50 ms are promised on a machine that has nothing else to do; whoever waited for the victim would wait
+    // for ever.
+    assert!(worst < AT_ONCE, "{worst:?}");
+    assert!(began.elapsed() < 3 * AT_ONCE, "{:?}", began.elapsed());
     let line = service.wait_line(said);
     assert!(line.contains("error") && line.contains(&format!("(pid {pid}, main place")), "{line}");
     assert!(victim.is_closed());
