@@ -32,6 +32,8 @@ pub(crate) struct Crowd {
 #[derive(Debug)]
 struct Visitor {
     socket: OwnedFd,
+    /// It has come: before that its socket only says that it has no peer.
+    came: bool,
     asked: bool,
     answer: Vec<u8>,
     answered: bool,
@@ -55,14 +57,29 @@ impl Crowd {
     /// answer.
     pub(crate) fn burst(&mut self, address: SocketAddr) -> io::Result<Duration> {
         let start = Instant::now();
-        for client in &self.clients {
-            match net::connect(&client.socket, &address) {
-                Ok(()) | Err(Errno::INPROGRESS) => {}
-                Err(error) => return Err(error.into()),
-            }
+        for client in &mut self.clients {
+            client.come(address)?;
         }
+        self.wait_answered(self.clients.len(), start)?;
+        Ok(start.elapsed())
+    }
+
+    /// One after the other connects, asks once, waits for the answer, and stays: how long the slowest
+    /// took.
+    pub(crate) fn one_by_one(&mut self, address: SocketAddr) -> io::Result<Duration> {
+        let mut slowest = Duration::ZERO;
+        for index in 0..self.clients.len() {
+            let start = Instant::now();
+            self.clients[index].come(address)?;
+            self.wait_answered(1, start)?;
+            slowest = slowest.max(start.elapsed());
+        }
+        Ok(slowest)
+    }
+
+    /// Waits for so many answers.
+    fn wait_answered(&mut self, mut left: usize, start: Instant) -> io::Result<()> {
         let mut events = Vec::with_capacity(BATCH);
-        let mut left = self.clients.len();
         while left > 0 {
             events.clear();
             let rest = DEADLINE.saturating_sub(start.elapsed());
@@ -73,7 +90,7 @@ impl Crowd {
                 left -= usize::from(client.progress(&self.request, &self.body)?);
             }
         }
-        Ok(start.elapsed())
+        Ok(())
     }
 }
 
@@ -99,12 +116,20 @@ impl Visitor {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
         let answer = Vec::with_capacity(ANSWER_BYTES);
-        Ok(Self { socket, asked: false, answer, answered: false })
+        Ok(Self { socket, came: false, asked: false, answer, answered: false })
+    }
+
+    fn come(&mut self, address: SocketAddr) -> io::Result<()> {
+        self.came = true;
+        match net::connect(&self.socket, &address) {
+            Ok(()) | Err(Errno::INPROGRESS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Does what can be done now; whether its answer has just become complete.
     fn progress(&mut self, request: &str, body: &str) -> io::Result<bool> {
-        if self.answered {
+        if self.answered || !self.came {
             return Ok(false);
         }
         if !self.asked {

@@ -4,6 +4,7 @@
 //! A further bench is a further module with a function that returns rows, and a subcommand here.
 #![forbid(unsafe_code)]
 
+mod accept;
 mod http;
 mod load;
 mod program;
@@ -43,6 +44,11 @@ enum Bench {
     /// As root it installs what is missing of them (apt-get). What was measured is written into the
     /// results' directory: RESULTS.md, results.json, results.svg.
     Http(Http),
+    /// How connections come to workers that serve many at once: balance and price, mode by mode
+    Accept,
+    /// The server that `accept` measures
+    #[command(hide = true)]
+    AcceptServer(accept::server::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +89,8 @@ fn main() -> ExitCode {
             Program::find(typed.tine).map(|program| spine(&program, &typed.parts))
         }
         Bench::Http(typed) => http(typed),
+        Bench::Accept => Ok(accept()),
+        Bench::AcceptServer(typed) => return accept::server::run(typed),
     };
     match measured {
         Ok((table, met)) => {
@@ -100,6 +108,12 @@ fn main() -> ExitCode {
 fn spine(program: &Program, parts: &[Part]) -> (String, bool) {
     tell(&circumstances());
     let table = spine::measure(program, parts, |part| tell(&format!("measuring: {part} …")));
+    (table.to_string(), table.is_met())
+}
+
+fn accept() -> (String, bool) {
+    tell(&circumstances());
+    let table = accept::measure(|what| tell(&format!("measuring: {what} …")));
     (table.to_string(), table.is_met())
 }
 

@@ -43,14 +43,15 @@ impl Tine {
         let site = directory.path().join("site");
         fs::create_dir(&site).expect("a directory for the site");
         fs::write(site.join(&PATH[1..]), BODY).expect("a file in the site");
+        let server = Server::command(program.path()).arg("serve").arg(site);
+        let server = server.args(["--listen", "127.0.0.1:0"]).args(flags.split_whitespace());
+        Self::run(server, directory)
+    }
+
+    /// Starts a server that takes `--control PATH`; the directory goes with it.
+    pub(crate) fn run(server: Server, directory: TempDir) -> Self {
         let control = directory.path().join("control");
-        let running = Server::command(program.path())
-            .arg("serve")
-            .arg(site)
-            .args(["--listen", "127.0.0.1:0", "--control"])
-            .arg(&control)
-            .args(flags.split_whitespace())
-            .start();
+        let running = server.arg("--control").arg(&control).start();
         Self { address: running.address(), running, control, _directory: directory }
     }
 
@@ -102,6 +103,14 @@ impl Tine {
                 place: number(worker, "place"),
             })
             .collect()
+    }
+
+    /// How many connections each worker has taken that serves.
+    pub(crate) fn connections(&self) -> Vec<u64> {
+        let status = self.status();
+        let workers = status["workers"].as_array().expect("a status lists the workers");
+        let serving = workers.iter().filter(|worker| worker["stage"] == "serving");
+        serving.map(|worker| number(worker, "connections")).collect()
     }
 
     /// Waits until exactly `workers` serve, all of them are idle, and nobody comes or goes.

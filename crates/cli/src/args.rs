@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tine::control::By;
-use tine::{Bytes, Level, Span, Workers};
+use tine::{Accept, Bytes, Level, Span, Workers};
 use tine_http::Forwarded;
 use tine_http::access_log::Format;
 
@@ -68,6 +68,14 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", default_value_t = 256)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) concurrency: u32,
+
+    /// How the workers share an address: shared, sharded, serialized, buckets=N or cores/N
+    ///
+    /// shared: one socket, taken from by whoever is free. sharded: a socket a worker, on which the kernel
+    /// spreads the connections; buckets=N: N sockets; cores/N: one for every N processors. serialized: one
+    /// worker at a time waits for a connection.
+    #[arg(long, value_name = "MODE", default_value = "shared")]
+    pub(crate) accept: Accept,
 
     /// Replace a worker after so many requests; between two numbers, each worker draws its own
     #[arg(long, value_name = "N|MIN..MAX")]
@@ -164,7 +172,7 @@ pub(crate) struct Serve {
     pub(crate) inetd: bool,
 
     /// Serve from this one process, without a supervisor and without a fork: to debug
-    #[arg(long, conflicts_with_all = ["daemonize", "workers", "max_requests", "timeout", "max_memory", "pid_file", "user", "group",
+    #[arg(long, conflicts_with_all = ["daemonize", "workers", "accept", "max_requests", "timeout", "max_memory", "pid_file", "user", "group",
           "control", "drain_timeout"])]
     pub(crate) solo: bool,
 }
@@ -299,6 +307,7 @@ mod tests {
         for (line, flag) in [
             ("tine serve --concurrency 0", "--concurrency"),
             ("tine serve --workers many", "--workers"),
+            ("tine serve --accept anyhow", "--accept"),
             ("tine serve --log-level nonsense", "--log-level"),
             ("tine serve --drain-timeout -1", "-1"),
             ("tine serve --drain-timeout=-1", "--drain-timeout"),

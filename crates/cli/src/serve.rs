@@ -108,6 +108,7 @@ fn server(typed: Serve) -> Result<Prefork, Failure> {
         .name("files")
         .workers(typed.workers)
         .concurrency(typed.concurrency)
+        .accept(typed.accept)
         .stop_timeout(typed.drain_timeout)
         .request_timeout(typed.timeout)
         .log(log);

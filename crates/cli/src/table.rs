@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use tine::Bytes;
-use tine::control::{PoolStatus, Report, Status, WorkerStatus};
+use tine::control::{ListenerStatus, PoolStatus, Report, Status, WorkerStatus};
 
 /// The columns of the workers' table. Numbers stand to the right.
 const COLUMNS: [(&str, Side); 13] = [
@@ -41,9 +41,8 @@ pub(crate) fn of(status: &Status) -> String {
         duration(status.uptime),
         status.generation
     );
-    for listener in &status.listeners {
-        let address = visible(&listener.address);
-        line(&mut text, &format!("listening on {address}, {} queued", listener.queued));
+    for sockets in status.listeners.chunk_by(|_, next| next.shard.is_some_and(|shard| shard > 0)) {
+        line(&mut text, &listener_line(sockets));
     }
     for pool in &status.pools {
         line(&mut text, &pool_line(pool));
@@ -55,6 +54,16 @@ pub(crate) fn of(status: &Status) -> String {
     text
 }
 
+/// An address, and who waits at each of its sockets.
+fn listener_line(sockets: &[ListenerStatus]) -> String {
+    let address = sockets.first().map_or(String::new(), |socket| visible(&socket.address));
+    let queued: Vec<String> = sockets.iter().map(|socket| socket.queued.to_string()).collect();
+    match queued.len() {
+        1 => format!("listening on {address}, {} queued", queued[0]),
+        many => format!("listening on {address}, {many} sockets, {} queued", queued.join("+")),
+    }
+}
+
 fn pool_line(pool: &PoolStatus) -> String {
     let size = match (pool.min, pool.max) {
         (_, max) if pool.every > 0.0 => {
@@ -63,8 +72,12 @@ fn pool_line(pool: &PoolStatus) -> String {
         (min, max) if min == max => format!("{max} workers"),
         (min, max) => format!("{} of {min}..{max} workers", pool.wanted),
     };
+    let mode = match pool.accept.as_str() {
+        "" | "shared" => String::new(),
+        other => format!(", {}", visible(other)),
+    };
     format!(
-        "pool {}: {size}: {} idle, {} busy, {} booting, {} draining; \
+        "pool {}: {size}{mode}: {} idle, {} busy, {} booting, {} draining; \
          {} connections, {} requests, {} exits, {} crashes",
         visible(&pool.name),
         pool.idle,
@@ -187,28 +200,34 @@ mod tests {
         let report = json!({"ago": 61.0, "worker": 7, "pid": 3999, "pool": "files", "place": 2,
                             "cause": "panicked", "request": "GET /\u{7}", "client": "10.0.0.2"});
         let pool = json!({"name": "files", "min": 1, "max": 4, "wanted": 2, "idle": 1, "busy": 1,
+                          "accept": "sharded",
                           "requests": 77});
         let status = json!({"version": "1.2.3", "pid": 42, "phase": "running", "generation": 3,
-                            "uptime": 7384.0, "listeners": [{"address": "127.0.0.1:80"}],
+                            "uptime": 7384.0, "listeners": [
+                                {"address": "127.0.0.1:80"},
+                                {"address": "127.0.0.1:81", "shard": 0, "queued": 3},
+                                {"address": "127.0.0.1:81", "shard": 1}],
                             "pools": [pool], "workers": [worker, busy], "reports": [report]});
         let text = of(&serde_json::from_value(status).expect("a status"));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "tine 1.2.3, pid 42: running for 2h03m, generation 3");
         assert_eq!(lines[1], "listening on 127.0.0.1:80, 0 queued");
-        assert!(lines[2].starts_with("pool files: 2 of 1..4 workers: 1 idle, 1 busy"), "{text}");
-        assert!(lines[2].contains("77 requests"), "{text}");
-        assert!(lines[4].starts_with("WORKER   PID  POOL "), "{text}");
-        assert!(lines[5].starts_with("     1  4000  files "), "{text}");
+        assert_eq!(lines[2], "listening on 127.0.0.1:81, 2 sockets, 3+0 queued");
+        let pool = "pool files: 2 of 1..4 workers, sharded: 1 idle, 1 busy";
+        assert!(lines[3].starts_with(pool), "{text}");
+        assert!(lines[3].contains("77 requests"), "{text}");
+        assert!(lines[5].starts_with("WORKER   PID  POOL "), "{text}");
+        assert!(lines[6].starts_with("     1  4000  files "), "{text}");
         assert!(
-            lines[5].contains("serving  idle   3.0s") && lines[5].ends_with("-  1m15s"),
+            lines[6].contains("serving  idle   3.0s") && lines[6].ends_with("-  1m15s"),
             "{text}"
         );
-        assert!(lines[6].contains("  1.5 MiB  "), "{text}");
-        assert!(lines[6].ends_with("1m15s  GET /\u{fffd}[2J 10.0.0.1"), "{text}");
-        assert!(lines[8].starts_with("last reports"), "{text}");
+        assert!(lines[7].contains("  1.5 MiB  "), "{text}");
+        assert!(lines[7].ends_with("1m15s  GET /\u{fffd}[2J 10.0.0.1"), "{text}");
+        assert!(lines[9].starts_with("last reports"), "{text}");
         let report =
             "1m01s ago worker 7 (pid 3999, files place 2) panicked; GET /\u{fffd} 10.0.0.2";
-        assert_eq!((lines[9], lines.len()), (report, 10));
+        assert_eq!((lines[10], lines.len()), (report, 11));
     }
 
     #[test]

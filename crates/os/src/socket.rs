@@ -269,6 +269,15 @@ pub fn refuse_new_connections(listener: impl AsFd) -> io::Result<()> {
     set_option(listener, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, &libc::c_int::MAX)
 }
 
+/// Lets other sockets of the same user that set `SO_REUSEPORT` before they are bound have this one's
+/// address too; may be set on one that listens already.
+///
+/// # Errors
+/// `EOPNOTSUPP` for a Unix socket.
+pub fn set_reuse_port(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_socket_reuseport(socket, true)?)
+}
+
 /// Shuts a socket down in both directions, for every process that has it: waiting `accept`s end, queued
 /// connections are reset.
 pub fn shutdown(socket: impl AsFd) -> io::Result<()> {

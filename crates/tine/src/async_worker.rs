@@ -182,7 +182,7 @@ impl Worker {
             return Ok(());
         }
         let listeners = self.listeners.iter().filter(|listener| listener.is_stream()).cloned();
-        let mut acceptor = Acceptor::new(&self.shutdown, listeners, true)?;
+        let mut acceptor = Acceptor::new(&self.shutdown, listeners, false)?;
         self.seat.ready();
         if self.seat.concurrency == 1 {
             isolated(&runtime, &self.seat, &mut acceptor, &*handler)?;
@@ -255,7 +255,11 @@ fn outside(seat: &Seat, acceptor: &mut Acceptor) -> io::Result<Next> {
 async fn next_in_runtime(acceptor: &mut Acceptor, watched: &AsyncFd<Watched>) -> io::Result<Next> {
     loop {
         match acceptor.poll()? {
-            Next::Nothing => wait(watched, acceptor.resume_in()).await?,
+            Next::Nothing => {
+                // Other tasks may run for as long as they like.
+                acceptor.end_turn();
+                wait(watched, acceptor.resume_in()).await?;
+            }
             found => return Ok(found),
         }
         acceptor.look()?;

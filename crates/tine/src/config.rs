@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tine_os::privilege::Resource;
 
+use crate::accept::Accept;
 use crate::access::AccessConfig;
-
 use crate::{Error, Result};
 
 /// How many workers a pool has.
@@ -23,6 +23,7 @@ pub(crate) enum Policy {
     PerCpu,
     Dynamic { min: u32, max: u32, spare: Option<(u32, u32)> },
     Every { interval: Duration, at_most: u32, within: Duration },
+    OnDemand { max: u32 },
 }
 
 impl Workers {
@@ -74,6 +75,17 @@ impl Workers {
         self
     }
 
+    /// As many as there are connections to serve, and none after a quiet time; the supervisor watches the
+    /// listeners while no worker is free, and forks for what waits there. The range begins at 0: with
+    /// another beginning it is [`Workers::dynamic`].
+    #[must_use]
+    pub const fn on_demand(range: RangeInclusive<u32>) -> Self {
+        match *range.start() {
+            0 => Self(Policy::OnDemand { max: *range.end() }),
+            _ => Self::dynamic(range),
+        }
+    }
+
     /// How many workers should be idle: below the first the pool grows, above the second it shrinks.
     /// Default 2 and 10, as far as the pool's bounds allow. Without meaning for pools of fixed size.
     #[must_use]
@@ -94,7 +106,7 @@ impl Default for Workers {
 impl FromStr for Workers {
     type Err = Error;
 
-    /// `4`, `2..16`, `auto`.
+    /// `4`, `2..16`, `0..8` (on demand), `auto`.
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || Error::config(format!("workers {text:?}: it is N, MIN..MAX or auto"));
         if text == "auto" {
@@ -102,7 +114,7 @@ impl FromStr for Workers {
         }
         let span = Span::from_str(text).map_err(|_| wrong())?;
         let (min, max) = (narrow(span.0).ok_or_else(wrong)?, narrow(span.1).ok_or_else(wrong)?);
-        Ok(if text.contains("..") { Self::dynamic(min..=max) } else { Self::fixed(min) })
+        Ok(if text.contains("..") { Self::on_demand(min..=max) } else { Self::fixed(min) })
     }
 }
 
@@ -188,6 +200,8 @@ pub struct PoolConfig {
     pub workers: Workers,
     /// Connections a worker serves at once; 1 = isolated, the default.
     pub concurrency: u32,
+    /// How the workers share the pool's listeners. Default: one socket for all.
+    pub accept: Accept,
     /// Connections after which a worker is replaced; exactly so many are taken (row N25).
     pub max_connections: Span,
     /// Requests after which a worker is replaced; counted by the HTTP layer (row T2).
@@ -254,6 +268,7 @@ impl Default for PoolConfig {
         Self {
             workers: Workers::default(),
             concurrency: 1,
+            accept: Accept::default(),
             max_connections: Span::NONE,
             max_requests: Span::NONE,
             max_age: Duration::ZERO..Duration::ZERO,
@@ -314,6 +329,8 @@ mod tests {
         let parse = |text: &str| text.parse::<Workers>();
         assert_eq!(parse("4").expect("a number"), Workers::fixed(4));
         assert_eq!(parse("5..256").expect("a range"), Workers::dynamic(5..=256));
+        assert_eq!(parse("0..8").expect("a range"), Workers::on_demand(0..=8));
+        assert_eq!(Workers::on_demand(1..=8), Workers::dynamic(1..=8));
         assert_eq!(parse("auto").expect("auto"), Workers::per_cpu());
         for nonsense in ["", "-1", "a", "4..", "..4", "4294967296"] {
             let error = parse(nonsense).expect_err(nonsense);

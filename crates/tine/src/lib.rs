@@ -72,6 +72,7 @@ mod spares;
 mod supervisor;
 mod worker;
 
+pub use accept::Accept;
 #[cfg(feature = "tokio")]
 pub use async_worker::Context;
 pub use bytes::Bytes;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::accept::Accept;
 use crate::access::{AccessConfig, Gate, Resolver, ResolverConfig, Rules as AccessRules};
 use crate::config::{Affinity, Exhausted, OnFatal, Policy, PoolConfig, PrivilegeConfig, Workers};
 use crate::privileges::{self, Privileges};
@@ -27,6 +28,9 @@ pub(crate) struct PoolPlan {
     pub(crate) name: String,
     pub(crate) rules: Rules,
     pub(crate) concurrency: u32,
+    pub(crate) accept: Accept,
+    /// Sockets an address has.
+    pub(crate) sockets: u32,
     pub(crate) privileges: Privileges,
     /// Processors that the places have in turn; empty: they have none.
     processors: Vec<usize>,
@@ -45,13 +49,17 @@ impl PoolPlan {
     ) -> Result<Self> {
         let wrong = |text: String| Error::config(format!("pool {name}: {text}"));
         corrections::refuse(config).map_err(wrong)?;
+        config.accept.check().map_err(wrong)?;
         let (config, corrected) = corrections::correct(config);
         let sizing = sizing(config.workers).map_err(wrong)?;
+        let sizing = sizing.at_least(config.accept.least_workers(cpus()));
         Ok(Self {
             name: name.to_owned(),
             corrected,
             rules: rules(&config, sizing),
             concurrency: config.concurrency,
+            accept: config.accept,
+            sockets: config.accept.sockets(sizing.max, cpus()),
             privileges: privileges::resolve(privileges)?,
             processors: processors(&config.affinity).map_err(wrong)?,
             gate: gate(&config.access)?,
@@ -72,6 +80,9 @@ impl PoolPlan {
             return wrong(
                 "a command does not tell what it is at: no timeout, and no bound on memory",
             );
+        }
+        if self.accept != Accept::Shared {
+            return wrong("a command takes its clients itself: its listeners are shared");
         }
         if gate.is_some() {
             return wrong("a command takes its clients itself: no access rules can be asked");
@@ -137,6 +148,9 @@ fn sizing(workers: Workers) -> std::result::Result<Sizing, String> {
             return Err(format!("a helper every {interval:?} within {within:?}: not 0"));
         }
         Policy::Every { at_most, .. } => Sizing::fixed(at_most),
+        Policy::OnDemand { max } => {
+            Sizing { min: 0, max, min_spare: 0, max_spare: SPARE.1.min(max) }
+        }
         Policy::Dynamic { min, max, spare } => {
             if min > max {
                 return Err(format!("workers {min}..{max}: the first is the smaller one"));
@@ -197,6 +211,7 @@ fn rules(config: &PoolConfig, sizing: Sizing) -> Rules {
         boot_attempts: config.boot_attempts,
         breaker: (config.breaker.0, nanos(config.breaker.1)),
         breaker_stops: config.exhausted == Exhausted::Stop,
+        multiplexed: config.concurrency > 1,
         fatal_stops: config.fatal == OnFatal::Stop,
     }
 }
@@ -219,6 +234,13 @@ mod tests {
     fn a_small_maximum_is_a_small_pool_and_no_error() {
         let pool = plan(Workers::dynamic(1..=4)).expect("a pool").rules.sizing;
         assert_eq!(pool, Sizing { min: 1, max: 4, min_spare: 2, max_spare: 4 });
+    }
+
+    #[test]
+    fn a_pool_on_demand_has_no_floor_and_needs_a_maximum() {
+        let pool = plan(Workers::on_demand(0..=4)).expect("a pool").rules.sizing;
+        assert_eq!((pool.start(), pool.max, pool.is_on_demand()), (0, 4, true));
+        assert!(plan(Workers::on_demand(0..=0)).expect_err("refused").is_config());
     }
 
     #[test]

@@ -82,7 +82,8 @@ impl Worker {
         self.seat.concurrency
     }
 
-    /// The pool's listeners, in the order they were named.
+    /// The pool's listeners, in the order they were named; where an address has several sockets, all of them.
+    /// A server with an accept loop of its own accepts from each: nobody does it in its stead.
     #[must_use]
     pub fn listeners(&self) -> &[Rc<Listener>] {
         &self.listeners
@@ -208,7 +209,7 @@ impl Worker {
             return door.serve(conn, streams).map_err(Into::into);
         }
         let listeners = self.listeners.iter().filter(|listener| wanted(listener)).cloned();
-        let mut acceptor = Acceptor::new(&self.shutdown, listeners, false)?;
+        let mut acceptor = Acceptor::new(&self.shutdown, listeners, true)?;
         let mut buffer = vec![0; self.datagram_bytes()];
         self.seat.ready();
         loop {

@@ -121,6 +121,7 @@ fn no_descriptor_leaks_into_a_worker_or_its_supervisor() {
     service.some_worker();
     let worker = service.wait_serving(1)[0];
     let expected = [
+        "/memfd:accept",
         "/memfd:counter",
         "/memfd:scoreboard",
         // To leave by, and again for the signal handler; to wake the supervisor; to poke a sibling; to stop all.
@@ -144,6 +145,7 @@ fn no_descriptor_leaks_into_a_worker_or_its_supervisor() {
     }
     service.wait_serving(1);
     let expected = [
+        "/memfd:accept",
         "/memfd:counter",
         "/memfd:scoreboard",
         // To be woken by workers, to poke them, to be stopped.

@@ -59,6 +59,8 @@ pub struct ListenerStatus {
     pub queued: u32,
     /// How many may wait.
     pub backlog: u32,
+    /// Which of the sockets of its address it is, from 0; nothing if there is only this one.
+    pub shard: Option<u32>,
 }
 
 /// A pool. Workers are counted now, totals since the start, workers that are gone included.
@@ -75,6 +77,8 @@ pub struct PoolStatus {
     /// Of a helper: seconds from one run to the next, of which `max` may be under way at once; 0 for other
     /// pools.
     pub every: f64,
+    /// How its workers share its sockets: `shared`, `sharded`, `buckets=4` …
+    pub accept: String,
     /// Workers it should have now.
     pub wanted: u32,
     /// Workers that take connections: the idle and the busy ones.

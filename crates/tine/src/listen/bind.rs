@@ -25,12 +25,27 @@ pub fn bind_all(
     endpoints: &[(Endpoint, ListenOptions)],
     adopted: Vec<OwnedFd>,
 ) -> Result<(Listeners, Vec<String>)> {
-    bind_all_with(endpoints, adopted, &open)
+    bind_all_with(endpoints, adopted, 1, &open)
+}
+
+/// The same with so many sockets for each TCP address, on which the kernel spreads the connections; they
+/// follow one another in the list, see [`Listener::shard`]. What else there is has one socket, with a
+/// note.
+///
+/// The first socket of an address is bound alone: if another process has the address, this very service
+/// started twice included, that is refused and not joined, unless [`ListenOptions::reuse_port`] allows it.
+pub fn bind_sharded(
+    endpoints: &[(Endpoint, ListenOptions)],
+    adopted: Vec<OwnedFd>,
+    sockets: u32,
+) -> Result<(Listeners, Vec<String>)> {
+    bind_all_with(endpoints, adopted, sockets, &open)
 }
 
 fn bind_all_with(
     endpoints: &[(Endpoint, ListenOptions)],
     adopted: Vec<OwnedFd>,
+    sockets: u32,
     open: Open<'_>,
 ) -> Result<(Listeners, Vec<String>)> {
     for (endpoint, options) in endpoints {
@@ -43,7 +58,7 @@ fn bind_all_with(
     let there: Vec<String> = adopted.iter().map(|listener| listener.address.clone()).collect();
     let (wants, notes) = distinct(wants(endpoints)?, &there)?;
 
-    let mut binder = Binder { open, made: Listeners::default(), notes };
+    let mut binder = Binder { open, sockets, made: Listeners::default(), notes };
     for group in wants.chunk_by(|_, next| next.follows) {
         if let Err(error) = binder.group(group) {
             // The reason is what counts; a file that cannot be removed either is stale and will be replaced.
@@ -54,6 +69,9 @@ fn bind_all_with(
     let Binder { made: Listeners(mut all), mut notes, .. } = binder;
     notes.extend(all.iter().filter_map(|listener| short_backlog(listener)));
     all.extend(adopted.into_iter().map(Rc::new));
+    if sockets > 1 {
+        notes.extend(all.iter().filter_map(|listener| unsharded(listener)));
+    }
     Ok((Listeners(all), notes))
 }
 
@@ -73,7 +91,8 @@ fn open(
 fn short_backlog(listener: &Listener) -> Option<String> {
     let (_, limit) = listener.queue().ok()?;
     let asked = listener.options.backlog;
-    (listener.is_stream() && limit < asked).then(|| {
+    let first = listener.shard.is_none_or(|shard| shard == 0);
+    (listener.is_stream() && first && limit < asked).then(|| {
         format!(
             "{}: backlog {asked} is cut down to {limit} by the kernel (sysctl net.core.somaxconn)",
             listener.address
@@ -81,8 +100,21 @@ fn short_backlog(listener: &Listener) -> Option<String> {
     })
 }
 
+/// Why a listener has one socket where the others have several.
+fn unsharded(listener: &Listener) -> Option<String> {
+    let reason = match listener.kind {
+        _ if listener.shard.is_some() => return None,
+        Kind::Tcp => "it was passed in already bound",
+        Kind::Udp => "datagrams have no queue of connections",
+        Kind::Unix | Kind::UnixDatagram => "Unix sockets have no SO_REUSEPORT",
+    };
+    Some(format!("{} is not sharded but shared by all workers: {reason}", listener.address))
+}
+
 struct Binder<'a> {
     open: Open<'a>,
+    /// For each TCP address.
+    sockets: u32,
     made: Listeners,
     notes: Vec<String>,
 }
@@ -122,7 +154,7 @@ impl Binder<'_> {
             match self.one(want, port, &mut notes) {
                 Ok(listener) => {
                     port = port.or_else(|| chosen_port(want, &listener));
-                    made.push(listener);
+                    self.shard(want, listener, &mut made)?;
                 }
                 Err(refused)
                     if want.without6 == Without6::Skip && no_ipv6(want, &refused.error) =>
@@ -147,6 +179,41 @@ impl Binder<'_> {
             }
             _ => Ok((made, notes)),
         }
+    }
+
+    /// Adds the listener, and those that share its address.
+    ///
+    /// It was bound alone. `SO_REUSEPORT` set on it now lets those in that set it before they are bound and
+    /// have the same user (`reuseport_add_sock`, net/core/sock_reuseport.c); so there is no moment at which
+    /// another start of this service could have come in between.
+    fn shard(
+        &self,
+        want: &Want<'_>,
+        mut first: Listener,
+        made: &mut Vec<Listener>,
+    ) -> std::result::Result<(), Refused> {
+        if self.sockets <= 1 || first.kind != Kind::Tcp {
+            made.push(first);
+            return Ok(());
+        }
+        let Place::Inet { address, .. } = want.place else { return Ok(()) };
+        let refused = |error| refusal::inet(want, address, error);
+        let bound = match socket::local_address(&first) {
+            Ok(Address::Ip(bound)) => bound,
+            Ok(_) => address,
+            Err(error) => return Err(refused(error)),
+        };
+        let v6only = socket::settings(&first).map_err(refused)?.v6only.unwrap_or(true);
+        socket::set_reuse_port(&first).map_err(refused)?;
+        let options = ListenOptions { reuse_port: true, ..want.options.clone() };
+        first.shard = Some(0);
+        made.push(first);
+        for shard in 1..self.sockets {
+            let socket = (self.open)(want.kind, bound, v6only, &options).map_err(refused)?;
+            let next = Listener::new(socket, want.endpoint, want.options).map_err(refused)?;
+            made.push(Listener { shard: Some(shard), ..next });
+        }
+        Ok(())
     }
 
     /// Binds one socket.
@@ -175,6 +242,12 @@ impl Binder<'_> {
         opened
             .and_then(|socket| Listener::new(socket, want.endpoint, want.options))
             .map_err(|error| refusal::inet(want, address, error))
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Self { error: refused.into(), unlucky: false }
     }
 }
 
@@ -224,7 +297,7 @@ mod tests {
             IpAddr::V6(_) => Err(io::Error::from_raw_os_error(number)),
             IpAddr::V4(_) => open(kind, address, v6only, options),
         };
-        let (listeners, notes) = bind_all_with(&asked(&[text]), Vec::new(), open)?;
+        let (listeners, notes) = bind_all_with(&asked(&[text]), Vec::new(), 1, open)?;
         Ok((listeners.iter().map(|listener| listener.address().to_owned()).collect(), notes))
     }
 
@@ -255,7 +328,7 @@ mod tests {
     #[test]
     fn a_low_port_without_the_privilege_is_explained() {
         let open: Open<'_> = &|_, _, _, _| Err(io::Error::from_raw_os_error(EACCES));
-        let error = bind_all_with(&asked(&["127.0.0.1:80"]), Vec::new(), open).unwrap_err();
+        let error = bind_all_with(&asked(&["127.0.0.1:80"]), Vec::new(), 1, open).unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("cannot listen on 127.0.0.1:80: Permission denied"), "{text}");
         assert!(text.contains("CAP_NET_BIND_SERVICE"), "{text}");
@@ -271,7 +344,8 @@ mod tests {
             }
             open(kind, address, v6only, options)
         };
-        let (listeners, _) = bind_all_with(&asked(&["*:0/IPv4/IPv6"]), Vec::new(), open).unwrap();
+        let (listeners, _) =
+            bind_all_with(&asked(&["*:0/IPv4/IPv6"]), Vec::new(), 1, open).unwrap();
         assert_eq!((listeners.len(), *refusals.borrow()), (2, 0));
     }
 }

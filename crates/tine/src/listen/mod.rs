@@ -28,7 +28,7 @@ mod refusal;
 mod resolve;
 mod unix;
 
-pub use bind::bind_all;
+pub use bind::{bind_all, bind_sharded};
 pub use options::ListenOptions;
 
 /// What sort of socket a listener is.
@@ -75,6 +75,7 @@ pub struct Listener {
     kind: Kind,
     address: String,
     adopted: bool,
+    shard: Option<u32>,
     name: OnceCell<String>,
     file: Option<unix::SocketFile>,
 }
@@ -90,6 +91,7 @@ impl Listener {
             kind,
             address,
             adopted: false,
+            shard: None,
             name: OnceCell::new(),
             file: None,
         })
@@ -130,6 +132,17 @@ impl Listener {
     #[must_use]
     pub fn adopted(&self) -> bool {
         self.adopted
+    }
+
+    /// The same as this one of the sockets of its address.
+    pub(crate) fn sharded(self, shard: Option<u32>) -> Self {
+        Self { shard, ..self }
+    }
+
+    /// Which of the sockets of its address it is, from 0; `None` if there is only this one.
+    #[must_use]
+    pub fn shard(&self) -> Option<u32> {
+        self.shard
     }
 
     /// What whoever passed it in calls it (`LISTEN_FDNAMES`, sd_listen_fds(3)); see

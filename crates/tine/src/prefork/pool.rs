@@ -7,6 +7,7 @@ use std::time::Duration;
 use tine_os::privilege::Resource;
 
 use super::Prefork;
+use crate::accept::Accept;
 use crate::access::{AccessConfig, Lookups};
 use crate::config::{Affinity, Exhausted, OnFatal, PoolConfig, PrivilegeConfig, Span, Workers};
 use crate::listen::ListenOptions;
@@ -51,6 +52,8 @@ impl Prefork {
         workers: Workers,
         /// Connections a worker serves at once; 1 = isolated, the default.
         concurrency: u32,
+        /// How the workers share the pool's listeners; see [`Accept`]. Default: one socket for all.
+        accept: Accept,
         /// A worker must be ready within this. Default 30 s.
         boot_timeout: Duration,
         /// A worker that leaves while the service goes on must be gone within this. Default 10 min.

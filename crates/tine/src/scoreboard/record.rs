@@ -209,6 +209,11 @@ impl Record {
         self.field(Field::Open).load(Acquire) < u64::from(concurrency)
     }
 
+    /// Connections the worker says it has open.
+    pub(crate) fn open(&self) -> u64 {
+        self.field(Field::Open).load(Relaxed)
+    }
+
     /// Whether it is the record of a worker of this pool that says it waits for a connection.
     pub(super) fn waits_in(&self, pool: usize) -> bool {
         self.field(Field::Activity).load(Relaxed) == Activity::Idle as u64

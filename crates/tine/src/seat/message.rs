@@ -18,11 +18,12 @@ pub(crate) const HALTED: u8 = b'H';
 pub(crate) const CONTINUED: u8 = b'C';
 pub(crate) const ENDED: u8 = b'X';
 /// Supervisor to worker: the place is yours; leave, siblings go on; leave, the service ends; give back what
-/// memory is free.
+/// memory is free; other sockets than before are without a worker.
 pub(crate) const GO: u8 = b'G';
 pub(crate) const LEAVE: u8 = b'l';
 pub(crate) const FINISH: u8 = b'f';
 pub(crate) const TRIM: u8 = b't';
+pub(crate) const SOCKETS: u8 = b'S';
 /// Both ways: what the program itself has to say.
 pub(crate) const MESSAGE: u8 = b'M';
 

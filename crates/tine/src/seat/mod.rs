@@ -7,7 +7,6 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
@@ -15,17 +14,18 @@ use std::time::Duration;
 use tine_os::event::EventFd;
 use tine_os::fd::{receive_message, send_message};
 
-use crate::listen::Listener;
+use crate::accept::Share;
 use crate::scoreboard::{Activity, Bell, Record, Siblings};
 use crate::spares::Line;
 
 mod message;
 mod shutdown;
+mod siblings;
 
 pub use message::MESSAGE_BYTES;
 pub(crate) use message::{
     CONTINUED, ENDED, EXPIRING, FAILURE, FATAL, FINISH, GO, HALTED, LEAVE, LEAVING, MESSAGE,
-    PANICKED, READY, TRIM, TURN, WIRE_BYTES, cut, send_own,
+    PANICKED, READY, SOCKETS, TRIM, TURN, WIRE_BYTES, cut, send_own,
 };
 pub use shutdown::Shutdown;
 
@@ -57,6 +57,8 @@ pub(crate) struct Seat {
     wake: Arc<EventFd>,
     /// Wakes one idle sibling.
     poke: Arc<EventFd>,
+    share: Share,
+    place: usize,
     leave: AtomicU8,
     go: AtomicBool,
     announced: AtomicBool,
@@ -66,6 +68,8 @@ pub(crate) struct Seat {
     fatal: AtomicBool,
     /// The supervisor said that the service ends, and keeps new connections away.
     finish: AtomicBool,
+    /// The supervisor said that other sockets are without a worker.
+    sockets: AtomicBool,
     pub(crate) concurrency: u32,
     /// Connections to take; 0 = no limit.
     max_connections: u64,
@@ -86,6 +90,8 @@ pub(crate) struct Parts {
     pub(crate) leave_event: Arc<EventFd>,
     pub(crate) wake: Arc<EventFd>,
     pub(crate) poke: Arc<EventFd>,
+    pub(crate) share: Share,
+    pub(crate) place: usize,
     pub(crate) standby: bool,
     pub(crate) concurrency: u32,
     pub(crate) max_connections: u64,
@@ -111,6 +117,8 @@ impl Seat {
             leave_event: parts.leave_event,
             wake: parts.wake,
             poke: parts.poke,
+            share: parts.share,
+            place: parts.place,
             leave: AtomicU8::new(Leave::No as u8),
             go: AtomicBool::new(!parts.standby),
             announced: AtomicBool::new(false),
@@ -118,6 +126,7 @@ impl Seat {
             orphaned: AtomicBool::new(false),
             fatal: AtomicBool::new(false),
             finish: AtomicBool::new(false),
+            sockets: AtomicBool::new(false),
             concurrency: parts.concurrency,
             max_connections: parts.max_connections,
             max_requests: parts.max_requests,
@@ -183,6 +192,7 @@ impl Seat {
     pub(crate) fn begin_to_leave(&self, how: Leave) {
         let before = self.leave.fetch_max(how as u8, SeqCst);
         if before == Leave::No as u8 {
+            self.publish_leaving();
             self.leave_event.signal();
             self.tell(LEAVING, "");
         }
@@ -191,6 +201,7 @@ impl Seat {
     /// A connection is taken: counts it, and says what follows from it.
     pub(crate) fn taken(self: &Arc<Self>) -> Busy {
         let (open, taken) = self.record.opened();
+        self.publish(open);
         if open == 1 {
             self.ring();
         }
@@ -256,6 +267,7 @@ impl Seat {
 
     fn released(&self) {
         let open = self.record.closed();
+        self.publish(open);
         if open.wrapping_add(1) == u64::from(self.concurrency)
             && let Some(line) = &self.line
         {
@@ -267,23 +279,8 @@ impl Seat {
         }
     }
 
-    /// Whether somebody waits at one of these listeners while no worker of the pool is idle.
-    pub(crate) fn is_wanted_elsewhere(&self, listeners: &[Rc<Listener>]) -> bool {
-        !self.siblings.any_idle() && listeners.iter().any(|listener| is_readable(&**listener))
-    }
-
-    /// A sibling should look at the listeners: this worker may have been woken for a connection it will
-    /// not take.
-    pub(crate) fn pass_wake_on(&self) {
-        self.poke.signal();
-    }
-
     pub(crate) fn leave_event(&self) -> Arc<EventFd> {
         self.leave_event.clone()
-    }
-
-    pub(crate) fn poke(&self) -> &EventFd {
-        &self.poke
     }
 
     /// Sends a message; a supervisor that is gone or does not read is noticed elsewhere.
@@ -331,6 +328,7 @@ impl Seat {
                 Ok(Some([MESSAGE, bytes @ ..])) => told(bytes),
                 Ok(Some([GO, ..])) => self.go.store(true, SeqCst),
                 Ok(Some([LEAVE, ..])) => self.begin_to_leave(Leave::Alone),
+                Ok(Some([SOCKETS, ..])) => self.sockets.store(true, SeqCst),
                 Ok(Some([FINISH, ..])) => {
                     self.finish.store(true, SeqCst);
                     self.begin_to_leave(Leave::Together);
@@ -384,10 +382,6 @@ pub struct Busy {
 }
 
 impl Busy {
-    pub(crate) fn is_wanted_elsewhere(&self, listeners: &[Rc<Listener>]) -> bool {
-        self.seat.is_wanted_elsewhere(listeners)
-    }
-
     /// A request of this connection is answered: counts towards [`crate::Prefork::max_requests`].
     pub fn answered(&self) {
         self.seat.answered(tine_os::clock::monotonic());

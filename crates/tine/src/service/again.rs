@@ -8,6 +8,7 @@ use tine_os::event::EventFd;
 use tine_os::process::Pid;
 
 use super::{Pool, Service};
+use crate::accept::Share;
 use crate::listen::Listener;
 use crate::passthrough::Passed;
 use crate::plan::PoolPlan;
@@ -23,6 +24,7 @@ struct Rebuilt {
     board: Scoreboard,
     wake: EventFd,
     poke: EventFd,
+    share: Share,
     listeners: Vec<Rc<Listener>>,
     regions: Vec<Region>,
     supervisor: Pid,
@@ -56,6 +58,7 @@ impl Service {
                 assignment: letter.assignment,
                 wake: Arc::new(rebuilt.wake),
                 poke: Arc::new(rebuilt.poke),
+                share: rebuilt.share,
                 listeners: rebuilt.listeners,
                 regions: rebuilt.regions,
                 log,
@@ -84,6 +87,7 @@ impl Service {
         if index >= pools || letter.record >= records {
             return Err(Error::config("the letter names a record that is not there"));
         }
+        let share = Share::adopt(left.share, letter.share.0, letter.share.1)?;
         let known = letter.regions.iter().zip(left.regions);
         let regions = known.map(|((name, version), fd)| Region::adopt(fd, name, *version));
         let regions = regions.collect::<Result<_>>()?;
@@ -95,13 +99,13 @@ impl Service {
             let received =
                 Listener::received(socket, asked.flatten(), &told.address, told.adopted)?;
             received.set_name(told.name.clone());
-            Ok(Rc::new(received))
+            Ok(Rc::new(received.sharded(told.shard)))
         });
         let listeners = listeners.collect::<Result<_>>()?;
         let supervisor = Pid::from_raw(letter.supervisor);
         let supervisor = supervisor.ok_or_else(|| Error::boot("the supervisor has no number"))?;
         let (wake, poke) = (EventFd::from(left.wake), EventFd::from(left.poke));
-        Ok(Rebuilt { pool, plan, board, wake, poke, listeners, regions, supervisor })
+        Ok(Rebuilt { pool, plan, board, wake, poke, share, listeners, regions, supervisor })
     }
 }
 

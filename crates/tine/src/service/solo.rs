@@ -6,6 +6,7 @@ use std::time::Duration;
 use tine_os::event::EventFd;
 
 use super::Service;
+use crate::accept::Share;
 use crate::listen::bind_all;
 use crate::log::{info, warning};
 use crate::program::Program;
@@ -44,6 +45,8 @@ impl Service {
             leave_event: self.stop?,
             wake: event()?,
             poke: event()?,
+            share: Share::alone(),
+            place: 0,
             standby: false,
             concurrency: pool.config.concurrency.max(1),
             max_connections: 0,

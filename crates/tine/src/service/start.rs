@@ -8,8 +8,9 @@ use std::time::Duration;
 use tine_os::event::EventFd;
 
 use super::{ControlAt, Pool};
+use crate::accept::{Accept, Share};
 use crate::control;
-use crate::listen::{Listeners, bind_all};
+use crate::listen::{Listeners, bind_sharded};
 use crate::log::{Log, info, warning};
 use crate::pidfile::PidFile;
 use crate::plan::PoolPlan;
@@ -105,7 +106,7 @@ pub(super) fn bind(
             options.unix_gid = options.unix_gid.or(Some(identity.gid));
         }
     }
-    let (bound, notes) = bind_all(&endpoints, pool.sockets)?;
+    let (bound, notes) = bind_sharded(&endpoints, pool.sockets, plan.sockets)?;
     bound.name_last(pool.inherited.unwrap_or_default());
     notes.iter().for_each(|note| warning!(log, "{note}"));
     if let Some(producer) = pool.program.producer()
@@ -120,6 +121,8 @@ pub(super) fn bind(
         .map_err(|error| Error::os("cannot make an event descriptor", error))?;
     Ok(RunningPool {
         watch: Watch::default(),
+        share: Share::create(plan.accept, plan.rules.capacity, plan.sockets)?,
+        sockets_changed: false,
         plan,
         program: pool.program,
         listeners: bound.iter().cloned().collect(),
@@ -137,8 +140,9 @@ pub(super) fn open_control(
     pools: &[RunningPool],
     log: &Log,
 ) -> Result<Option<control::Server>> {
-    let addresses: Vec<String> =
+    let mut addresses: Vec<String> =
         pools.iter().flat_map(|pool| &pool.listeners).map(|l| l.address().to_owned()).collect();
+    addresses.dedup();
     let open = |path: &Path| {
         let mut server = control::Server::open(path)?;
         server.publish(&addresses)?;
@@ -161,7 +165,9 @@ pub(super) fn open_control(
 pub(super) fn announce(log: &Log, pools: &[RunningPool], control: Option<&control::Server>) {
     for pool in pools {
         for listener in &pool.listeners {
-            info!(log, "listening on {}", listener.address());
+            if listener.shard().is_none_or(|shard| shard == 0) {
+                info!(log, "listening on {}", listener.address());
+            }
         }
         let sizing = pool.plan.rules.sizing;
         if let Some(every) = pool.plan.rules.every {
@@ -177,7 +183,12 @@ pub(super) fn announce(log: &Log, pools: &[RunningPool], control: Option<&contro
             1 => "one connection each".to_owned(),
             many => format!("up to {many} connections each"),
         };
-        info!(log, "pool {}: {workers}, {each}", pool.plan.name);
+        let mode = match (pool.plan.accept, pool.plan.sockets) {
+            (Accept::Shared, _) => String::new(),
+            (mode, 1) => format!(", accepting {mode}"),
+            (mode, sockets) => format!(", accepting {mode}: {sockets} sockets an address"),
+        };
+        info!(log, "pool {}: {workers}, {each}{mode}", pool.plan.name);
     }
     if let Some(control) = control {
         info!(log, "control socket {}", control.path().display());

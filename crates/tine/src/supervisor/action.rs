@@ -25,6 +25,22 @@ pub enum Action {
     Kill(WorkerId),
     /// Wake one idle worker of the pool: a wake-up may have died with another.
     Poke(usize),
+    /// Tell the pool whether a healthy worker serves in this place now.
+    Staffed {
+        /// The pool's index.
+        pool: usize,
+        /// The place's.
+        place: usize,
+        /// Whether.
+        staffed: bool,
+    },
+    /// Watch the pool's listeners, or no longer: what comes there is an [`super::event::Event::Load`].
+    Watch {
+        /// The pool's index.
+        pool: usize,
+        /// Whether.
+        on: bool,
+    },
     /// Take no new connections; those in the queues can still be taken.
     StopNew,
     /// Close the listeners for good.

@@ -21,6 +21,9 @@ impl State {
         let seconds = rules.iter().map(|rules| rules.stop_timeout).max().unwrap_or(0) / SECOND;
         let workers = self.workers.len();
         actions.push(Action::StopNew);
+        for pool in 0..self.pools.len() {
+            self.watch(pool, false, actions);
+        }
         actions.push(Action::Note(Note::Stopping { workers, seconds }));
         let ids: Vec<_> = self.workers.keys().copied().collect();
         for id in ids {

@@ -29,6 +29,17 @@ impl Supervisor {
         }
     }
 
+    /// Somebody came to a pool whose workers are all busy, or that has none. Datagrams are not counted, and
+    /// one is enough to need a worker.
+    pub(super) fn knocked(&mut self, pool: u64) {
+        let Some(pool) = usize::try_from(pool).ok().filter(|pool| *pool < self.pools.len()) else {
+            return;
+        };
+        let mut load = self.load(pool);
+        load.queued = load.queued.max(1);
+        self.happen(Event::Load { pool, load });
+    }
+
     /// What the workers of a pool do. The line is armed before the count: who becomes busy after the
     /// count wakes us, so nothing is missed in between.
     fn load(&self, pool: usize) -> Load {
@@ -44,7 +55,8 @@ impl Supervisor {
         if self.state.pools[pool].wanted() < max {
             self.pools[pool].line.rearm(|| {
                 let idle = serving().filter(|(_, proc)| idle(proc)).count();
-                i64::try_from(idle).unwrap_or(i64::MAX) - i64::from(min_spare)
+                // The last idle one of a pool that keeps no spares is told of, too.
+                i64::try_from(idle).unwrap_or(i64::MAX) - i64::from(min_spare.max(1))
             });
         }
         let mut load = Load { queued: self.queued(Some(pool)), ..Load::default() };

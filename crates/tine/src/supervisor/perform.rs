@@ -4,19 +4,20 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use tine_os::clock::monotonic;
 use tine_os::fd::{message_pair, send_message};
+use tine_os::poll::Interest;
 use tine_os::process;
 use tine_os::signal::Signal;
 
 use super::action::{Action, Assignment, Tell};
 use super::event::Event;
 use super::procs::Proc;
-use super::run::Supervisor;
+use super::run::{KIND, LISTENER, Supervisor};
 use super::spawn;
 use super::state::WorkerId;
 use crate::daemon::Ready as Birth;
 use crate::listen::Listeners;
 use crate::log::LogFile;
-use crate::seat::{FINISH, GO, LEAVE, TRIM};
+use crate::seat::{FINISH, GO, LEAVE, SOCKETS, TRIM};
 
 impl Supervisor {
     pub(super) fn perform(&mut self, action: Action) {
@@ -39,7 +40,12 @@ impl Supervisor {
             Action::Terminate(worker) => self.signal(worker, Signal::TERM),
             Action::Abort(worker) => self.signal(worker, Signal::ABRT),
             Action::Kill(worker) => self.kill(worker),
-            Action::Poke(pool) => self.pools[pool].poke.signal(),
+            Action::Poke(pool) => {
+                self.pools[pool].poke.signal();
+                self.pools[pool].share.renew_lock();
+            }
+            Action::Staffed { pool, place, staffed } => self.staffed(pool, place, staffed),
+            Action::Watch { pool, on } => self.watch_listeners(pool, on),
             Action::StopNew => {
                 self.on_listeners("stop new connections", |all| all.stop_new().and(all.unlink()))
             }
@@ -72,6 +78,48 @@ impl Supervisor {
         for pool in &self.pools {
             if let Err(error) = act(&pool.bound) {
                 crate::log::warning!(self.log, "cannot {what}: {error}");
+            }
+        }
+    }
+
+    /// Has the loop told of whatever comes to a pool's listeners.
+    fn watch_listeners(&self, pool: usize, on: bool) {
+        for listener in &self.pools[pool].listeners {
+            let token = LISTENER << KIND | pool as u64;
+            let result = match on {
+                true => self.epoll.add(&**listener, token, Interest::READ),
+                false => self.epoll.remove(&**listener),
+            };
+            if let Err(error) = result {
+                crate::log::warning!(self.log, "cannot watch {}: {error}", listener.address());
+            }
+        }
+    }
+
+    /// Publishes who serves in a place, and by that whose the sockets are.
+    fn staffed(&mut self, pool: usize, place: usize, staffed: bool) {
+        let (state, pool) = (&self.state.pools[pool], &mut self.pools[pool]);
+        if !staffed {
+            pool.share.set_open(place, None);
+        }
+        if pool.share.sockets() > 1 {
+            let socket = pool.share.own(place);
+            let step = pool.share.sockets();
+            let orphaned = !state.places.iter().skip(socket).step_by(step).any(|it| it.staffed);
+            pool.sockets_changed |= pool.share.set_orphaned(socket, orphaned);
+        }
+    }
+
+    /// Has the workers look whose sockets they are to serve, where that is otherwise than before. Once for
+    /// all that has happened; while the service stops they look at all of them anyway.
+    pub(super) fn tell_sockets(&mut self) {
+        for index in 0..self.pools.len() {
+            if !std::mem::take(&mut self.pools[index].sockets_changed) || self.state.is_stopping() {
+                continue;
+            }
+            for proc in self.procs.values().filter(|proc| proc.pool == index) {
+                // Who does not read has too much to read already, and finds this among it.
+                let _ = send_message(&proc.channel, &[SOCKETS]);
             }
         }
     }

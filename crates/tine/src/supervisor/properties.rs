@@ -36,6 +36,7 @@ pub(super) fn rules(sizing: Sizing) -> Rules {
         boot_attempts: 3,
         breaker: (1000, 60 * SECOND),
         breaker_stops: false,
+        multiplexed: true,
         fatal_stops: true,
     }
 }
@@ -99,6 +100,8 @@ struct World {
     ended: Option<Outcome>,
     steps: u32,
     taken: u64,
+    /// The listeners are watched.
+    watched: bool,
 }
 
 impl World {
@@ -114,6 +117,7 @@ impl World {
             ended: None,
             steps: 0,
             taken: 0,
+            watched: false,
         };
         world.tell(Event::Time);
         world
@@ -145,6 +149,10 @@ impl World {
                 Action::Kill(worker) if self.alive.remove(&worker).is_some() => {
                     let exit = Exit::Signal { number: 9, core: false };
                     self.tell(Event::Exited { worker, exit, served: 0 });
+                }
+                Action::Watch { on, .. } => {
+                    assert_ne!(on, self.watched, "watched twice, or not at all");
+                    self.watched = on;
                 }
                 Action::End(outcome) => self.ended = Some(outcome),
                 _ => {}
@@ -276,6 +284,7 @@ impl World {
 fn pools() -> impl Strategy<Value = Sizing> {
     prop_oneof![
         (1_u32..6).prop_map(Sizing::fixed),
+        (1_u32..6).prop_map(|max| Sizing { min: 0, max, min_spare: 0, max_spare: max }),
         (1_u32..4, 0_u32..12, 1_u32..4, 0_u32..4).prop_map(|(min, more, spare, wide)| {
             let max = min + more;
             let min_spare = spare.min(max);
@@ -302,6 +311,7 @@ proptest! {
             world.check();
         }
         world.stop();
+        prop_assert!(!world.watched, "nobody reads what is watched: the loop would spin");
         prop_assert!(world.state.workers.is_empty());
         prop_assert_eq!(world.state.phase, Phase::Ended);
         prop_assert_eq!(world.state.deadline(), None);
@@ -330,6 +340,7 @@ proptest! {
         }
         let pool = &world.state.pools[0];
         prop_assert_eq!(world.state.serving(0), pool.sizing.start() as usize);
+        prop_assert_eq!(world.watched, pool.sizing.is_on_demand(), "somebody must see who comes");
         prop_assert_eq!(world.state.deadline(), None, "an idle pool has nothing to wake for");
     }
 }

@@ -49,7 +49,8 @@ impl Supervisor {
         let listeners = self.pools.iter().flat_map(|pool| &pool.listeners);
         let listeners = listeners.map(|listener| {
             let (queued, backlog) = listener.queue().unwrap_or((0, 0));
-            ListenerStatus { address: listener.address().to_owned(), queued, backlog }
+            let address = listener.address().to_owned();
+            ListenerStatus { address, queued, backlog, shard: listener.shard() }
         });
         let workers = self.procs.iter().filter_map(|(id, proc)| {
             self.state.workers.get(id).map(|worker| self.worker_status(*id, worker, proc, now))
@@ -77,6 +78,7 @@ impl Supervisor {
             name: pool.plan.name.clone(),
             min: state.sizing.min,
             max: state.sizing.max,
+            accept: pool.plan.accept.to_string(),
             wanted: state.wanted(),
             every: state.every.map_or(0.0, seconds),
             queued: self.queued(Some(index)),

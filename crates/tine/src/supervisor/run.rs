@@ -17,6 +17,7 @@ use super::event::{Command, Event};
 use super::procs::Proc;
 use super::state::{Rules, State, WorkerId};
 use super::watch::Watch;
+use crate::accept::Share;
 use crate::control;
 use crate::daemon::Ready as Birth;
 use crate::hooks::{Hooked, WorkerInfo};
@@ -39,6 +40,7 @@ pub(super) const STOP: u64 = 2;
 pub(super) const PIDFD: u64 = 3;
 pub(super) const CHANNEL: u64 = 4;
 pub(super) const CONTROL: u64 = 5;
+pub(super) const LISTENER: u64 = 6;
 
 /// Events of one wait, at most; the rest comes at the next.
 const BATCH: usize = 256;
@@ -55,6 +57,9 @@ pub(crate) struct Pool {
     /// When somebody looks at whether its workers come back.
     pub(crate) watch: Watch,
     pub(crate) poke: Arc<EventFd>,
+    pub(crate) share: Share,
+    /// Its workers are to hear that other sockets are without a worker.
+    pub(crate) sockets_changed: bool,
     /// What workers that are gone have done.
     pub(crate) past: super::procs::Totals,
 }
@@ -179,6 +184,7 @@ impl Supervisor {
         self.happen(Event::Time);
         self.look();
         self.watch();
+        self.tell_sockets();
         while self.outcome.is_none() {
             self.epoll
                 .wait(&mut ready, self.timeout())
@@ -192,6 +198,7 @@ impl Supervisor {
             self.happen(Event::Time);
             self.look();
             self.watch();
+            self.tell_sockets();
             self.call("woken", |hooks, service| hooks.woken(service));
         }
         self.finish()
@@ -214,6 +221,7 @@ impl Supervisor {
             PIDFD => self.reap(WorkerId(id)),
             CHANNEL => drop(self.read_channel(WorkerId(id))),
             CONTROL => self.control(id),
+            LISTENER => self.knocked(id),
             _ => {}
         }
     }

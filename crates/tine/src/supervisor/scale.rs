@@ -25,10 +25,24 @@ impl Sizing {
         Self { min: workers, max: workers, min_spare: 0, max_spare: workers }
     }
 
+    /// With all bounds raised, where they are lower, so that there are never fewer workers than this
+    /// (row A14).
+    #[must_use]
+    pub fn at_least(self, workers: u32) -> Self {
+        let min = self.min.max(workers);
+        Self { min, max: self.max.max(min), max_spare: self.max_spare.max(min), ..self }
+    }
+
     /// Whether load can change its size.
     #[must_use]
     pub const fn is_fixed(&self) -> bool {
         self.min == self.max
+    }
+
+    /// Whether it may have no worker at all.
+    #[must_use]
+    pub const fn is_on_demand(&self) -> bool {
+        self.start() == 0
     }
 
     /// Places a pool has when nothing is known about its load.
@@ -54,14 +68,14 @@ pub struct View {
 
 /// How many places to add now.
 ///
-/// The queue counts only once the spares are used up: with spares idle it is a moment's picture of
-/// connections about to be taken.
+/// The queue counts only once the spares are used up, or nobody is free at all: with spares idle it is a
+/// moment's picture of connections about to be taken.
 #[must_use]
 pub fn grow(sizing: &Sizing, view: View) -> u32 {
     let room = sizing.max.saturating_sub(view.wanted);
     let floor = sizing.min.saturating_sub(view.wanted);
     let coming = view.idle.saturating_add(view.booting);
-    let need = if coming >= sizing.min_spare {
+    let need = if coming >= sizing.min_spare.max(1) {
         0
     } else {
         sizing.min_spare.saturating_add(view.queued).saturating_sub(coming)
@@ -95,6 +109,16 @@ mod tests {
     fn what_is_booting_is_not_asked_for_twice() {
         let view = View { wanted: 20, idle: 1, booting: 4, queued: 3 };
         assert_eq!(grow(&POOL, view), 0);
+    }
+
+    #[test]
+    fn a_pool_on_demand_has_as_many_as_wait_and_then_none() {
+        let pool = Sizing { min: 0, max: 8, min_spare: 0, max_spare: 8 };
+        assert_eq!(grow(&pool, View::default()), 0);
+        assert_eq!(grow(&pool, View { queued: 3, ..View::default() }), 3);
+        assert_eq!(grow(&pool, View { wanted: 3, booting: 3, queued: 3, ..View::default() }), 0);
+        assert_eq!(grow(&pool, View { wanted: 3, queued: 1, ..View::default() }), 1);
+        assert_eq!(shrink(&pool, View { wanted: 3, idle: 3, ..View::default() }, true), 3);
     }
 
     #[test]

@@ -39,6 +39,21 @@ impl State {
             self.shrink(rules, index, load, view, now, actions);
         }
         self.plan_look(index, load, now);
+        let pool = &self.pools[index];
+        let busy = pool.places.iter().filter(|place| place.wanted);
+        // A place that waits for its worker will be filled; until then watching would not help.
+        let all_busy = load.idle.is_empty()
+            && busy.filter_map(|place| place.incumbent).count() == pool.wanted() as usize
+            && booting == 0;
+        let on = pool.sizing.is_on_demand() && all_busy && pool.wanted() < pool.sizing.max;
+        self.watch(index, on, actions);
+    }
+
+    /// Has the listeners of a pool watched while none of its workers does, and only then.
+    pub(super) fn watch(&mut self, index: usize, on: bool, actions: &mut Vec<Action>) {
+        if std::mem::replace(&mut self.pools[index].watched, on) != on {
+            actions.push(Action::Watch { pool: index, on });
+        }
     }
 
     fn note_saturation(&mut self, index: usize, view: View, actions: &mut Vec<Action>) {
@@ -146,7 +161,8 @@ impl State {
             return;
         }
         pool.offset = offset;
-        let shifted = |n: u32| u32::try_from((i64::from(n) + offset).max(1)).unwrap_or(1);
+        let floor = i64::from(base.min.min(1));
+        let shifted = |n: u32| u32::try_from((i64::from(n) + offset).max(floor)).unwrap_or(1);
         let fixed = base.is_fixed();
         pool.sizing.min = shifted(base.min);
         pool.sizing.max = shifted(base.max);

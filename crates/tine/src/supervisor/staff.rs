@@ -69,6 +69,21 @@ impl State {
         }
     }
 
+    /// Says which places have gained or lost a healthy worker.
+    pub(super) fn tell_staffed(&mut self, rules: &[Rules], actions: &mut Vec<Action>) {
+        let Self { pools, workers, .. } = self;
+        for (pool, state) in pools.iter_mut().enumerate().filter(|(i, _)| rules[*i].multiplexed) {
+            for (place, seat) in state.places.iter_mut().enumerate() {
+                let worker = seat.incumbent.and_then(|id| workers.get(&id));
+                let staffed = worker.is_some_and(|worker| worker.stage == Stage::Serving);
+                if staffed != seat.staffed {
+                    seat.staffed = staffed;
+                    actions.push(Action::Staffed { pool, place, staffed });
+                }
+            }
+        }
+    }
+
     fn assign(&mut self, rules: &Rules, pool: usize, vacancy: Vacancy, now: Nanos) -> Assignment {
         self.last_worker += 1;
         let id = WorkerId(self.last_worker);

@@ -78,6 +78,9 @@ pub struct Rules {
     pub breaker: (u32, Nanos),
     /// Whether an open breaker stops the service (else: only the back-off's longest delay applies).
     pub breaker_stops: bool,
+    /// Whether a worker serves many connections at once; then its siblings want to know which places have
+    /// a worker.
+    pub multiplexed: bool,
     /// Whether a worker that says so stops the service (else: it is replaced).
     pub fatal_stops: bool,
 }
@@ -206,6 +209,8 @@ pub struct Place {
     pub wanted: bool,
     /// Who does, or is about to.
     pub incumbent: Option<WorkerId>,
+    /// Whether a healthy worker serves here, as the siblings were told.
+    pub staffed: bool,
     /// Who will.
     pub successor: Option<WorkerId>,
     /// Quick failures in a row.
@@ -227,7 +232,7 @@ pub struct Pool {
     pub due: Option<Nanos>,
     /// Its places.
     pub places: Vec<Place>,
-    /// Whether any worker was ever ready.
+    /// Whether any worker was ever ready; a pool that needs none is.
     pub ever_ready: bool,
     /// Boot failures before the first ready worker.
     pub boot_failures: u32,
@@ -243,6 +248,8 @@ pub struct Pool {
     pub grown_at: Nanos,
     /// Connections taken at the last look, and when that number last changed.
     pub taken: (u64, Nanos),
+    /// The listeners are watched, because nobody else does.
+    pub watched: bool,
     /// When to look at the load again; `None` while nothing can change by itself.
     pub look_at: Option<Nanos>,
 }
@@ -341,7 +348,7 @@ impl Pool {
             every: rules.every,
             due: None,
             places,
-            ever_ready: rules.every.is_some(),
+            ever_ready: rules.every.is_some() || rules.sizing.is_on_demand(),
             boot_failures: 0,
             failures: VecDeque::new(),
             breaker_open: false,
@@ -349,6 +356,7 @@ impl Pool {
             shrunk_at: 0,
             grown_at: 0,
             taken: (0, 0),
+            watched: false,
             look_at: None,
         }
     }

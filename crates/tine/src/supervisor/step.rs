@@ -62,6 +62,7 @@ impl State {
         self.note_staffed(actions);
         self.fill(rules, now, actions);
         self.finish_roll(actions);
+        self.tell_staffed(rules, actions);
         self.end_if_empty(actions);
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Letter {
     /// Pools and records of the scoreboard.
     pub(crate) board: (usize, usize),
     pub(crate) listeners: Vec<Told>,
+    /// Places of the pool, sockets of an address, and how many descriptors the siblings share beside them.
+    pub(crate) share: (usize, usize, usize),
     /// Names and versions of the shared regions.
     pub(crate) regions: Vec<(String, u32)>,
     /// Of the service's log and those of the program's own: whether it is a file, and standard error with it.
@@ -47,6 +49,7 @@ pub(crate) struct Told {
     pub(crate) endpoint: String,
     pub(crate) address: String,
     pub(crate) adopted: bool,
+    pub(crate) shard: Option<u32>,
     pub(crate) name: Option<String>,
 }
 
@@ -57,6 +60,8 @@ pub(crate) struct Descriptors {
     pub(crate) wake: OwnedFd,
     pub(crate) poke: OwnedFd,
     pub(crate) stop: OwnedFd,
+    /// How its siblings accept: the memory they share, and the lock if there is one.
+    pub(crate) share: Vec<OwnedFd>,
     /// Of each log that is a file: the file, and where the next one will be found.
     pub(crate) logs: Vec<Option<(OwnedFd, OwnedFd)>>,
     pub(crate) listeners: Vec<OwnedFd>,
@@ -79,6 +84,9 @@ pub(super) fn send(
         pool.poke.as_fd(),
         supervisor.stop.as_fd(),
     ];
+    let share = pool.share.descriptors();
+    let shared = (pool.share.places(), pool.share.sockets(), share.len());
+    passed.extend(share);
     for shared in logs.iter().flatten() {
         passed.extend([shared.file.as_fd(), shared.mailbox]);
     }
@@ -88,6 +96,7 @@ pub(super) fn send(
         endpoint: listener.endpoint().to_string(),
         address: listener.address().to_owned(),
         adopted: listener.adopted(),
+        shard: listener.shard(),
         name: listener.name().map(str::to_owned),
     };
     let regions = supervisor.regions.iter();
@@ -99,6 +108,7 @@ pub(super) fn send(
         record,
         board: (supervisor.pools.len(), supervisor.board.records()),
         listeners: pool.listeners.iter().map(told).collect(),
+        share: shared,
         regions: regions.map(|region| (region.name(), region.version())).collect(),
         logs: logs.iter().map(|log| log.as_ref().map(|shared| shared.has_stderr)).collect(),
         descriptors: passed.len(),
@@ -140,10 +150,11 @@ pub(super) fn receive(channel: &OwnedFd) -> io::Result<(Letter, Descriptors)> {
     let mut all = found.into_iter();
     let mut next = || all.next().ok_or_else(|| nonsense("a descriptor is missing"));
     let (board, wake, poke, stop) = (next()?, next()?, next()?, next()?);
+    let share = (0..letter.share.2).map(|_| next()).collect::<io::Result<_>>()?;
     let mut pair = |_| Ok::<_, io::Error>((next()?, next()?));
     let logs = letter.logs.iter().map(|log| log.map(&mut pair).transpose());
     let logs = logs.collect::<io::Result<_>>()?;
     let listeners = letter.listeners.iter().map(|_| next()).collect::<io::Result<_>>()?;
     let regions = letter.regions.iter().map(|_| next()).collect::<io::Result<_>>()?;
-    Ok((letter, Descriptors { board, wake, poke, stop, logs, listeners, regions }))
+    Ok((letter, Descriptors { board, wake, poke, stop, share, logs, listeners, regions }))
 }

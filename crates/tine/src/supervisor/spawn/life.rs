@@ -11,6 +11,7 @@ use tine_os::signal::{self, Signal};
 
 use super::super::action::Assignment;
 use super::super::run::Supervisor;
+use crate::accept::Share;
 use crate::fatal::Fatal;
 use crate::hooks::Hooked;
 use crate::last_words::keep_panics;
@@ -62,6 +63,7 @@ pub(crate) struct Kit<'a> {
     pub(crate) bell: Bell,
     pub(crate) wake: Arc<EventFd>,
     pub(crate) poke: Arc<EventFd>,
+    pub(crate) share: Share,
     pub(crate) listeners: Vec<Rc<Listener>>,
     pub(crate) regions: Vec<Region>,
     pub(crate) log: Log,
@@ -90,6 +92,7 @@ impl<'a> Kit<'a> {
             bell: pool.bell.clone(),
             wake: supervisor.wake.clone(),
             poke: pool.poke.clone(),
+            share: pool.share.clone(),
             listeners: pool.listeners.clone(),
             regions: supervisor.regions.clone(),
             log: supervisor.log.clone(),
@@ -199,6 +202,8 @@ fn enter(kit: Kit<'_>) -> Result<Worker, BoxError> {
         leave_event,
         wake: kit.wake,
         poke: kit.poke,
+        share: kit.share,
+        place: assignment.place,
         standby: assignment.standby,
         concurrency: plan.concurrency,
         max_connections: assignment.max_connections,

@@ -1,11 +1,15 @@
-//! Taking connections from listeners that all workers share.
+//! Taking connections from the pool's listeners.
 //!
-//! A worker that is idle sleeps here, in an epoll of its own in which every listener stands with
+//! A worker that is idle sleeps here, in an epoll of its own in which its listeners stand with
 //! `EPOLLEXCLUSIVE`: a new connection wakes one worker, not all. Two things follow. A worker that was
 //! woken and does not accept (it leaves, is stopped, dies) takes the wake-up with it; so there is a second
 //! exclusive descriptor, the pool's *poke*, on which a leaving worker passes the wake on and on which the
 //! supervisor wakes somebody after a death. And the kernel wakes in the order of registration, so
 //! nothing here may depend on who is woken.
+//!
+//! Which listeners are a worker's is [`watch`]'s matter, and that of the [mode](Accept): one for all, a
+//! socket each, or one after the other ([`turn`]). Among workers that serve many at once [`courtesy`] keeps
+//! the shares even.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,50 +17,34 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tine_os::poll::{Epoll, Interest, Ready};
 use tine_os::socket::accept;
 
 use crate::conn::Conn;
 use crate::listen::Listener;
 use crate::seat::{FAILURE, Leave, Seat, Shutdown};
 
-/// Tokens of the epoll; a listener's is its index.
-const CONTROL: u64 = u64::MAX;
-const POKE: u64 = u64::MAX - 1;
+mod courtesy;
+mod last_round;
+mod mode;
+mod share;
+mod trouble;
+mod turn;
+mod watch;
 
-/// Accept failures that concern one connection or pass by themselves: the next one is tried at once
-/// (`accept(2)`, "Error handling"; Apache's list is A2 of its specification).
-const TRANSIENT: [i32; 11] = [
-    4,   // EINTR
-    1,   // EPERM: a firewall's rule
-    71,  // EPROTO
-    92,  // ENOPROTOOPT
-    100, // ENETDOWN
-    101, // ENETUNREACH
-    103, // ECONNABORTED
-    104, // ECONNRESET
-    110, // ETIMEDOUT
-    112, // EHOSTDOWN
-    113, // EHOSTUNREACH
-];
-/// The machine or the process has run out of something: wait a little, others may free it.
-const EXHAUSTED: [i32; 4] = [
-    12,  // ENOMEM
-    23,  // ENFILE
-    24,  // EMFILE
-    105, // ENOBUFS
-];
-/// The listener is closed: the service stops (`EBADF`, `EINVAL`).
-const CLOSED: [i32; 2] = [9, 22];
+use courtesy::Courtesy;
+pub use mode::Accept;
+pub(crate) use share::Share;
+use trouble::Trouble;
+use turn::Turn;
+use watch::Watch;
 
 /// Attempts to take something without asking the epoll.
 const ASK_AFTER: u8 = 16;
 /// First and longest pause when descriptors run out.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// A worker that leaves without its supervisor's word takes what is queued for this long, then leaves
-/// the rest.
-const LAST_ROUND: Duration = Duration::from_secs(1);
-
+/// How long a worker that could not have the turn at a connection waits before it looks whether the
+/// connection is still there.
+const TURN_RETRY: Duration = Duration::from_millis(10);
 /// What came.
 #[derive(Debug)]
 pub(crate) enum Next {
@@ -75,52 +63,51 @@ pub(crate) enum Next {
 pub(crate) struct Acceptor {
     seat: Arc<Seat>,
     shutdown: Shutdown,
-    epoll: Epoll,
-    ready: Ready,
-    listeners: Vec<Entry>,
+    watch: Watch,
+    /// Of a worker that serves many at once from sockets all share.
+    courtesy: Option<Courtesy>,
+    /// Of a pool whose workers take turns.
+    turn: Option<Turn>,
     /// Where the next look begins, so that no listener starves another.
     next: usize,
     /// Accepted sockets do not block.
     nonblocking: bool,
-    /// Whether the listeners stand in the epoll.
-    open: bool,
     /// Attempts since the epoll was last asked.
     unasked: u8,
     /// The epoll spoke of a connection, and nobody has looked for it yet.
     woken: bool,
+    /// Out of something: until when nothing is taken, and how long that is.
     pause: Option<(Instant, Duration)>,
+    /// Until when others may take what there is.
+    aside: Option<Instant>,
+    /// It has taken something since it last slept.
+    has_taken: bool,
     last_round: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    listener: Rc<Listener>,
-    /// It had something at the last look.
-    hot: bool,
-    closed: bool,
 }
 
 impl Acceptor {
     pub(crate) fn new(
         shutdown: &Shutdown,
         listeners: impl Iterator<Item = Rc<Listener>>,
-        nonblocking: bool,
+        blocking: bool,
     ) -> io::Result<Self> {
         let seat = shutdown.seat().clone();
-        let epoll = Epoll::new()?;
-        epoll.add(shutdown, CONTROL, Interest::READ)?;
-        let entry = |listener| Entry { listener, hot: true, closed: false };
+        let alone = blocking || seat.is_isolated();
+        let turn = seat.accept_lock().map(|lock| Turn::new(lock, shutdown)).transpose()?;
+        let watch = Watch::new(shutdown, listeners, alone)?;
+        let polite = !alone && turn.is_none() && watch.is_all_shared();
         Ok(Self {
             shutdown: shutdown.clone(),
-            epoll,
-            ready: Ready::with_capacity(8),
-            listeners: listeners.map(entry).collect(),
+            courtesy: polite.then(|| Courtesy::new(&seat)),
+            watch,
+            turn,
             next: 0,
-            nonblocking,
-            open: false,
+            nonblocking: !blocking,
             unasked: 0,
             woken: false,
             pause: None,
+            aside: None,
+            has_taken: false,
             last_round: None,
             seat,
         })
@@ -130,10 +117,26 @@ impl Acceptor {
     pub(crate) fn next(&mut self) -> io::Result<Next> {
         loop {
             match self.poll()? {
-                Next::Nothing => self.sleep(self.resume_in())?,
+                Next::Nothing if self.waits_for_turn() => self.queue()?,
+                Next::Nothing => {
+                    self.requeue()?;
+                    self.sleep(self.resume_in())?;
+                }
                 found => return Ok(found),
             }
         }
+    }
+
+    /// Goes to the end of the line of those who are woken, if it has had its share: a worker that serves
+    /// many at once would take them all while the others sleep. An isolated one stays where it is: it is
+    /// busy while it serves, and the caches of whoever served last are warm.
+    fn requeue(&mut self) -> io::Result<()> {
+        let open = self.watch.is_open() && self.courtesy.is_some();
+        if open && std::mem::take(&mut self.has_taken) {
+            self.watch.shut();
+            self.open()?;
+        }
+        Ok(())
     }
 
     /// Takes something if there is something, without sleeping.
@@ -150,25 +153,39 @@ impl Acceptor {
         if self.resume_in().is_some() {
             return Ok(Next::Nothing);
         }
+        let waited = self.aside.take().is_some();
+        self.watch.adopt()?;
         self.open()?;
         // With one listener an attempt is cheaper than a question, but a queue that never empties must not
         // hide the supervisor's word; with several, asking is what keeps a busy one from hiding a quiet one.
         self.unasked += 1;
-        if self.listeners.len() > 1 || self.unasked >= ASK_AFTER {
+        if self.watch.count() > 1 || self.unasked >= ASK_AFTER {
             self.look()?;
             if self.seat.is_leaving() {
                 return self.take_the_rest();
             }
         }
-        match self.take()? {
+        if (!waited && self.steps_aside()) || !self.has_turn() {
+            return Ok(Next::Nothing);
+        }
+        let found = self.take()?;
+        if let Some(courtesy) = self.courtesy.as_mut().filter(|_| waited) {
+            courtesy.has_waited(!matches!(found, Next::Nothing));
+        }
+        match found {
             Next::Nothing if self.seat.is_leaving() => self.take_the_rest(),
-            found => Ok(found),
+            Next::Nothing => Ok(Next::Nothing),
+            found => {
+                self.end_turn();
+                Ok(found)
+            }
         }
     }
 
     /// When a pause ends, if there is one.
     pub(crate) fn resume_in(&self) -> Option<Duration> {
-        let left = self.pause?.0.saturating_duration_since(Instant::now());
+        let until = self.pause.map(|(until, _)| until).max(self.aside)?;
+        let left = until.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
 
@@ -191,63 +208,80 @@ impl Acceptor {
 
     /// Waits for the epoll, and notes what it says.
     fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.epoll.wait(&mut self.ready, timeout)?;
+        let news = self.watch.wait(timeout)?;
         self.unasked = 0;
-        let mut control = false;
-        let mut poked = false;
-        self.woken |= self.ready.iter().any(|event| event.token != CONTROL);
-        for event in self.ready.iter() {
-            match event.token {
-                CONTROL => control = true,
-                POKE => poked = self.seat.poke().take().is_some(),
-                index => {
-                    if let Some(entry) =
-                        usize::try_from(index).ok().and_then(|i| self.listeners.get_mut(i))
-                    {
-                        entry.hot = true;
-                    }
-                }
-            }
-        }
-        if poked {
-            self.listeners.iter_mut().for_each(|entry| entry.hot = true);
-        }
-        if control {
+        self.woken |= news.woken;
+        if news.control {
             let _ = self.shutdown.is_requested();
         }
         Ok(())
     }
 
-    /// Puts the listeners into the epoll, when the place is ours and no pause is on.
+    /// Lets the listeners wake us, now that the place is ours and no pause is on.
     fn open(&mut self) -> io::Result<()> {
-        if self.open {
-            return Ok(());
+        if !self.watch.is_open() {
+            self.seat.publish_open();
+            self.watch.open()?;
         }
-        for (index, entry) in self.listeners.iter().enumerate().filter(|(_, entry)| !entry.closed) {
-            self.epoll.add(&*entry.listener, index as u64, Interest::READ_EXCLUSIVE)?;
-        }
-        self.epoll.add(self.seat.poke(), POKE, Interest::READ_EXCLUSIVE)?;
-        self.open = true;
         Ok(())
     }
 
-    /// Takes them out again: a full listener would wake us for ever.
-    fn shut(&mut self) {
-        if std::mem::take(&mut self.open) {
-            for entry in self.listeners.iter().filter(|entry| !entry.closed) {
-                let _ = self.epoll.remove(&*entry.listener);
-            }
-            let _ = self.epoll.remove(self.seat.poke());
+    /// Whether others should have what there is: then it does not wake us for a moment.
+    fn steps_aside(&mut self) -> bool {
+        let Some(courtesy) = self.courtesy.as_mut().filter(|_| self.watch.is_hot()) else {
+            return false;
+        };
+        self.aside = courtesy.asks_until();
+        if self.aside.is_some() {
+            self.watch.shut();
         }
+        self.aside.is_some()
+    }
+
+    /// Whether it is our turn, where there are turns.
+    fn has_turn(&mut self) -> bool {
+        let Some(turn) = &mut self.turn else { return true };
+        if turn.take() {
+            return true;
+        }
+        if self.watch.is_hot() {
+            // Whoever has it takes what there is; should it not, for whatever reason, we try again.
+            self.watch.entries.iter_mut().for_each(|entry| entry.hot = false);
+            self.aside = Some(Instant::now() + TURN_RETRY);
+        }
+        false
+    }
+
+    /// Gives the turn to the next, if it is ours: before anything else is done than accepting.
+    pub(crate) fn end_turn(&mut self) {
+        if let Some(turn) = &mut self.turn {
+            turn.end();
+        }
+    }
+
+    fn waits_for_turn(&self) -> bool {
+        let ours = self.turn.as_ref().is_none_or(Turn::is_held);
+        !ours && self.pause.is_none() && self.seat.may_take()
+    }
+
+    /// Sleeps until it may be our turn.
+    fn queue(&mut self) -> io::Result<()> {
+        if let Some(turn) = &self.turn {
+            turn.queue()?;
+        }
+        self.aside = None;
+        self.watch.heat();
+        let _ = self.shutdown.is_requested();
+        Ok(())
     }
 
     /// Tries the listeners that may have something, beginning after the one that had something last.
     fn take(&mut self) -> io::Result<Next> {
         self.woken = false;
-        let count = self.listeners.len();
+        let count = self.watch.entries.len();
         for step in 0..count {
             let index = (self.next + step) % count;
-            if !self.listeners[index].hot || self.listeners[index].closed {
+            if !self.watch.entries[index].hot || self.watch.entries[index].closed {
                 continue;
             }
             match self.take_from(index)? {
@@ -258,122 +292,74 @@ impl Acceptor {
                 }
             }
         }
+        // Whoever has slept begins with its own.
+        self.next = 0;
         Ok(Next::Nothing)
     }
 
     fn take_from(&mut self, index: usize) -> io::Result<Next> {
-        let listener = self.listeners[index].listener.clone();
+        let listener = self.watch.entries[index].listener.clone();
         if !listener.is_stream() {
             // The reader finds out whether there still is something, and says so by coming back.
-            self.listeners[index].hot = false;
+            self.watch.entries[index].hot = false;
             return Ok(Next::Datagram(listener));
         }
         for _ in 0..64 {
             match accept(&*listener, self.nonblocking) {
                 Ok((socket, peer)) => {
                     self.pause = None;
+                    self.has_taken = true;
                     let busy = self.seat.taken();
                     // With several listeners the epoll says again which have more, while it is asked.
-                    self.listeners[index].hot =
-                        self.listeners.len() == 1 || self.last_round.is_some();
+                    self.watch.entries[index].hot =
+                        self.last_round.is_some() || self.watch.count() == 1;
                     return Ok(Next::Conn(Conn::new(socket, &peer, listener, busy)));
                 }
-                Err(error) => match error.raw_os_error() {
-                    Some(11) => break,
-                    Some(code) if TRANSIENT.contains(&code) => {}
-                    Some(code) if EXHAUSTED.contains(&code) => {
+                Err(error) => match Trouble::of(&error) {
+                    Trouble::Empty => break,
+                    Trouble::Transient => {}
+                    Trouble::Exhausted => {
                         self.rest(&error);
                         return Ok(Next::Nothing);
                     }
-                    Some(code) if CLOSED.contains(&code) => {
+                    Trouble::Closed => {
                         self.close(index);
                         return Ok(Next::Nothing);
                     }
-                    _ => return Err(error),
+                    Trouble::Unknown => return Err(error),
                 },
             }
         }
-        self.listeners[index].hot = false;
+        self.watch.entries[index].hot = false;
         Ok(Next::Nothing)
     }
 
     /// Out of descriptors or memory: nothing is taken for a while, twice as long each time. Said once an
     /// episode.
     fn rest(&mut self, error: &io::Error) {
-        self.shut();
+        self.watch.shut();
+        self.end_turn();
         if self.pause.is_none() {
             self.seat.tell(FAILURE, &format!("cannot accept: {error}; trying again"));
         }
         let length = self.pause.map_or(PAUSE.0, |(_, length)| (length * 2).min(PAUSE.1));
         self.pause = Some((Instant::now() + length, length));
-        self.listeners.iter_mut().for_each(|entry| entry.hot = true);
+        self.watch.heat();
         // Somebody else may still have room.
         self.seat.pass_wake_on();
     }
 
     fn close(&mut self, index: usize) {
-        let entry = &mut self.listeners[index];
-        entry.closed = true;
-        if self.open {
-            let _ = self.epoll.remove(&*entry.listener);
-        }
-        if self.listeners.iter().all(|entry| entry.closed) {
+        if self.watch.close(index) {
             self.seat.learn_why();
             self.seat.begin_to_leave(Leave::Together);
         }
-    }
-
-    /// A leaving worker: the wake-up it may have had goes to a sibling, or, when all leave, the queue
-    /// is emptied.
-    fn take_the_rest(&mut self) -> io::Result<Next> {
-        self.shut();
-        // An orphan may, whoever's the place was: nobody else will.
-        let may_take = self.seat.leave() == Leave::Together && self.seat.may_take();
-        if (may_take || self.seat.is_orphaned()) && self.last_round() {
-            match self.take()? {
-                Next::Nothing => {}
-                found => return Ok(found),
-            }
-        }
-        if self.seat.is_orphaned() {
-            self.close_for_all();
-        } else if std::mem::take(&mut self.woken) {
-            self.seat.pass_wake_on();
-        }
-        Ok(Next::Done)
-    }
-
-    /// Nobody is left to do what the supervisor would have done: without it, clients would wait for
-    /// workers that only finish what they have, and nobody else could listen here.
-    fn close_for_all(&self) {
-        for entry in self.listeners.iter().filter(|entry| !entry.closed) {
-            let _ = entry.listener.close_for_good();
-        }
-    }
-
-    /// Whether there still is time to empty the queues; begins with a look at every listener.
-    fn last_round(&mut self) -> bool {
-        let end = *self.last_round.get_or_insert_with(|| {
-            for entry in &mut self.listeners {
-                entry.hot = true;
-                if self.seat.is_orphaned() {
-                    let _ = entry.listener.refuse_new();
-                }
-            }
-            Instant::now() + LAST_ROUND
-        });
-        if Instant::now() <= end {
-            return true;
-        }
-        // The supervisor's word may have come later than the signal we leave on.
-        let _ = self.shutdown.is_requested();
-        self.seat.may_finish()
     }
 }
 
 impl AsFd for Acceptor {
     /// Readable when [`Acceptor::poll`] should be asked.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
+        self.watch.as_fd()
     }
 }

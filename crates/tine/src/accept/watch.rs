@@ -1,0 +1,216 @@
+//! The listeners as one worker watches them: which stand in its epoll, and which may have something.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tine_os::poll::{Epoll, Interest, Ready};
+
+use crate::listen::Listener;
+use crate::seat::{Seat, Shutdown};
+
+/// Tokens of the epoll; a listener's is its index.
+const CONTROL: u64 = u64::MAX;
+const POKE: u64 = u64::MAX - 1;
+/// Events of one wait; the kernel goes on with the others at the next.
+const BATCH: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct Watch {
+    seat: Arc<Seat>,
+    epoll: Epoll,
+    ready: Ready,
+    pub(super) entries: Vec<Entry>,
+    /// How many are watched.
+    count: usize,
+    /// The worker serves one connection at a time.
+    alone: bool,
+    /// Whether listeners stand in the epoll at all.
+    open: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) listener: Rc<Listener>,
+    /// It may have something.
+    pub(super) hot: bool,
+    pub(super) closed: bool,
+    /// It stands in the epoll, while any does.
+    watched: bool,
+}
+
+/// What a wait brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct News {
+    /// The supervisor may have said something.
+    pub(super) control: bool,
+    /// A listener has something, or a sibling says so.
+    pub(super) woken: bool,
+}
+
+impl Watch {
+    pub(super) fn new(
+        shutdown: &Shutdown,
+        listeners: impl Iterator<Item = Rc<Listener>>,
+        alone: bool,
+    ) -> io::Result<Self> {
+        let seat = shutdown.seat().clone();
+        let epoll = Epoll::new()?;
+        epoll.add(shutdown, CONTROL, Interest::READ)?;
+        let entry = |listener| Entry { listener, hot: false, closed: false, watched: false };
+        let mut watch = Self {
+            epoll,
+            ready: Ready::with_capacity(BATCH),
+            entries: listeners.map(entry).collect(),
+            count: 0,
+            alone,
+            open: false,
+            seat,
+        };
+        // One's own come first: where several have something, they are taken from first.
+        let own = watch.seat.own_socket();
+        watch.entries.sort_by_key(|entry| entry.listener.shard().is_some_and(|shard| shard != own));
+        watch.choose();
+        watch.heat();
+        Ok(watch)
+    }
+
+    /// Decides which listeners this worker serves: those all share, its own, and those without a healthy
+    /// worker. One that serves a connection at a time serves all there are, or connections would wait behind
+    /// a busy sibling while it has nothing to do.
+    fn choose(&mut self) {
+        let own = self.seat.own_socket();
+        for entry in &mut self.entries {
+            entry.watched = match entry.listener.shard() {
+                Some(shard) if shard != own => self.alone || self.seat.is_orphaned_socket(shard),
+                _ => true,
+            };
+        }
+        self.count = self.entries.iter().filter(|entry| entry.watched).count();
+    }
+
+    /// Puts into the epoll what was orphaned, takes out what has a worker again.
+    pub(super) fn adopt(&mut self) -> io::Result<()> {
+        if !self.seat.sockets_have_changed() {
+            return Ok(());
+        }
+        let before: Vec<bool> = self.entries.iter().map(|entry| entry.watched).collect();
+        self.choose();
+        if !self.open {
+            return Ok(());
+        }
+        for (index, watched) in before.into_iter().enumerate() {
+            let entry = &mut self.entries[index];
+            match (watched, entry.watched) {
+                _ if entry.closed => {}
+                (false, true) => {
+                    self.epoll.add(&*entry.listener, index as u64, Interest::READ_EXCLUSIVE)?;
+                }
+                (true, false) => {
+                    entry.hot = false;
+                    let _ = self.epoll.remove(&*entry.listener);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no listener is one worker's more than another's.
+    pub(super) fn is_all_shared(&self) -> bool {
+        self.entries.iter().all(|entry| entry.listener.shard().is_none())
+    }
+
+    /// How many listeners are watched.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Puts the listeners into the epoll.
+    pub(super) fn open(&mut self) -> io::Result<()> {
+        if self.open {
+            return Ok(());
+        }
+        self.choose();
+        for (index, entry) in self.watched() {
+            self.epoll.add(&*entry.listener, index as u64, Interest::READ_EXCLUSIVE)?;
+        }
+        self.epoll.add(self.seat.poke(), POKE, Interest::READ_EXCLUSIVE)?;
+        self.open = true;
+        Ok(())
+    }
+
+    /// Takes them out again: what is not to be taken must not wake us.
+    pub(super) fn shut(&mut self) {
+        if std::mem::take(&mut self.open) {
+            for (_, entry) in self.watched() {
+                let _ = self.epoll.remove(&*entry.listener);
+            }
+            let _ = self.epoll.remove(self.seat.poke());
+        }
+    }
+
+    fn watched(&self) -> impl Iterator<Item = (usize, &Entry)> {
+        let entries = self.entries.iter().enumerate();
+        entries.filter(|(_, entry)| entry.watched && !entry.closed)
+    }
+
+    /// Waits for news, and notes which listeners have something.
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<News> {
+        self.epoll.wait(&mut self.ready, timeout)?;
+        let mut news = News::default();
+        let mut poked = false;
+        for event in self.ready.iter() {
+            match event.token {
+                CONTROL => news.control = true,
+                POKE => {
+                    news.woken = true;
+                    poked = self.seat.poke().take().is_some();
+                }
+                index => {
+                    news.woken = true;
+                    let index = usize::try_from(index).unwrap_or(usize::MAX);
+                    if let Some(entry) = self.entries.get_mut(index) {
+                        entry.hot = true;
+                    }
+                }
+            }
+        }
+        if poked {
+            self.heat();
+        }
+        Ok(news)
+    }
+
+    /// Any listener that is watched may have something.
+    pub(super) fn heat(&mut self) {
+        self.entries.iter_mut().filter(|entry| entry.watched).for_each(|entry| entry.hot = true);
+    }
+
+    /// Whether any may.
+    pub(super) fn is_hot(&self) -> bool {
+        self.entries.iter().any(|entry| entry.hot && !entry.closed)
+    }
+
+    /// A listener is no more; true if it was the last.
+    pub(super) fn close(&mut self, index: usize) -> bool {
+        let entry = &mut self.entries[index];
+        entry.closed = true;
+        if self.open && entry.watched {
+            let _ = self.epoll.remove(&*entry.listener);
+        }
+        self.entries.iter().all(|entry| entry.closed)
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}

@@ -1,0 +1,89 @@
+//! What a worker tells its siblings, and knows of them: how many connections each has, and whose sockets are
+//! without a worker. See [`crate::accept::Share`].
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst};
+
+use tine_os::event::EventFd;
+
+use super::{Busy, Seat, is_readable};
+use crate::listen::Listener;
+
+impl Seat {
+    /// Whether it serves one connection at a time.
+    pub(crate) fn is_isolated(&self) -> bool {
+        self.concurrency == 1
+    }
+
+    /// Tells the siblings how many connections it has open: who serves many at once may have more than
+    /// its share.
+    pub(super) fn publish(&self, open: u64) {
+        if !self.is_isolated() && !self.is_leaving() {
+            self.share.set_open(self.place, Some(open));
+        }
+    }
+
+    /// Tells the siblings that it takes connections.
+    pub(crate) fn publish_open(&self) {
+        self.publish(self.open());
+    }
+
+    /// Tells them that it takes none any more.
+    pub(super) fn publish_leaving(&self) {
+        if !self.is_isolated() {
+            self.share.set_open(self.place, None);
+        }
+    }
+
+    /// How many connections it has open.
+    pub(crate) fn open(&self) -> u64 {
+        self.record.open()
+    }
+
+    /// How many the sibling has that has fewest; `None` without one.
+    pub(crate) fn least_open(&self) -> Option<u64> {
+        self.share.least_open(self.place)
+    }
+
+    /// Which socket of an address that has several is its own.
+    pub(crate) fn own_socket(&self) -> u32 {
+        u32::try_from(self.share.own(self.place)).unwrap_or(0)
+    }
+
+    /// Whether no healthy worker has this socket.
+    pub(crate) fn is_orphaned_socket(&self, socket: u32) -> bool {
+        self.share.is_orphaned(socket as usize)
+    }
+
+    /// Whether that may be otherwise than when this was last asked.
+    pub(crate) fn sockets_have_changed(&self) -> bool {
+        self.sockets.load(Relaxed) && self.sockets.swap(false, SeqCst)
+    }
+
+    /// The lock of a pool whose workers take turns.
+    pub(crate) fn accept_lock(&self) -> Option<&Arc<EventFd>> {
+        self.share.lock()
+    }
+
+    /// Whether somebody waits at one of these listeners while no worker of the pool is idle.
+    pub(crate) fn is_wanted_elsewhere(&self, listeners: &[Rc<Listener>]) -> bool {
+        !self.siblings.any_idle() && listeners.iter().any(|listener| is_readable(&**listener))
+    }
+
+    /// A sibling should look at the listeners: this worker may have been woken for a connection it will
+    /// not take.
+    pub(crate) fn pass_wake_on(&self) {
+        self.poke.signal();
+    }
+
+    pub(crate) fn poke(&self) -> &EventFd {
+        &self.poke
+    }
+}
+
+impl Busy {
+    pub(crate) fn is_wanted_elsewhere(&self, listeners: &[Rc<Listener>]) -> bool {
+        self.seat.is_wanted_elsewhere(listeners)
+    }
+}
