@@ -13,6 +13,7 @@ pub(crate) fn refuse(config: &PoolConfig) -> Result<(), String> {
     if config.concurrency == 0 {
         return Err("concurrency 0: a worker serves at least one connection".to_owned());
     }
+    config.accept.check()?;
     check_span("max_connections", config.max_connections)?;
     check_span("max_requests", config.max_requests)?;
     check_span("max_memory", config.max_memory)?;

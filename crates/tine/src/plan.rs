@@ -49,10 +49,14 @@ impl PoolPlan {
     ) -> Result<Self> {
         let wrong = |text: String| Error::config(format!("pool {name}: {text}"));
         corrections::refuse(config).map_err(wrong)?;
-        config.accept.check().map_err(wrong)?;
-        let (config, corrected) = corrections::correct(config);
-        let sizing = sizing(config.workers).map_err(wrong)?;
-        let sizing = sizing.at_least(config.accept.least_workers(cpus()));
+        let (config, mut corrected) = corrections::correct(config);
+        let asked = sizing(config.workers).map_err(wrong)?;
+        let sizing = asked.at_least(config.accept.least_workers(cpus()));
+        if sizing != asked {
+            let (mode, few, least) = (config.accept, asked.min, sizing.min);
+            corrected
+                .push(format!("{few} workers at least for {mode}: one a socket; {least} is used"));
+        }
         Ok(Self {
             name: name.to_owned(),
             corrected,

@@ -120,6 +120,7 @@ fn a_unix_socket_is_shared_in_sharded_mode_and_the_log_says_so() {
 #[test]
 fn buckets_are_so_many_sockets_and_at_least_as_many_workers() {
     let service = start("--workers 1 --accept buckets=3");
+    service.wait_line("for buckets=3: one a socket; 3 is used");
     service.wait_serving(3);
     let status = service.status();
     assert_eq!((status.listeners.len(), status.pools[0].min), (3, 3));

@@ -29,8 +29,11 @@ impl Sizing {
     /// (row A14).
     #[must_use]
     pub fn at_least(self, workers: u32) -> Self {
-        let min = self.min.max(workers);
-        Self { min, max: self.max.max(min), max_spare: self.max_spare.max(min), ..self }
+        if workers <= self.min {
+            return self;
+        }
+        let (max, max_spare) = (self.max.max(workers), self.max_spare.max(workers));
+        Self { min: workers, max, max_spare, ..self }
     }
 
     /// Whether load can change its size.
