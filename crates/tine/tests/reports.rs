@@ -59,6 +59,20 @@ fn a_panics_message_and_place_are_in_its_report() {
 }
 
 #[test]
+fn a_panic_that_a_worker_survived_is_not_blamed_for_its_end() {
+    let service = start("--workers 1");
+    let (mut talk, pid) = service.busy_one();
+    assert_eq!(talk.ask("stumble"), "stumbled");
+    talk.tell("crash SEGV");
+    wait_gone(pid);
+    let report = service.wait_reports(1).remove(0);
+    assert_eq!(report.panic, "", "{report:?}");
+    let line = report.lines.last().expect("a line");
+    assert!(line.starts_with("panic ") && line.ends_with("stumbled"), "{line}");
+    service.stop();
+}
+
+#[test]
 fn the_last_log_lines_of_a_worker_survive_it() {
     let service = start("--workers 1");
     let (mut talk, pid) = service.busy_one();

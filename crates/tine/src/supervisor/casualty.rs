@@ -15,11 +15,14 @@ use super::state::WorkerId;
 use crate::control::Report;
 use crate::last_words::PANIC;
 use crate::log::error;
+use crate::scoreboard::TailLine;
 
 /// Reports that are kept for the status, the last ones.
 const REPORTS: usize = 16;
 /// The signal with which the kernel ends a process for want of memory, and others do too (signal(7)).
 const KILL: i32 = 9;
+/// The signal of abort(3).
+const ABORT: i32 = 6;
 
 /// What there is to tell of one worker that its record does not hold.
 #[derive(Debug)]
@@ -95,9 +98,9 @@ impl Casualties {
 }
 
 impl Supervisor {
-    /// Writes and keeps the report of a worker that lives.
-    pub(super) fn report_living(&mut self, id: WorkerId, cause: String) {
-        let Some(mut report) = self.report(id, cause) else { return };
+    /// Writes and keeps the report of a worker that lives; `panicked` if that is why.
+    pub(super) fn report_living(&mut self, id: WorkerId, cause: String, panicked: bool) {
+        let Some(mut report) = self.report(id, cause, panicked) else { return };
         if let Some(proc) = self.procs.get(&id) {
             report.memory = inspect::memory(proc.pid).map_or(0, |memory| memory.resident);
             report.cpu = inspect::stat(proc.pid).map_or(0.0, |stat| stat.cpu.as_secs_f64());
@@ -110,7 +113,9 @@ impl Supervisor {
 
     /// The same of one that has died; `after` is said at the line's end.
     pub(super) fn report_dead(&mut self, id: WorkerId, exit: Exit, cause: String, after: &str) {
-        let Some(mut report) = self.report(id, cause) else { return };
+        // `panic = "abort"` ends in the signal.
+        let panicked = matches!(exit, Exit::Panicked | Exit::Signal { number: ABORT, .. });
+        let Some(mut report) = self.report(id, cause, panicked) else { return };
         self.post_mortem(id, exit, &mut report);
         error!(self.log, "{report}{after}");
         self.casualties.add(monotonic(), report);
@@ -160,16 +165,18 @@ impl Supervisor {
         report.core = self.core_of(id, exit).unwrap_or_default();
     }
 
-    /// What shared memory and the supervisor know.
-    fn report(&self, id: WorkerId, cause: String) -> Option<Report> {
+    /// What shared memory and the supervisor know. A panic that the worker survived, long ago perhaps, is one of
+    /// its last lines, and says nothing of what it is at now.
+    fn report(&self, id: WorkerId, cause: String, panicked: bool) -> Option<Report> {
         let proc: &Proc = self.procs.get(&id)?;
         let now = monotonic();
         let seconds = |since: u64| Duration::from_nanos(now.saturating_sub(since)).as_secs_f64();
         let record = self.board.record(proc.record);
         let lines = self.board.tail(proc.record).lines();
-        let panic = lines.iter().rev().find(|line| line.tag == PANIC);
+        let is_reason = |line: &&TailLine| panicked && line.tag == PANIC;
+        let panic = lines.iter().rev().find(is_reason);
         // Unwinding has swept away what it was at.
-        let read = record.at_panic().unwrap_or_else(|| record.read());
+        let read = record.at_panic().filter(|_| panicked).unwrap_or_else(|| record.read());
         Some(Report {
             time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             cause,
@@ -190,14 +197,15 @@ impl Supervisor {
             connections: read.connections,
             requests: read.requests,
             panic: panic.map_or(String::new(), |line| line.text.clone()),
-            lines: lines.iter().filter(|line| line.tag != PANIC).map(line_text).collect(),
+            lines: lines.iter().filter(|line| !is_reason(line)).map(line_text).collect(),
             ..Report::default()
         })
     }
 }
 
-fn line_text(line: &crate::scoreboard::TailLine) -> String {
+fn line_text(line: &TailLine) -> String {
     let level = match line.tag {
+        PANIC => "panic",
         'e' => "error",
         'w' => "warn",
         'i' => "info",

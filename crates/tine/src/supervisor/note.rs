@@ -32,7 +32,7 @@ impl Supervisor {
                 self.report_hanging(*id, "was not ready in time: killed".to_owned());
             }
             Note::Panicked(id) => {
-                self.report_living(*id, "lost a connection: its handler panicked".to_owned());
+                self.report_living(*id, "lost a connection: its handler panicked".to_owned(), true);
             }
             Note::Halted(id) => {
                 warning!(log, "{} was stopped by a signal: replaced", self.who(*id))
@@ -130,7 +130,7 @@ impl Supervisor {
 
     /// Reports of a worker that hangs and is ended now.
     fn report_hanging(&mut self, id: WorkerId, cause: String) {
-        self.report_living(id, cause);
+        self.report_living(id, cause, false);
         if let Some(proc) = self.procs.get_mut(&id) {
             proc.story.reported = true;
         }
