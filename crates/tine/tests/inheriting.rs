@@ -41,6 +41,32 @@ fn sockets_passed_in_have_their_names_and_the_variables_are_gone() {
 }
 
 #[test]
+fn a_socket_without_a_name_does_not_take_the_next_ones() {
+    let sockets = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let addresses = sockets.each_ref().map(|it| it.local_addr().expect("an address").to_string());
+    let service = start_with("--inherited yes --workers 1", |server| {
+        let server = server.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", ":admin");
+        let server = server.env_own_pid("LISTEN_PID");
+        let numbered = sockets.into_iter().zip(3..);
+        numbered.fold(server, |server, (socket, number)| server.listener(socket, number))
+    });
+    service.wait_serving(1);
+    for (address, name) in addresses.iter().zip(["nameless", "admin"]) {
+        assert_eq!(Talk::to(address).ask("listener"), name);
+    }
+    service.stop();
+}
+
+#[test]
+fn no_sockets_at_all_are_refused() {
+    let service = start_with("--inherited yes --workers 1", |server| {
+        server.env("LISTEN_FDS", "0").env_own_pid("LISTEN_PID")
+    });
+    assert_eq!(service.wait_exit().code(), Some(2));
+    service.wait_line("no sockets were passed in: LISTEN_FDS is 0");
+}
+
+#[test]
 fn a_worker_that_crashes_leaves_its_core_in_the_directory_for_cores() {
     let directory = TempDir::new().expect("a directory");
     let cores = directory.path().join("cores");

@@ -30,7 +30,7 @@ const NOT_PASSED_ON: [&str; 7] = [
 ];
 
 /// Where programs without a `/` in their name are looked for if no `PATH` says so (what execvp(3) does).
-const PATH: &str = "/bin:/usr/bin";
+pub(super) const PATH: &str = "/bin:/usr/bin";
 
 /// The number of this process's channel, if the marker means this very process.
 pub(crate) fn marked() -> Option<RawFd> {
@@ -87,8 +87,11 @@ pub(crate) fn sockets_passed_in() -> Result<Vec<(OwnedFd, Option<String>)>> {
         let text = format!("the sockets that were passed in are process {pid}'s (LISTEN_PID)");
         return Err(Error::config(text));
     }
+    if count == 0 {
+        return Err(Error::config("no sockets were passed in: LISTEN_FDS is 0"));
+    }
     let names = std::env::var(LISTEN_FDNAMES).unwrap_or_default();
-    let mut names = names.split(':').filter(|name| !name.is_empty()).map(str::to_owned);
+    let mut names = names.split(':').map(|name| (!name.is_empty()).then(|| name.to_owned()));
     for name in [LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES] {
         tine_os::exec::remove_variable(name)
             .map_err(|error| Error::os(format!("cannot remove {name}"), error))?;
@@ -97,7 +100,7 @@ pub(crate) fn sockets_passed_in() -> Result<Vec<(OwnedFd, Option<String>)>> {
         let socket = tine_os::fd::adopt(number).map_err(|error| {
             Error::config(format!("descriptor {number}, which LISTEN_FDS counts: {error}"))
         })?;
-        Ok((socket, names.next()))
+        Ok((socket, names.next().flatten()))
     };
     let count = RawFd::try_from(count).unwrap_or(RawFd::MAX - FIRST);
     (FIRST..FIRST + count).map(adopt).collect()
