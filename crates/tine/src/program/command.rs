@@ -111,7 +111,8 @@ impl Command {
         let set = self.variables.iter().rev().find(|(name, _)| name == "PATH");
         match set {
             Some((_, Some(path))) => path.clone(),
-            _ => environment::path(),
+            None if !self.cleared => environment::path(),
+            Some((_, None)) | None => environment::PATH.into(),
         }
     }
 
@@ -173,5 +174,13 @@ mod tests {
         assert!(refused(Command::new("")).contains("no name"));
         Command::new("sh").check().expect("there is one");
         Command::new("./sh").current_dir("/bin").check().expect("there is one");
+    }
+
+    #[test]
+    fn a_program_is_looked_for_where_execvp_does_without_a_path() {
+        for command in [Command::new("x").env_clear(), Command::new("x").env_remove("PATH")] {
+            assert_eq!(command.path(), "/bin:/usr/bin");
+        }
+        assert_eq!(Command::new("x").env("PATH", "/a").env_clear().path(), "/a");
     }
 }
