@@ -423,3 +423,18 @@ fn what_a_forked_worker_has_started_goes_with_it() {
     wait_gone(orphan);
     service.stop();
 }
+
+#[test]
+fn a_command_that_signals_its_own_group_keeps_its_keeper() {
+    let service = script(
+        "--workers 1",
+        "trap '' ALRM VTALRM PROF TSTP
+         for signal in ALRM VTALRM PROF TSTP; do kill -$signal 0; done
+         echo survived $$; exec sleep 60",
+    );
+    number_after(&service, "survived");
+    let keeper = service.children()[0];
+    service.wait_serving(1);
+    assert_eq!((service.children(), service.pool().exits), (vec![keeper], 0));
+    service.stop();
+}

@@ -28,9 +28,24 @@ use crate::seat::{
 
 /// Signals it takes: the first four ask to leave, or (QUIT) to end everything now.
 const TAKEN: [Signal; 5] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::CHLD];
-/// Meant for the supervisor or for nobody.
-const IGNORED: [Signal; 6] =
-    [Signal::PIPE, Signal::USR1, Signal::USR2, Signal::TTIN, Signal::TTOU, Signal::WINCH];
+/// Meant for the supervisor, or for nobody, or for the command, which may signal the whole group it is in
+/// (`kill 0`): its keeper must not die of that, and what it keeps get away.
+const IGNORED: [Signal; 14] = [
+    Signal::PIPE,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::TSTP,
+    Signal::TTIN,
+    Signal::TTOU,
+    Signal::WINCH,
+    Signal::ALRM,
+    Signal::VTALRM,
+    Signal::PROF,
+    Signal::XCPU,
+    Signal::XFSZ,
+    Signal::IO,
+    Signal::PWR,
+];
 /// Between two rounds of `SIGKILL`: who was born during one gets the next.
 const ROUND: Nanos = 20 * MILLISECOND;
 /// How long processes that were killed are waited for: one may hang in the kernel.
