@@ -438,3 +438,24 @@ fn a_command_that_signals_its_own_group_keeps_its_keeper() {
     assert_eq!((service.children(), service.pool().exits), (vec![keeper], 0));
     service.stop();
 }
+
+#[test]
+fn a_command_below_another_root_needs_no_devices_there() {
+    if !require_root() {
+        return;
+    }
+    let root = TempDir::new().expect("a directory");
+    let copied = std::process::Command::new("sh")
+        .args(["-c", "for file in /bin/sh $(ldd /bin/sh | grep -o '/[^ ]*'); do mkdir -p $1$(dirname $file) && cp -L $file $1$file || exit; done", "sh"])
+        .arg(root.path())
+        .status();
+    assert!(copied.is_ok_and(|status| status.success()), "a shell and what it needs");
+    write_script(&root.path().join("app"), "echo begun $$; read word; echo read nothing $$");
+    let arguments = format!(
+        "--listen 127.0.0.1:0 --workers 1 --command /app --chroot {}",
+        root.path().display()
+    );
+    let service = start_with(&arguments, |server| server);
+    number_after(&service, "read nothing");
+    service.stop();
+}

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command as Process, Stdio};
+use std::process::Command as Process;
 
 use super::environment;
 
@@ -116,8 +116,8 @@ impl Command {
         }
     }
 
-    /// The same for the standard library; its input is empty unless a listener is to be there.
-    pub(crate) fn to_process(&self, input: bool) -> Process {
+    /// The same for the standard library.
+    pub(crate) fn to_process(&self) -> Process {
         let mut process = Process::new(&self.program);
         process.args(&self.arguments);
         if self.cleared {
@@ -132,9 +132,6 @@ impl Command {
         }
         if let Some(directory) = &self.directory {
             process.current_dir(directory);
-        }
-        if !input {
-            process.stdin(Stdio::null());
         }
         process
     }

@@ -4,6 +4,7 @@ use std::io::{PipeWriter, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 
+use tine_os::daemon::{Standard, null, redirect};
 use tine_os::exec::place;
 use tine_os::process::{self, Pid};
 use tine_os::signal::{self, Signal};
@@ -42,7 +43,10 @@ fn steps(
     report: &mut OwnedFd,
 ) -> Result<String, (String, i32)> {
     let failed = |error: std::io::Error| (error.to_string(), status::CANNOT_BOOT);
+    // Below another root there may be no such file.
+    let empty = null().map_err(failed)?;
     settle(kit.plan, kit.program, kit.assignment.place)?;
+    redirect(Standard::Input, empty).map_err(failed)?;
     // After the change of user, which clears it (prctl(2)).
     process::die_with_parent(Signal::KILL).map_err(failed)?;
     if process::parent() != Some(keeper) {
@@ -57,8 +61,7 @@ fn steps(
         let text = format!("listeners cannot be at {}: {error}", numbers.join(", "));
         (text, status::NO_COMMAND)
     })?;
-    let input = passed.iter().any(|passed| passed.number == 0);
-    let mut process = command.to_process(input);
+    let mut process = command.to_process();
     let in_a_row = (LISTEN_FDS_START..).zip(passed).all(|(number, one)| number == one.number);
     if in_a_row && !passed.is_empty() {
         process.env("LISTEN_FDS", passed.len().to_string());
