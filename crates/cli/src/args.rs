@@ -159,7 +159,7 @@ pub(crate) struct Serve {
     pub(crate) drain_timeout: Duration,
 
     /// Listen on the sockets that systemd has passed in (LISTEN_FDS), instead of --listen
-    #[arg(long)]
+    #[arg(long, conflicts_with = "listen")]
     pub(crate) inherited: bool,
 
     /// Where workers leave their cores; it becomes their working directory
@@ -167,8 +167,8 @@ pub(crate) struct Serve {
     pub(crate) core_directory: Option<PathBuf>,
 
     /// Serve the one connection on standard input and end: for inetd, or systemd with Accept=yes
-    #[arg(long, conflicts_with_all = ["solo", "inherited", "daemonize", "workers", "max_requests", "pid_file",
-          "user", "group", "control", "drain_timeout"])]
+    #[arg(long, conflicts_with_all = ["solo", "inherited", "listen", "daemonize", "workers", "max_requests", "timeout",
+          "max_memory", "pid_file", "user", "group", "control", "drain_timeout"])]
     pub(crate) inetd: bool,
 
     /// Serve from this one process, without a supervisor and without a fork: to debug
@@ -321,6 +321,10 @@ mod tests {
             ("tine serve --proxy-protocol", "--trust"),
             ("tine serve --health health", "--health"),
             ("tine serve --trust 10.0.0.1 --forwarded x", "x-forwarded or forwarded"),
+            ("tine serve --inetd --timeout 3", "--timeout"),
+            ("tine serve --inetd --max-memory 1G", "--max-memory"),
+            ("tine serve --inetd --listen 80", "--listen"),
+            ("tine serve --inherited --listen 80", "--listen"),
             ("tine status --pid 1 --port 2", "--port"),
             ("tine stop --timeout soon", "--timeout"),
         ] {
