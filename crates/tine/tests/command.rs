@@ -261,8 +261,11 @@ fn a_command_is_ready_when_it_has_lived_for_so_long() {
 
 #[test]
 fn a_stop_is_a_term_to_the_command() {
-    let service = script("--workers 2", "trap 'echo leaving $$; exit 0' TERM; sleep 600 & wait");
+    let text = "trap 'echo leaving $$; exit 0' TERM; echo heeds it; sleep 600 & wait";
+    let service = script("--workers 2", text);
     service.wait_serving(2);
+    // The time that makes them ready may be over before a shell has come so far.
+    (0..2).for_each(|_| drop(service.wait_line("heeds it")));
     let (_, took) = timed(|| service.stop());
     assert!(took < AT_ONCE, "{took:?}");
     assert_eq!(service.count_lines("leaving "), 2);
