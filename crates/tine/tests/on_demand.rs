@@ -21,6 +21,7 @@ fn nobody_is_forked_before_somebody_comes_and_then_one_is_enough() {
     let (pid, took) = timed(|| service.some_worker());
     assert!(took < AT_ONCE, "one fork: {took:?}");
     assert_eq!(service.wait_children(1), [pid]);
+    service.wait_pool("it has seen its client go", |pool| pool.idle == 1);
     assert_eq!(service.some_worker(), pid, "it is there now");
     service.stop();
 }

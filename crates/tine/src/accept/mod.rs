@@ -150,7 +150,7 @@ impl Acceptor {
                 return Ok(Next::Nothing);
             }
         }
-        if self.resume_in().is_some() {
+        if self.resume_in().is_some_and(|left| !left.is_zero()) {
             return Ok(Next::Nothing);
         }
         let waited = self.aside.take().is_some();
@@ -182,11 +182,12 @@ impl Acceptor {
         }
     }
 
-    /// When a pause ends, if there is one.
+    /// How long to sleep at most. Nothing wakes a worker whose listeners are out of the epoll, so a pause that
+    /// has just ended is a short sleep and not none.
     pub(crate) fn resume_in(&self) -> Option<Duration> {
-        let until = self.pause.map(|(until, _)| until).max(self.aside)?;
-        let left = until.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
+        let pause = self.pause.filter(|_| !self.watch.is_open());
+        let until = pause.map(|(until, _)| until).max(self.aside)?;
+        Some(until.saturating_duration_since(Instant::now()))
     }
 
     /// Notes what there is, without sleeping.
