@@ -96,6 +96,9 @@ const STREAM_BUFFER: usize = 64 * 1024;
 const ERRORS: usize = 100;
 /// An HTTP/2 client that says nothing is asked this often whether it lives, and has this long to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// What [`PING`]s are in the time of a look, and more: so many bytes more than were read are no sign that an
+/// HTTP/2 client takes anything.
+pub(crate) const PINGS_BYTES: u64 = 1024;
 
 impl Limits {
     /// hyper's own timer stays off: one a connection is enough, see [`crate::watch`].

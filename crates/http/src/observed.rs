@@ -269,7 +269,9 @@ where
         let this = self.project();
         let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
         let polled = body.poll_frame(cx);
-        this.served.set_owed(matches!(polled, Poll::Ready(Some(Ok(_)))));
+        let given = matches!(polled, Poll::Ready(Some(Ok(_))));
+        this.served.set_owed(given);
+        this.served.progress.given.add(given.into());
         if let Some(asking) = &mut this.served.asking {
             match &polled {
                 Poll::Ready(Some(Ok(frame))) => {

@@ -66,6 +66,10 @@ pub(crate) struct Progress {
     pub(crate) head_began: Number,
     /// Bytes the socket has taken.
     pub(crate) written: Number,
+    /// Bytes the client has sent.
+    pub(crate) read: Number,
+    /// Pieces of answers that were handed out.
+    pub(crate) given: Number,
     /// Something was read since this was last cleared.
     pub(crate) heard: Flag,
     /// The worker leaves.
@@ -124,8 +128,16 @@ impl Progress {
         self.writing.get() || (owed > 0 && owed == self.busy.get())
     }
 
-    /// Something was read: perhaps a request's first byte.
-    pub(crate) fn note_read(&self) {
+    /// Bytes the client has taken of its answers, about. Over HTTP/2 what a worker writes answers to what it
+    /// reads, too (pings, settings), byte for byte at most: that is none of it.
+    pub(crate) fn taken(&self) -> u64 {
+        let echoed = if self.http2.get() { self.read.get() } else { 0 };
+        self.written.get().saturating_sub(echoed)
+    }
+
+    /// So many bytes were read: perhaps a request's first.
+    pub(crate) fn note_read(&self, bytes: usize) {
+        self.read.add(bytes as u64);
         if self.busy.get() == 0 && self.head_began.get() == 0 {
             self.head_began.set(tine::now());
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::connection::Settings;
-use crate::limits::{ASK_AGAIN, ASKED, TICK};
+use crate::limits::{ASK_AGAIN, ASKED, PINGS_BYTES, TICK};
 use crate::progress::{Progress, Wait};
 
 /// Why a connection is to end.
@@ -41,8 +41,9 @@ pub(crate) struct Watch {
     rings: u64,
     /// When it last rang.
     looked: u64,
-    /// What was written and asked for until then.
-    written: u64,
+    /// What was taken, handed out and asked for until then.
+    taken: u64,
+    given: u64,
     requests: u64,
     isolated: bool,
     /// How often in a row somebody else was found to wait for this worker.
@@ -57,7 +58,8 @@ impl Watch {
             alarm: Box::pin(sleep_until(Instant::now())),
             rings: u64::MAX,
             looked: now,
-            written: 0,
+            taken: 0,
+            given: 0,
             requests: 0,
             isolated,
             wanted: 0,
@@ -111,7 +113,8 @@ impl Watch {
     fn pause(&mut self, now: u64) -> u64 {
         let talks = self.requests != self.progress.requests.get();
         self.requests = self.progress.requests.get();
-        self.written = self.progress.written.get();
+        self.taken = self.progress.taken();
+        self.given = self.progress.given.get();
         self.looked = now;
         if self.isolated && talks { self.tick() } else { nanos(self.settings.limits.send_timeout) }
     }
@@ -133,12 +136,19 @@ impl Watch {
                 if talks && self.is_wanted_elsewhere() {
                     self.progress.last.set(true);
                 }
-                let stalls = self.written == self.progress.written.get()
+                let stalls = self.takes_nothing()
                     && longer(self.looked, limits.send_timeout)
                     && self.progress.waits_for_client();
                 stalls.then_some(Overdue::Client)
             }
         }
+    }
+
+    /// Whether the client has taken nothing since the last look.
+    fn takes_nothing(&self) -> bool {
+        let pings = if self.progress.http2.get() { PINGS_BYTES } else { 0 };
+        self.given == self.progress.given.get()
+            && self.progress.taken() <= self.taken.saturating_add(pings)
     }
 
     /// Whether somebody else waits for this worker: again and again, for the next client often comes

@@ -110,6 +110,7 @@ impl<S: Channel> AsyncRead for Wire<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let wire = &mut *self;
+        let before = buffer.filled().len();
         let result = match &wire.first {
             First::Decided(held, _) if held.is_empty() => {
                 Pin::new(&mut wire.stream).poll_read(cx, buffer)
@@ -118,7 +119,7 @@ impl<S: Channel> AsyncRead for Wire<S> {
             First::Unknown | First::Held(_) => wire.poll_first(cx, buffer),
         };
         if result.is_ready() || matches!(wire.first, First::Held(_)) {
-            wire.progress.note_read();
+            wire.progress.note_read(buffer.filled().len() - before);
         }
         result
     }

@@ -112,6 +112,23 @@ fn an_http2_window_that_stays_shut_does_not_hold_the_connection() {
     assert!(stalled.closed());
 }
 
+/// What the worker answers to pings is nothing the client has asked for.
+#[test]
+fn an_http2_window_that_stays_shut_is_not_held_open_by_pings() {
+    let (_server, address) = start(&["1", "1", "send_timeout=300"]);
+    let mut stalled = Client::connect(&address);
+    stalled.send(PREFACE);
+    stalled.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    stalled.send(&frame(HEADERS, 5, 1, &get("/")));
+    assert_eq!(frame_of(&mut stalled, HEADERS).payload[0], 0x88);
+    let began = Instant::now();
+    while stalled.try_send(&frame(support::PING, 0, 0, b"its time")).is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(5), "it is held by pings");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(client::get(&address, "/").text(), "hello");
+}
+
 #[test]
 fn http2_streams_at_once_are_bounded() {
     let (_server, address) = start(&["1", "100"]);
