@@ -31,7 +31,7 @@ pub(crate) enum Command {
     /// Serve the files of a directory
     ///
     /// Runs in the foreground until SIGTERM, SIGINT (Ctrl-C) or `tine stop`; requests in flight are
-    /// finished, a second signal ends them. SIGHUP replaces the workers. A directory is served by its
+    /// finished, a second signal ends them. SIGHUP does what `tine reload` does. A directory is served by its
     /// index.html or index.htm. Names that begin with a dot, and what links reach outside the
     /// directory, are not served.
     Serve(Box<Serve>),
@@ -39,9 +39,11 @@ pub(crate) enum Command {
     Status(Status),
     /// Stop a running server: requests in flight are finished
     Stop(Stop),
-    /// Replace the workers of a running server, new ones first; no request is lost
-    #[command(after_help = EXIT_CODES)]
-    Reload(Which),
+    /// Replace the program and the workers of a running server, new ones first; no request is lost
+    ///
+    /// The program that is at the server's path now is tried first, and then takes over with the same pid and
+    /// sockets. If it cannot serve, the old one goes on, and the reason is said here.
+    Reload(Reload),
 }
 
 #[derive(Debug, Args)]
@@ -200,6 +202,17 @@ pub(crate) struct Stop {
 
     /// How long to wait until it has stopped; it goes on stopping after that
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Reload {
+    #[command(flatten)]
+    pub(crate) which: Which,
+
+    /// How long to wait until every worker is replaced; it goes on after that
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
     pub(crate) timeout: Duration,
 }
 

@@ -2,7 +2,7 @@
 
 use tine::control::Client;
 
-use crate::args::{Status, Stop, Which};
+use crate::args::{Reload, Status, Stop};
 use crate::failure::{Failure, print};
 use crate::table;
 
@@ -21,6 +21,7 @@ pub(crate) fn stop(typed: Stop) -> Result<(), Failure> {
     Ok(Client::find(&typed.which.into())?.stop(typed.now, typed.timeout)?)
 }
 
-pub(crate) fn reload(which: Which) -> Result<(), Failure> {
-    Ok(Client::find(&which.into())?.reload()?)
+pub(crate) fn reload(typed: Reload) -> Result<(), Failure> {
+    Client::find(&typed.which.into())?.reload(typed.timeout)?;
+    Ok(())
 }

@@ -31,6 +31,6 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(serve) => serve::run(*serve),
         Command::Status(status) => instance::status(status),
         Command::Stop(stop) => instance::stop(stop),
-        Command::Reload(which) => instance::reload(which),
+        Command::Reload(typed) => instance::reload(typed),
     }
 }

@@ -41,6 +41,10 @@ pub(crate) fn of(status: &Status) -> String {
         duration(status.uptime),
         status.generation
     );
+    if let Some(reload) = status.reload.as_ref().filter(|reload| !reload.failure.is_empty()) {
+        let (ago, why) = (duration(reload.ago), visible(&reload.failure));
+        line(&mut text, &format!("the last reload failed {ago} ago: {why}"));
+    }
     for sockets in status.listeners.chunk_by(|_, next| next.shard.is_some_and(|shard| shard > 0)) {
         line(&mut text, &listener_line(sockets));
     }

@@ -112,6 +112,35 @@ pub fn adopt(raw: i32) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// A second descriptor, close-on-exec, of what is open at a number that somebody else of this process owns, or nobody.
+///
+/// # Errors
+/// `EBADF` if nothing is open there, `EMFILE` (fcntl(2)).
+pub fn copy_of(raw: i32) -> io::Result<OwnedFd> {
+    // SAFETY: integers; answers EBADF if it is not a descriptor.
+    let copy = unsafe { libc::fcntl(raw, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: new, so nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Whether the next `exec` leaves these numbers open, whoever owns them.
+///
+/// # Errors
+/// `EBADF` if nothing is open at one of them (fcntl(2)).
+pub fn pass_on(numbers: &[i32], on: bool) -> io::Result<()> {
+    for &number in numbers {
+        let flags = if on { 0 } else { libc::FD_CLOEXEC };
+        // SAFETY: integers; a number that is not open is refused.
+        if unsafe { libc::fcntl(number, libc::F_SETFD, flags) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Two connected ends that carry whole messages both ways, in order (`AF_UNIX`, `SOCK_SEQPACKET`);
 /// close-on-exec and non-blocking.
 ///

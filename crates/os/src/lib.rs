@@ -15,6 +15,7 @@ compile_error!(
 
 pub mod beneath;
 pub mod clock;
+pub mod comeback;
 pub mod cpu;
 pub mod daemon;
 pub mod diag;
@@ -22,6 +23,7 @@ pub mod event;
 pub mod exec;
 pub mod family;
 pub mod fd;
+pub mod image;
 pub mod inspect;
 pub mod memory;
 pub mod names;

@@ -1,7 +1,7 @@
 //! Memory that several processes see: an array of atomic words in a sealed memfd.
 #![allow(unsafe_code)]
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU64;
@@ -10,6 +10,9 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+/// Neither its size nor its content changes any more, nor this.
+const SEALED: SealFlags =
+    SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE).union(SealFlags::SEAL);
 /// Bytes in a word.
 const WORD: usize = size_of::<AtomicU64>();
 
@@ -104,6 +107,66 @@ impl Drop for SharedMemory {
     }
 }
 
+/// A file in memory with these bytes, which nobody can change any more; close-on-exec.
+///
+/// # Errors
+/// As [`SharedMemory::create`]; `ENOSPC`, `ENOMEM`.
+pub fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
+    let fd = memory_file(name)?;
+    let mut file = std::fs::File::from(fd);
+    file.write_all(bytes)?;
+    fcntl_add_seals(&file, SEALED)?;
+    Ok(file.into())
+}
+
+/// What is in a file that [`sealed`] has made.
+///
+/// # Errors
+/// `InvalidInput` if it could still change; `EINVAL` if it is no such file at all.
+pub fn read_sealed(fd: impl AsFd) -> io::Result<Vec<u8>> {
+    if !fcntl_get_seals(&fd)?.contains(SEALED) {
+        return Err(refused("a file that is not sealed"));
+    }
+    read_from_start(fd)
+}
+
+/// A page to write on: so many zero bytes in memory that become neither more nor fewer, whoever writes. Close-on-exec.
+///
+/// # Errors
+/// As [`SharedMemory::create`].
+pub fn page(name: &str, bytes: usize) -> io::Result<OwnedFd> {
+    let fd = memory_file(name)?;
+    rustix::fs::ftruncate(&fd, bytes as u64)?;
+    fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(fd)
+}
+
+/// What was written on a [`page`], up to the first zero byte; as far as it is text.
+///
+/// # Errors
+/// None is to be expected (pread(2)).
+pub fn read_page(fd: impl AsFd) -> io::Result<String> {
+    let bytes = read_from_start(fd)?;
+    let written = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(written).into_owned())
+}
+
+/// Wherever others, who share the file, have stopped to read or write.
+fn read_from_start(fd: impl AsFd) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(rustix::fs::fstat(&fd)?.st_size).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    let mut done = 0;
+    while done < length {
+        match rustix::io::retry_on_intr(|| rustix::io::pread(&fd, &mut bytes[done..], done as u64))?
+        {
+            0 => break,
+            more => done += more,
+        }
+    }
+    bytes.truncate(done);
+    Ok(bytes)
+}
+
 /// Gives memory that this process has freed back to the system (malloc_trim(3)); walks the whole heap, so a
 /// large one takes milliseconds. Only the GNU C library has it; elsewhere nothing is done.
 pub fn trim() {
@@ -126,4 +189,24 @@ fn memory_file(name: &str) -> io::Result<OwnedFd> {
 
 fn refused(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("refused: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_is_read_again_and_again_and_what_is_not_is_refused() {
+        let file = sealed("state", b"all there is").unwrap();
+        for _ in 0..2 {
+            assert_eq!(read_sealed(&file).unwrap(), b"all there is");
+        }
+        assert!(std::fs::File::from(file).write_all(b"more").is_err());
+        let page = page("page", 8).unwrap();
+        assert_eq!(read_sealed(&page).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        let mut file = std::fs::File::from(page.try_clone().unwrap());
+        file.write_all(b"why").unwrap();
+        assert_eq!(read_page(&page).unwrap(), "why");
+        assert!(file.write_all(b"longer than there is room").is_err());
+    }
 }

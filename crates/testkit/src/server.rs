@@ -46,6 +46,12 @@ impl Server {
         }
     }
 
+    /// Another program instead.
+    pub fn program(mut self, path: impl AsRef<OsStr>) -> Self {
+        path.as_ref().clone_into(&mut self.program);
+        self
+    }
+
     /// One argument more.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());

@@ -53,6 +53,7 @@ mod error;
 #[cfg(feature = "tokio")]
 mod exit_guard;
 mod fatal;
+mod handover;
 mod hooks;
 mod last_words;
 pub mod listen;
@@ -82,6 +83,7 @@ pub use error::{Error, Result};
 #[cfg(feature = "tokio")]
 pub use exit_guard::ExitGuard;
 pub use fatal::{Alarm, Fatal};
+pub use handover::is_reload;
 pub use hooks::{End, Hooks, Supervision, WorkerInfo};
 pub use log::{Level, Log};
 pub use prefork::Prefork;

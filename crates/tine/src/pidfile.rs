@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf, absolute};
 use std::process;
 use std::time::Duration;
 
+use tine_os::fd::copy_of;
 use tine_os::poll::readable;
 use tine_os::process::{Pid, pidfd};
 
@@ -66,10 +67,20 @@ impl PidFile {
         }
     }
 
-    /// The number of its descriptor, which a forked child must close: the lock lasts as long as anybody has
-    /// it open.
-    pub(crate) fn descriptor(&self) -> i32 {
-        self.file.as_raw_fd()
+    /// The one that the program before has left, if it is where this one's should be.
+    pub(crate) fn take_over(path: &Path, left: &(PathBuf, i32)) -> Result<Option<Self>> {
+        let wanted = absolute(path).map_err(|error| failed(path, error))?;
+        if wanted != left.0 {
+            return Ok(None);
+        }
+        let file = copy_of(left.1).map_err(|error| failed(path, error))?;
+        Ok(Some(Self { path: wanted, file: file.into(), creator: process::id() }))
+    }
+
+    /// Its path, and the number of its descriptor, which a forked child must close: the lock lasts as long as
+    /// anybody has it open.
+    pub(crate) fn left(&self) -> (PathBuf, i32) {
+        (self.path.clone(), self.file.as_raw_fd())
     }
 
     /// Removes it, unless another process made it, or another file is in its place by now.
@@ -78,7 +89,7 @@ impl PidFile {
             true => fs::remove_file(&self.path),
             false => Ok(()),
         };
-        if process::id() != self.creator {
+        if process::id() != self.creator || tine_os::comeback::is_open() {
             return Ok(());
         }
         removed().map_err(|error| {

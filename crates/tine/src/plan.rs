@@ -70,6 +70,21 @@ impl PoolPlan {
         })
     }
 
+    /// Of a pool that is no more, while it has workers.
+    pub(crate) fn of_none(name: &str, rules: Rules) -> Self {
+        Self {
+            name: name.to_owned(),
+            rules,
+            concurrency: 1,
+            privileges: Privileges::default(),
+            processors: Vec::new(),
+            gate: None,
+            accept: Accept::Shared,
+            sockets: 1,
+            corrected: Vec::new(),
+        }
+    }
+
     /// Refuses what cannot be had of a foreign program.
     pub(crate) fn check_command(&self, producer: &Producer) -> Result<()> {
         let Self { name, rules, gate, .. } = self;

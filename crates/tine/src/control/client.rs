@@ -17,6 +17,9 @@ use crate::{Error, Result};
 /// Between two attempts to connect.
 const AGAIN: Duration = Duration::from_millis(10);
 
+/// Between two questions whether a reload is over.
+const RELOADED: Duration = Duration::from_millis(30);
+
 /// Which of the services that this user may control.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum By {
@@ -153,12 +156,29 @@ impl Client {
         }
     }
 
-    /// Has it replace its program, configuration and workers. Returns when it has been told.
+    /// Has it replace its program, configuration and workers, and returns when every worker is replaced: the
+    /// generation that serves. Of several that ask at once some get the result of one.
     ///
     /// # Errors
-    /// If it refuses, has ended or does not answer.
-    pub fn reload(&self) -> Result<()> {
-        self.request(Request::Reload).map(drop)
+    /// Why it could not, and then the program and the workers from before go on; if it refuses, has ended or does not
+    /// answer; or if it is not done before the `deadline`: it goes on trying.
+    pub fn reload(&self, deadline: Duration) -> Result<u32> {
+        let until = Instant::now() + deadline;
+        let answer = self.request(Request::Reload)?;
+        let which =
+            answer.reload.ok_or_else(|| self.error("it does not say which reload it is"))?;
+        loop {
+            // A connection does not outlive the step into the next program; who waits for it does.
+            match self.request(Request::Reloaded(which)) {
+                Ok(Answer { generation: Some(generation), .. }) => return Ok(generation),
+                Err(error) if error.is_config() || !self.is_running() => return Err(error),
+                _ if Instant::now() >= until => {
+                    let text = format!("{} has not reloaded within {deadline:?}", self.name());
+                    return Err(Error::os(text, ErrorKind::TimedOut.into()));
+                }
+                _ => std::thread::sleep(RELOADED),
+            }
+        }
     }
 
     /// One worker more. Returns when it has been told.

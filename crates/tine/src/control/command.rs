@@ -18,6 +18,8 @@ pub(crate) enum Request {
     },
     /// Replace program, configuration and workers.
     Reload,
+    /// How did that reload end?
+    Reloaded(u64),
     /// One worker more.
     Grow,
     /// One worker fewer.
@@ -31,6 +33,10 @@ pub(crate) enum Reply {
     Done,
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Reload`]: which one answers it. To [`Request::Reloaded`]: it has not ended yet.
+    Reloading(u64),
+    /// The reload has ended well; the generation that serves.
+    Reloaded(u32),
     /// It cannot be done, for this reason.
     Refused(String),
 }
@@ -55,7 +61,7 @@ pub(super) enum Unread {
     Unknown(String),
 }
 
-const VERBS: &str = "ping, status, stop, wait, reload, grow, shrink";
+const VERBS: &str = "ping, status, stop, wait, reload, reloaded, grow, shrink";
 
 impl Verb {
     /// Reads a line.
@@ -78,6 +84,7 @@ impl Verb {
             "status" => (Self::Ask(Request::Status), &[]),
             "stop" => (Self::Ask(Request::Stop { now: now(object)? }), &["now"]),
             "reload" => (Self::Ask(Request::Reload), &[]),
+            "reloaded" => (Self::Ask(Request::Reloaded(which(object)?)), &["reload"]),
             "grow" => (Self::Ask(Request::Grow), &[]),
             "shrink" => (Self::Ask(Request::Shrink), &[]),
             _ => return Err(format!("{verb:?} is not known; known: {VERBS}")),
@@ -94,17 +101,18 @@ impl Verb {
 
     /// Writes the line, for a client.
     pub(super) fn line(self) -> String {
-        let (verb, now) = match self {
-            Self::Ping => ("ping", false),
-            Self::Wait => ("wait", false),
-            Self::Ask(Request::Status) => ("status", false),
-            Self::Ask(Request::Stop { now }) => ("stop", now),
-            Self::Ask(Request::Reload) => ("reload", false),
-            Self::Ask(Request::Grow) => ("grow", false),
-            Self::Ask(Request::Shrink) => ("shrink", false),
+        let (verb, more) = match self {
+            Self::Ping => ("ping", String::new()),
+            Self::Wait => ("wait", String::new()),
+            Self::Ask(Request::Status) => ("status", String::new()),
+            Self::Ask(Request::Stop { now: true }) => ("stop", r#","now":true"#.to_owned()),
+            Self::Ask(Request::Stop { now: false }) => ("stop", String::new()),
+            Self::Ask(Request::Reload) => ("reload", String::new()),
+            Self::Ask(Request::Reloaded(which)) => ("reloaded", format!(",\"reload\":{which}")),
+            Self::Ask(Request::Grow) => ("grow", String::new()),
+            Self::Ask(Request::Shrink) => ("shrink", String::new()),
         };
-        let now = if now { r#","now":true"# } else { "" };
-        format!("{{\"tine\":{VERSION},\"do\":\"{verb}\"{now}}}\n")
+        format!("{{\"tine\":{VERSION},\"do\":\"{verb}\"{more}}}\n")
     }
 }
 
@@ -126,6 +134,11 @@ fn now(object: &Map<String, Value>) -> Result<bool, String> {
     }
 }
 
+fn which(object: &Map<String, Value>) -> Result<u64, String> {
+    let number = object.get("reload").and_then(Value::as_u64);
+    number.ok_or_else(|| "\"reload\" is missing, or no number".to_owned())
+}
+
 /// A line that answers one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Answer {
@@ -137,6 +150,12 @@ pub(super) struct Answer {
     pub(super) pid: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) status: Option<Box<Status>>,
+    /// The reload that is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reload: Option<u64>,
+    /// It has ended; what serves since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) generation: Option<u32>,
 }
 
 impl Answer {
@@ -168,6 +187,8 @@ impl From<Reply> for Answer {
         match reply {
             Reply::Done => Self::ok(),
             Reply::Status(status) => Self { status: Some(status), ..Self::ok() },
+            Reply::Reloading(which) => Self { reload: Some(which), ..Self::ok() },
+            Reply::Reloaded(generation) => Self { generation: Some(generation), ..Self::ok() },
             Reply::Refused(text) => Self::error(text),
         }
     }
@@ -194,13 +215,14 @@ impl io::Write for Bounded {
 mod tests {
     use super::*;
 
-    const ALL: [Verb; 8] = [
+    const ALL: [Verb; 9] = [
         Verb::Ping,
         Verb::Wait,
         Verb::Ask(Request::Status),
         Verb::Ask(Request::Stop { now: false }),
         Verb::Ask(Request::Stop { now: true }),
         Verb::Ask(Request::Reload),
+        Verb::Ask(Request::Reloaded(7)),
         Verb::Ask(Request::Grow),
         Verb::Ask(Request::Shrink),
     ];
@@ -224,6 +246,7 @@ mod tests {
             (r#"{"tine":1,"do":"explode"}"#, "\"explode\"", VERBS),
             (r#"{"tine":1,"do":"ping","x":1}"#, "field \"x\" of \"ping\"", "known: tine, do"),
             (r#"{"tine":1,"do":"stop","npw":true}"#, "\"npw\" of \"stop\"", "tine, do, now"),
+            (r#"{"tine":1,"do":"reloaded"}"#, "\"reload\" is missing", "no number"),
             (r#"{"tine":1,"do":"stop","now":1}"#, "\"now\" is 1", "known: true, false"),
         ] {
             let Err(Unread::Unknown(text)) = Verb::read(line.as_bytes()) else { panic!("{line}") };

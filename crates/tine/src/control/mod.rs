@@ -9,7 +9,9 @@
 //! | `{"tine":1,"do":"status"}` | `{"tine":1,"ok":true,"status":{…}}`, see [`Status`] |
 //! | `{"tine":1,"do":"stop"}`, with `"now":true` at once | `{"tine":1,"ok":true}`, and the connection ends when the service does |
 //! | `{"tine":1,"do":"wait"}` | the same, and nothing is stopped |
-//! | `{"tine":1,"do":"reload"}`, `"grow"`, `"shrink"` | `{"tine":1,"ok":true}`: it has been asked for |
+//! | `{"tine":1,"do":"reload"}` | `{"tine":1,"ok":true,"reload":7}`: which one this is answered by |
+//! | `{"tine":1,"do":"reloaded","reload":7}` | `{"tine":1,"ok":true,"reload":7}` while it is under way, `{"tine":1,"ok":true,"generation":4}` if it went well, an error if it did not |
+//! | `{"tine":1,"do":"grow"}`, `"shrink"` | `{"tine":1,"ok":true}`: it has been asked for |
 //!
 //! What cannot be done is answered `{"tine":1,"ok":false,"error":"…"}`. The connection is good for more,
 //! unless the line was no JSON, or too long.
@@ -34,7 +36,7 @@ pub(crate) use command::{Reply, Request};
 pub(crate) use find::default_path;
 pub use report::Report;
 pub(crate) use server::Server;
-pub use status::{ListenerStatus, PoolStatus, Status, WorkerStatus};
+pub use status::{ListenerStatus, PoolStatus, ReloadStatus, Status, WorkerStatus};
 
 use std::time::Duration;
 

@@ -14,6 +14,7 @@ use tine_os::socket::{self, UNIX_PATH_MAX, UnixName};
 use super::command::{Reply, Request};
 use super::connection::{Connection, Fate, turn_away};
 use super::find;
+use crate::handover::ControlLeft;
 use crate::{Error, Result};
 
 /// Clients served at once; the others wait in the kernel's queue.
@@ -91,6 +92,31 @@ impl Server {
             slots: Default::default(),
             gate: Gate::Shut,
         })
+    }
+
+    /// Goes on with the socket that the program before has left: clients wait in its queue.
+    pub(crate) fn take_over(left: &ControlLeft) -> io::Result<Self> {
+        Ok(Self {
+            listener: tine_os::fd::copy_of(left.listener)?,
+            path: left.path.clone(),
+            identity: left.identity,
+            creator: process::id(),
+            ports: left.ports.clone(),
+            uid: effective_uid(),
+            base: 0,
+            slots: Default::default(),
+            gate: Gate::Shut,
+        })
+    }
+
+    /// What the next program needs for that.
+    pub(crate) fn left(&self) -> ControlLeft {
+        ControlLeft {
+            path: self.path.clone(),
+            identity: self.identity,
+            ports: self.ports.clone(),
+            listener: self.listener.as_raw_fd(),
+        }
     }
 
     /// Lets the service be found by its TCP ports, if its socket is in the default place. `addresses` are
@@ -179,7 +205,8 @@ impl Server {
     /// Removes the socket file and the links by port, unless another process made them, or something else is
     /// in their place by now.
     pub(super) fn remove(&self) {
-        if process::id() != self.creator {
+        // Until it has taken over, a process removes nothing of the one before it, to which it may go back.
+        if process::id() != self.creator || tine_os::comeback::is_open() {
             return;
         }
         self.ports.iter().for_each(|&port| find::unlink(&self.path, port));

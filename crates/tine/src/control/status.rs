@@ -19,10 +19,14 @@ pub struct Status {
     pub version: String,
     /// The supervisor's process.
     pub pid: u32,
-    /// `running`, `stopping` …
+    /// `running`, `probing` (a reload tries the new program), `reloading` (it replaces the workers), `rolling back`,
+    /// `stopping`.
     pub phase: String,
-    /// How often the service was reloaded: workers of an older generation are on their way out.
+    /// The generation that serves, from 1; a reload that went well has made it one more. Workers of another one are
+    /// on their way out.
     pub generation: u64,
+    /// How the last reload ended; `None` before the first.
+    pub reload: Option<ReloadStatus>,
     /// Seconds since the start.
     pub uptime: f64,
     /// The sockets it listens on.
@@ -46,6 +50,19 @@ impl Status {
                 .and_then(|pid| inspect::proportional_bytes(pid).ok());
         }
     }
+}
+
+/// A reload that is over.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ReloadStatus {
+    /// Which, from 1.
+    pub number: u64,
+    /// Seconds since its end.
+    pub ago: f64,
+    /// Why it failed; empty if it went well.
+    pub failure: String,
 }
 
 /// A socket.

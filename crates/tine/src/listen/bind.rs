@@ -1,5 +1,6 @@
 //! Binds everything that was asked for, or nothing.
 
+use super::left::Leftovers;
 use super::refusal::Refused;
 use super::resolve::{Place, Want, Without6, distinct, wants};
 use super::{Kind, ListenOptions, Listener, Listeners, inherit, refusal, unix};
@@ -25,7 +26,7 @@ pub fn bind_all(
     endpoints: &[(Endpoint, ListenOptions)],
     adopted: Vec<OwnedFd>,
 ) -> Result<(Listeners, Vec<String>)> {
-    bind_all_with(endpoints, adopted, 1, &open)
+    bind_all_with(endpoints, adopted, (1, &Leftovers::default(), ""), &open)
 }
 
 /// The same with so many sockets for each TCP address, on which the kernel spreads the connections; they
@@ -39,13 +40,23 @@ pub fn bind_sharded(
     adopted: Vec<OwnedFd>,
     sockets: u32,
 ) -> Result<(Listeners, Vec<String>)> {
-    bind_all_with(endpoints, adopted, sockets, &open)
+    bind_all_with(endpoints, adopted, (sockets, &Leftovers::default(), ""), &open)
+}
+
+/// The same for a pool, which keeps what the program before has left.
+pub(crate) fn bind_pool(
+    endpoints: &[(Endpoint, ListenOptions)],
+    adopted: Vec<OwnedFd>,
+    sockets: u32,
+    (left, pool): (&Leftovers, &str),
+) -> Result<(Listeners, Vec<String>)> {
+    bind_all_with(endpoints, adopted, (sockets, left, pool), &open)
 }
 
 fn bind_all_with(
     endpoints: &[(Endpoint, ListenOptions)],
     adopted: Vec<OwnedFd>,
-    sockets: u32,
+    (sockets, left, pool): (u32, &Leftovers, &str),
     open: Open<'_>,
 ) -> Result<(Listeners, Vec<String>)> {
     for (endpoint, options) in endpoints {
@@ -60,7 +71,7 @@ fn bind_all_with(
 
     let mut binder = Binder { open, sockets, made: Listeners::default(), notes };
     for group in wants.chunk_by(|_, next| next.follows) {
-        if let Err(error) = binder.group(group) {
+        if let Err(error) = binder.keep(group, left).and_then(|rest| binder.group(&rest)) {
             // The reason is what counts; a file that cannot be removed either is stale and will be replaced.
             let _ = binder.made.unlink();
             return Err(error);
@@ -69,6 +80,7 @@ fn bind_all_with(
     let Binder { made: Listeners(mut all), mut notes, .. } = binder;
     notes.extend(all.iter().filter_map(|listener| short_backlog(listener)));
     all.extend(adopted.into_iter().map(Rc::new));
+    all.extend(left.passed_in(pool, &there)?.into_iter().map(Rc::new));
     if sockets > 1 {
         notes.extend(all.iter().filter_map(|listener| unsharded(listener)));
     }
@@ -127,6 +139,26 @@ struct Failure {
 }
 
 impl Binder<'_> {
+    /// Takes what is there already; the rest is to be bound.
+    fn keep<'w>(&mut self, group: &[Want<'w>], left: &Leftovers) -> Result<Vec<Want<'w>>> {
+        let mut rest = Vec::new();
+        for want in group {
+            let sockets = if want.kind == Kind::Tcp { self.sockets } else { 1 };
+            let found = left.take(want, sockets, &mut self.notes);
+            let found = found
+                .map_err(|error| Error::os(format!("cannot keep {}", want.describe()), error))?;
+            let Some(mut kept) = found else {
+                rest.push(want.clone());
+                continue;
+            };
+            if sockets > 1 && !kept.is_empty() && !kept[0].adopted {
+                self.more(want, &mut kept)?;
+            }
+            self.made.0.extend(kept.into_iter().map(Rc::new));
+        }
+        Ok(rest)
+    }
+
     /// Binds sockets that share a port, if the kernel is to choose it.
     fn group(&mut self, group: &[Want<'_>]) -> Result<()> {
         let mut attempt = 1;
@@ -203,17 +235,40 @@ impl Binder<'_> {
             Ok(_) => address,
             Err(error) => return Err(refused(error)),
         };
-        let v6only = socket::settings(&first).map_err(refused)?.v6only.unwrap_or(true);
-        socket::set_reuse_port(&first).map_err(refused)?;
-        let options = ListenOptions { reuse_port: true, ..want.options.clone() };
         first.shard = Some(0);
-        made.push(first);
-        for shard in 1..self.sockets {
-            let socket = (self.open)(want.kind, bound, v6only, &options).map_err(refused)?;
-            let next = Listener::new(socket, want.endpoint, want.options).map_err(refused)?;
-            made.push(Listener { shard: Some(shard), ..next });
+        let mut shards = vec![first];
+        self.siblings(want, bound, &mut shards).map_err(refused)?;
+        made.extend(shards);
+        Ok(())
+    }
+
+    /// Adds to the sockets of an address, of which there is one at least, those that are missing.
+    fn siblings(
+        &self,
+        want: &Want<'_>,
+        bound: SocketAddr,
+        shards: &mut Vec<Listener>,
+    ) -> io::Result<()> {
+        let v6only = socket::settings(&shards[0])?.v6only.unwrap_or(true);
+        socket::set_reuse_port(&shards[0])?;
+        let options = ListenOptions { reuse_port: true, ..want.options.clone() };
+        let there = u32::try_from(shards.len()).unwrap_or(u32::MAX);
+        for shard in there..self.sockets {
+            let socket = (self.open)(want.kind, bound, v6only, &options)?;
+            let next = Listener::new(socket, want.endpoint, want.options)?;
+            shards.push(Listener { shard: Some(shard), ..next });
         }
         Ok(())
+    }
+
+    /// The same for those that the program before has left.
+    fn more(&self, want: &Want<'_>, kept: &mut Vec<Listener>) -> Result<()> {
+        let mut more = || match socket::local_address(&kept[0])? {
+            Address::Ip(bound) => self.siblings(want, bound, kept),
+            _ => Ok(()),
+        };
+        let text = || format!("cannot add sockets to {}", want.describe());
+        more().map_err(|error| Error::os(text(), error))
     }
 
     /// Binds one socket.
@@ -297,7 +352,8 @@ mod tests {
             IpAddr::V6(_) => Err(io::Error::from_raw_os_error(number)),
             IpAddr::V4(_) => open(kind, address, v6only, options),
         };
-        let (listeners, notes) = bind_all_with(&asked(&[text]), Vec::new(), 1, open)?;
+        let (listeners, notes) =
+            bind_all_with(&asked(&[text]), Vec::new(), (1, &Leftovers::default(), ""), open)?;
         Ok((listeners.iter().map(|listener| listener.address().to_owned()).collect(), notes))
     }
 
@@ -328,7 +384,13 @@ mod tests {
     #[test]
     fn a_low_port_without_the_privilege_is_explained() {
         let open: Open<'_> = &|_, _, _, _| Err(io::Error::from_raw_os_error(EACCES));
-        let error = bind_all_with(&asked(&["127.0.0.1:80"]), Vec::new(), 1, open).unwrap_err();
+        let error = bind_all_with(
+            &asked(&["127.0.0.1:80"]),
+            Vec::new(),
+            (1, &Leftovers::default(), ""),
+            open,
+        )
+        .unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("cannot listen on 127.0.0.1:80: Permission denied"), "{text}");
         assert!(text.contains("CAP_NET_BIND_SERVICE"), "{text}");
@@ -344,8 +406,13 @@ mod tests {
             }
             open(kind, address, v6only, options)
         };
-        let (listeners, _) =
-            bind_all_with(&asked(&["*:0/IPv4/IPv6"]), Vec::new(), 1, open).unwrap();
+        let (listeners, _) = bind_all_with(
+            &asked(&["*:0/IPv4/IPv6"]),
+            Vec::new(),
+            (1, &Leftovers::default(), ""),
+            open,
+        )
+        .unwrap();
         assert_eq!((listeners.len(), *refusals.borrow()), (2, 0));
     }
 }

@@ -23,12 +23,15 @@ use tine_os::socket::{self, Address};
 
 mod bind;
 mod inherit;
+mod left;
 mod options;
 mod refusal;
 mod resolve;
 mod unix;
 
+pub(crate) use bind::bind_pool;
 pub use bind::{bind_all, bind_sharded};
+pub(crate) use left::{Left, Leftovers};
 pub use options::ListenOptions;
 
 /// What sort of socket a listener is.

@@ -52,6 +52,13 @@ impl Want<'_> {
         }
     }
 
+    /// Whether the port is the kernel's choice, and this address differs in nothing else.
+    pub(super) fn is_open_at(&self, address: &str) -> bool {
+        let Place::Inet { address: wanted, .. } = self.place else { return false };
+        let there = address.strip_prefix("udp:").unwrap_or(address).parse::<SocketAddr>();
+        self.port_is_open() && there.is_ok_and(|there| there.ip() == wanted.ip())
+    }
+
     fn port_is_open(&self) -> bool {
         matches!(self.place, Place::Inet { address, .. } if address.port() == 0)
     }

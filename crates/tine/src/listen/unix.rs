@@ -5,6 +5,7 @@ use super::resolve::Want;
 use super::{Kind, Listener};
 use crate::endpoint::{Endpoint, UnixName};
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -13,7 +14,7 @@ use std::{fs, io, process};
 use tine_os::socket::{self, UNIX_PATH_MAX};
 
 /// A socket file, known again by its inode: another server may have put its own in the same place.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct SocketFile {
     /// Absolute, so that it is found after a change of directory.
     path: PathBuf,
@@ -35,7 +36,8 @@ impl SocketFile {
 
     /// Removes the file, unless another process made it, it is gone, or something else is in its place.
     pub(super) fn remove(&self) -> io::Result<()> {
-        if process::id() != self.creator {
+        // Until it has taken over, a process removes nothing that the one before it, to which it may go back, has made.
+        if process::id() != self.creator || tine_os::comeback::is_open() {
             return Ok(());
         }
         match fs::symlink_metadata(&self.path) {

@@ -15,6 +15,7 @@ use super::level::Level;
 use super::mailbox::Mailbox;
 use super::sink::{LINE_BYTES, append, append_lines};
 use super::{Log, error, warning};
+use crate::handover::LogLeft;
 use crate::{Error, Result};
 
 /// Mode of a new file, less the umask: what clients ask for is nobody else's business.
@@ -107,6 +108,16 @@ impl LogFile {
 
     pub(crate) fn path(&self) -> &Path {
         &self.file.path
+    }
+
+    /// See [`Log::left`].
+    pub(crate) fn left(&self) -> Option<LogLeft> {
+        self.file.left()
+    }
+
+    /// See [`Log::take_over`].
+    pub(crate) fn take_over(&self, left: &LogLeft) -> io::Result<()> {
+        self.file.take_over(left)
     }
 }
 
@@ -205,6 +216,24 @@ impl File {
         self.has_stderr.set(has_stderr);
         let _ = self.mailbox.set(Mailbox::of_another(mailbox));
         self.replace(file)
+    }
+
+    pub(super) fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    pub(super) fn left(&self) -> Option<LogLeft> {
+        let mailbox = self.mailbox.get()?.left()?;
+        Some(LogLeft { path: self.path.clone(), mailbox, has_stderr: self.has_stderr.get() })
+    }
+
+    /// The file was opened anew, and may be another one: those who follow find it where they look.
+    pub(super) fn take_over(&self, left: &LogLeft) -> io::Result<()> {
+        if left.has_stderr {
+            self.capture_stderr()?;
+        }
+        let mailbox = Mailbox::taken_over(left.mailbox)?;
+        self.mailbox.get_or_init(|| mailbox).put(&self.descriptor())
     }
 
     pub(super) fn replace(&self, new: OwnedFd) -> io::Result<()> {

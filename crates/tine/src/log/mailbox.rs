@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
-use tine_os::fd::{message_pair, receive_message};
+use tine_os::fd::{copy_of, message_pair, receive_message};
 use tine_os::pass::{peek_message, peek_message_with_fd, send_message_with_fd};
 
 /// Bytes of a message: a serial number.
@@ -37,6 +37,19 @@ impl Mailbox {
     /// The supervisor's mailbox, in a worker that was not forked.
     pub(super) fn of_another(receiver: OwnedFd) -> Self {
         Self { sender: None, receiver, seen: Cell::default(), owner: 0 }
+    }
+
+    /// What the next program needs to go on with it: both ends, and the number of the last file.
+    pub(super) fn left(&self) -> Option<(i32, i32, u64)> {
+        let sender = self.sender.as_ref()?;
+        Some((sender.as_raw_fd(), self.receiver.as_raw_fd(), self.seen.get()))
+    }
+
+    /// The one that the program before has left.
+    pub(super) fn taken_over((sender, receiver, seen): (i32, i32, u64)) -> io::Result<Self> {
+        let sender = Some(copy_of(sender)?);
+        let (receiver, seen) = (copy_of(receiver)?, Cell::new(seen));
+        Ok(Self { sender, receiver, seen, owner: std::process::id() })
     }
 
     /// The end that workers look into.

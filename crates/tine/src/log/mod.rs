@@ -25,7 +25,7 @@ use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 pub use file::LogFile;
@@ -35,6 +35,7 @@ pub use syslog::{Facility, Syslog};
 
 use self::sink::Sink;
 use crate::Result;
+use crate::handover::LogLeft;
 use crate::scoreboard::Tail;
 
 /// A log; cheap to clone, and shared by the supervisor and the workers forked from it.
@@ -213,6 +214,21 @@ impl Log {
     /// What a worker that is not forked needs to follow this log; `None` if it needs nothing.
     pub(crate) fn shared(&self) -> Option<Shared<'_>> {
         self.sink.shared()
+    }
+
+    /// Where the log is, if it is a file.
+    pub(crate) fn path(&self) -> Option<&PathBuf> {
+        self.sink.file().map(file::File::path)
+    }
+
+    /// What the next program needs to take this log over; `None` if it is no file, or is not shared.
+    pub(crate) fn left(&self) -> Option<LogLeft> {
+        self.sink.file()?.left()
+    }
+
+    /// Workers of the program before follow this log, as their own supervisor's.
+    pub(crate) fn take_over(&self, left: &LogLeft) -> io::Result<()> {
+        self.sink.file().map_or(Ok(()), |file| file.take_over(left))
     }
 
     /// In such a worker: lines go where the supervisor's go, now and after every reopening.

@@ -74,6 +74,14 @@ impl Sink {
         }
     }
 
+    /// The file it is, if it is one.
+    pub(super) fn file(&self) -> Option<&File> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Stderr(_) | Self::Syslog(_) | Self::Function(_) => None,
+        }
+    }
+
     pub(super) fn share(&self) -> io::Result<()> {
         match self {
             Self::File(file) => file.share(),

@@ -2,7 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::process::Command as Process;
+use std::time::Duration;
 
 use tine_os::process;
 
@@ -17,10 +19,14 @@ const LISTEN_FDS: &str = "LISTEN_FDS";
 const LISTEN_PID: &str = "LISTEN_PID";
 const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
 
+/// Says to a process that a reload has begun what it is: see [`Handed`] and [`tine_os::comeback`].
+const HANDOVER: &str = tine_os::comeback::MARKER;
+
 /// What is said to the supervisor by whoever started it, and would be wrong for a command: sd_listen_fds(3),
 /// sd_notify(3), sd_watchdog_enabled(3).
-const NOT_PASSED_ON: [&str; 7] = [
+const NOT_PASSED_ON: [&str; 8] = [
     MARKER,
+    HANDOVER,
     LISTEN_FDS,
     LISTEN_PID,
     LISTEN_FDNAMES,
@@ -31,6 +37,59 @@ const NOT_PASSED_ON: [&str; 7] = [
 
 /// Where programs without a `/` in their name are looked for if no `PATH` says so (what execvp(3) does).
 pub(super) const PATH: &str = "/bin:/usr/bin";
+
+/// Sockets that are passed on by number: in a process that a reload has begun they have other numbers, and are known
+/// by their addresses.
+const PASSED_IN: [&str; 3] = [LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES];
+
+/// What a reload has begun this process as, with the numbers of its descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handed {
+    /// To say whether it could serve.
+    Probe { channel: RawFd, letter: RawFd },
+    /// To take over from the program before, which is `image`; `back`: the other way round, for the reason in `note`.
+    Take { back: bool, letter: RawFd, image: RawFd, note: RawFd },
+}
+
+/// What a reload has begun this process as, if the marker means this very process.
+pub(crate) fn handed() -> Option<Handed> {
+    let value = std::env::var(HANDOVER).ok()?;
+    let mut words = value.split(',');
+    let kind = words.next()?;
+    let numbers: Vec<i32> = words.map_while(|word| word.parse().ok()).collect();
+    let own = process::pid().get().cast_signed();
+    match (kind, numbers.as_slice()) {
+        ("probe", &[pid, channel, letter]) if pid == own => Some(Handed::Probe { channel, letter }),
+        ("take" | "back", &[pid, letter, image, note, _]) if pid == own => {
+            Some(Handed::Take { back: kind == "back", letter, image, note })
+        }
+        _ => None,
+    }
+}
+
+/// Tells a program that it is a probe of this process, which is about to become it.
+pub(crate) fn probe(process: &mut Process, channel: RawFd, letter: RawFd) {
+    for name in PASSED_IN.into_iter().chain([MARKER]) {
+        process.env_remove(name);
+    }
+    process.env(HANDOVER, format!("probe,{},{channel},{letter}", process::pid()));
+}
+
+/// This process's environment for the program that it is about to become.
+pub(crate) fn handover(taken: Handed, patience: Duration) -> Vec<OsString> {
+    let Handed::Take { back, letter, image, note } = taken else { return Vec::new() };
+    let left_out =
+        |name: &OsStr| PASSED_IN.iter().chain(&[MARKER, HANDOVER]).any(|it| OsStr::new(it) == name);
+    let mut all: Vec<OsString> = Vec::new();
+    for (name, value) in std::env::vars_os().filter(|(name, _)| !left_out(name)) {
+        all.push([&*name, OsStr::new("="), &*value].into_iter().collect());
+    }
+    let kind = if back { "back" } else { "take" };
+    let time = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX).max(1);
+    let pid = process::pid();
+    all.push(format!("{HANDOVER}={kind},{pid},{letter},{image},{note},{time}").into());
+    all
+}
 
 /// The number of this process's channel, if the marker means this very process.
 pub(crate) fn marked() -> Option<RawFd> {
@@ -46,12 +105,13 @@ fn is_socket(number: RawFd) -> bool {
     target.is_ok_and(|target| target.as_os_str().as_encoded_bytes().starts_with(b"socket:"))
 }
 
-/// Removes the marker, so that nothing this process starts sees it.
+/// Removes the markers, so that nothing this process starts sees it.
 ///
 /// # Errors
 /// If there is a second thread already.
 pub(crate) fn unmark() -> std::io::Result<()> {
-    tine_os::exec::remove_variable(MARKER)
+    tine_os::exec::remove_variable(MARKER)?;
+    tine_os::exec::remove_variable(HANDOVER)
 }
 
 /// This very image once more, with this process's arguments and environment, and the marker for this process.
@@ -111,6 +171,11 @@ pub(crate) fn clean(process: &mut Process) {
     for name in NOT_PASSED_ON {
         process.env_remove(name);
     }
+}
+
+/// The directories where programs are looked for.
+pub(crate) fn directories() -> impl Iterator<Item = PathBuf> {
+    std::env::split_paths(&path()).collect::<Vec<_>>().into_iter()
 }
 
 /// Where programs are looked for.

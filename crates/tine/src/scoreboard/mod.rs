@@ -75,6 +75,12 @@ impl Scoreboard {
         pools * LINE + records * (RECORD + tail::RING)
     }
 
+    /// How many pools have a line.
+    #[must_use]
+    pub(crate) fn pools(&self) -> usize {
+        self.pools
+    }
+
     /// How many records there are.
     #[must_use]
     pub fn records(&self) -> usize {

@@ -6,30 +6,32 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tine_os::comeback;
 use tine_os::event::EventFd;
 use tine_os::signal::Signal;
 
 mod again;
 mod inetd;
 mod pool;
+mod renew;
 mod solo;
 mod start;
 
 pub use pool::Pool;
 
 use crate::daemon::{Daemon, Ready, Role};
+use crate::handover::{self, Estate, Summons as Reload};
 use crate::hooks::{Hooked, Hooks};
 use crate::log::{Log, LogFile, info};
 use crate::passthrough::Passed;
 use crate::pidfile::PidFile;
 use crate::plan::PoolPlan;
-use crate::scoreboard::Scoreboard;
-use crate::shared::Region;
 use crate::signals::Signals;
 use crate::supervisor::run::{HeldSignals, Parts, Supervisor};
 use crate::{Error, Result};
 use start::{
-    Cleanup, announce, bind, open_control, refuse_threads, warn_of_corrections, warn_of_limit,
+    Cleanup, announce, bind, board, open_control, pid_file, program, refuse_threads, regions,
+    warn_of_corrections, warn_of_limit,
 };
 
 /// Stops a service from code; cheap to clone, and still good in a process forked from the supervisor's.
@@ -188,6 +190,11 @@ impl Service {
         if let Some(summons) = crate::supervisor::spawn::summons()? {
             self.answer(summons);
         }
+        match handover::summons()? {
+            Some(Reload::Probe(channel, letter)) => self.be_tried(&channel, *letter),
+            Some(Reload::Estate(estate)) => return self.take_over(*estate),
+            None => {}
+        }
         let plans = self.plan()?;
         refuse_threads()?;
         self.pools.iter_mut().try_for_each(Pool::take_inherited)?;
@@ -198,63 +205,40 @@ impl Service {
                 Role::Child(ready) => birth = Some(ready),
             }
         }
+        self.begin(plans, &mut birth, None)
+    }
+
+    /// From the plan to the end, of which the hooks and whoever waits for a daemon are told.
+    fn begin(
+        self,
+        plans: Vec<PoolPlan>,
+        birth: &mut Option<Ready>,
+        estate: Option<Estate>,
+    ) -> Result<()> {
         let (hooks, log) = (self.hooks.clone(), self.log.clone());
-        let result = self.serve(plans, &mut birth);
+        let result = self.serve(plans, birth, estate);
         let _ = tine_os::title::restore();
         hooks.call(&log, "stopped", |hooks| hooks.stopped(result.as_ref().err()));
-        if let (Some(birth), Err(error)) = (birth, &result) {
+        if let (Some(birth), Err(error)) = (birth.take(), &result) {
             birth.tell(Err((&error.to_string(), error.exit_code())));
         }
         result
     }
 
-    /// Everything between the plan and the end.
-    fn serve(self, plans: Vec<PoolPlan>, birth: &mut Option<Ready>) -> Result<()> {
+    /// Everything between the plan and the end. The signals are held until all is done, or the way back is taken.
+    fn serve(
+        self,
+        plans: Vec<PoolPlan>,
+        birth: &mut Option<Ready>,
+        estate: Option<Estate>,
+    ) -> Result<()> {
         let log = self.log.clone();
-        self.hooks.start(&log, "configured", |hooks| hooks.configured())?;
+        let mut cleanup = Cleanup::default();
         let passed = Passed::new(&self.passed)?;
         let held = HeldSignals::take(&passed)
             .map_err(|error| Error::os("cannot take the signals over", error))?;
-        let limit = tine_os::privilege::raise_open_files();
-        let limit =
-            limit.map_err(|error| Error::os("cannot raise the limit of open files", error))?;
-        warn_of_limit(&log, &plans, limit);
-        warn_of_corrections(&log, &plans);
-        let board = Scoreboard::create(plans.len(), plans.iter().map(PoolPlan::records).sum())?;
-        let mut regions = Vec::new();
-        for (name, version, words) in self.regions {
-            regions.push(Region::create(&name, version, words)?);
-        }
-        let mut pools = Vec::new();
-        let mut cleanup = Cleanup::default();
-        for (index, (pool, plan)) in self.pools.into_iter().zip(plans).enumerate() {
-            let running = bind(pool, plan, &board, index, &log, &mut cleanup)?;
-            pools.push(running);
-        }
-        let pid = tine_os::process::pid().get();
-        if let Some(path) = &self.pid_file {
-            cleanup.pid_file = Some(PidFile::create(path, pid)?);
-        }
-        let control = open_control(&self.control, pid, &pools, &log)?;
-        announce(&log, &pools, control.as_ref());
-        let listeners: Vec<_> = pools.iter().flat_map(|pool| pool.listeners.clone()).collect();
-        self.hooks.start(&log, "bound", |hooks| hooks.bound(&listeners))?;
-        let supervisor = Supervisor::new(Parts {
-            pools,
-            board,
-            regions,
-            log: log.clone(),
-            log_files: self.log_files,
-            control,
-            stop: self.stop?,
-            preset: self.signals,
-            passed,
-            private: cleanup.pid_file.iter().map(PidFile::descriptor).collect(),
-            birth: birth.take(),
-            hooks: self.hooks,
-        });
-        let supervisor =
-            supervisor.map_err(|error| Error::os("cannot set the supervisor up", error))?;
+        let supervisor = self.set_up((plans, passed), birth, estate, &mut cleanup);
+        let supervisor = supervisor.inspect_err(|error| comeback::go(&error.to_string()))?;
         let result = supervisor.run();
         drop(held);
         cleanup.perform();
@@ -262,6 +246,66 @@ impl Service {
             info!(log, "stopped");
         }
         result
+    }
+
+    /// Makes or takes over all there is in a supervisor.
+    fn set_up(
+        self,
+        (plans, passed): (Vec<PoolPlan>, Passed),
+        birth: &mut Option<Ready>,
+        mut estate: Option<Estate>,
+        cleanup: &mut Cleanup,
+    ) -> Result<Supervisor> {
+        let log = self.log;
+        self.hooks.start(&log, "configured", |hooks| hooks.configured())?;
+        let limit = tine_os::privilege::raise_open_files();
+        let limit =
+            limit.map_err(|error| Error::os("cannot raise the limit of open files", error))?;
+        warn_of_limit(&log, &plans, limit);
+        warn_of_corrections(&log, &plans);
+        let board = board(&plans, estate.as_mut())?;
+        let regions = regions(&self.regions, estate.as_ref())?;
+        let mut pools = Vec::new();
+        for (index, (pool, plan)) in self.pools.into_iter().zip(plans).enumerate() {
+            let lines = (board.line(index), board.bell(index));
+            pools.push(bind(pool, plan, lines, &log, cleanup, estate.as_ref())?);
+        }
+        let pid = tine_os::process::pid().get();
+        if let Some(path) = &self.pid_file {
+            cleanup.pid_file = Some(pid_file(path, pid, estate.as_ref())?);
+        }
+        let control = open_control(&self.control, pid, &pools, &log, estate.as_ref())?;
+        announce(&log, &pools, control.as_ref(), estate.as_ref());
+        if let Some(estate) = &estate {
+            let followed = estate.follow_logs(&log, &self.log_files);
+            followed.map_err(|error| Error::os("cannot take the logs over", error))?;
+        }
+        let listeners: Vec<_> = pools.iter().flat_map(|pool| pool.listeners.clone()).collect();
+        self.hooks.start(&log, "bound", |hooks| hooks.bound(&listeners))?;
+        // Handles that were given out before, here and in the program before, stop the same service.
+        let stop = self.stop?;
+        if let Some(estate) = &estate {
+            estate
+                .take_stop(&stop)
+                .map_err(|error| Error::os("cannot set the supervisor up", error))?;
+        }
+        let supervisor = Supervisor::new(Parts {
+            pools,
+            board,
+            regions,
+            log,
+            log_files: self.log_files,
+            control,
+            stop,
+            preset: self.signals,
+            passed,
+            pid_file: cleanup.pid_file.as_ref().map(PidFile::left),
+            program: program(estate.as_ref())?,
+            estate,
+            birth: birth.take(),
+            hooks: self.hooks,
+        });
+        supervisor.map_err(|error| Error::os("cannot set the supervisor up", error))
     }
 
     /// Goes into the background; the parent waits until every pool has had a ready worker. The working

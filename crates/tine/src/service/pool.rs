@@ -6,6 +6,7 @@ use crate::Result;
 use crate::config::{PoolConfig, PrivilegeConfig, Workers};
 use crate::endpoint::Endpoint;
 use crate::listen::ListenOptions;
+use crate::plan::PoolPlan;
 use crate::program::Program;
 use crate::worker::{BoxError, Worker};
 
@@ -96,6 +97,18 @@ impl Pool {
             }
         }
         Ok(())
+    }
+
+    /// What it is to listen on. A Unix socket belongs to whoever serves on it (row N14).
+    pub(super) fn endpoints(&self, plan: &PoolPlan) -> Result<Vec<(Endpoint, ListenOptions)>> {
+        let mut endpoints = self.parsed()?;
+        if let Some(identity) = &plan.privileges.identity {
+            for (_, options) in &mut endpoints {
+                options.unix_uid = options.unix_uid.or(Some(identity.uid));
+                options.unix_gid = options.unix_gid.or(Some(identity.gid));
+            }
+        }
+        Ok(endpoints)
     }
 
     pub(super) fn parsed(&self) -> Result<Vec<(Endpoint, ListenOptions)>> {

@@ -10,11 +10,14 @@ use tine_os::event::EventFd;
 use super::{ControlAt, Pool};
 use crate::accept::{Accept, Share};
 use crate::control;
-use crate::listen::{Listeners, bind_sharded};
+use crate::handover::{Estate, ProgramFile};
+use crate::listen::{Leftovers, Listeners, bind_pool};
 use crate::log::{Log, info, warning};
 use crate::pidfile::PidFile;
 use crate::plan::PoolPlan;
-use crate::scoreboard::Scoreboard;
+use crate::scoreboard::{Bell, Scoreboard};
+use crate::shared::Region;
+use crate::spares::Line;
 use crate::supervisor::run::Pool as RunningPool;
 use crate::supervisor::watch::Watch;
 use crate::{Error, Result};
@@ -90,23 +93,53 @@ pub(super) fn warn_of_limit(log: &Log, plans: &[PoolPlan], limit: u64) {
     }
 }
 
+/// The scoreboard: the one that was left, if it fits.
+pub(super) fn board(plans: &[PoolPlan], estate: Option<&mut Estate>) -> Result<Scoreboard> {
+    let names: Vec<&str> = plans.iter().map(|plan| &*plan.name).collect();
+    let records = plans.iter().map(PoolPlan::records).sum();
+    let left = estate.map_or(Ok(None), |estate| estate.board(&names, records))?;
+    left.map_or_else(|| Scoreboard::create(plans.len(), records), Ok)
+}
+
+/// The shared regions: those that were left, if they are the same.
+pub(super) fn regions(
+    wanted: &[(String, u32, usize)],
+    estate: Option<&Estate>,
+) -> Result<Vec<Region>> {
+    let region = |(name, version, words): &(String, u32, usize)| {
+        let left = estate.map_or(Ok(None), |estate| estate.region(name, *version, *words))?;
+        left.map_or_else(|| Region::create(name, *version, *words), Ok)
+    };
+    wanted.iter().map(region).collect()
+}
+
+pub(super) fn pid_file(path: &Path, pid: u32, estate: Option<&Estate>) -> Result<PidFile> {
+    let left = estate.and_then(|estate| estate.letter.pid_file.as_ref());
+    let kept = left.map_or(Ok(None), |left| PidFile::take_over(path, left))?;
+    kept.map_or_else(|| PidFile::create(path, pid), Ok)
+}
+
+/// Where a reload finds the program.
+pub(super) fn program(estate: Option<&Estate>) -> Result<ProgramFile> {
+    let found = match estate {
+        Some(estate) => Ok(ProgramFile::at(estate.letter.program.clone())),
+        None => ProgramFile::of_this_process(),
+    };
+    found.map_err(|error| Error::os("cannot tell which program this is", error))
+}
+
 pub(super) fn bind(
     pool: Pool,
     plan: PoolPlan,
-    board: &Scoreboard,
-    index: usize,
+    (line, bell): (Line, Bell),
     log: &Log,
     cleanup: &mut Cleanup,
+    estate: Option<&Estate>,
 ) -> Result<RunningPool> {
-    let mut endpoints = pool.parsed()?;
-    if let Some(identity) = &plan.privileges.identity {
-        // A Unix socket belongs to whoever serves on it (row N14).
-        for (_, options) in &mut endpoints {
-            options.unix_uid = options.unix_uid.or(Some(identity.uid));
-            options.unix_gid = options.unix_gid.or(Some(identity.gid));
-        }
-    }
-    let (bound, notes) = bind_sharded(&endpoints, pool.sockets, plan.sockets)?;
+    let endpoints = pool.endpoints(&plan)?;
+    let none = Leftovers::default();
+    let left = (estate.map_or(&none, |estate| &estate.listeners), &*plan.name);
+    let (bound, notes) = bind_pool(&endpoints, pool.sockets, plan.sockets, left)?;
     bound.name_last(pool.inherited.unwrap_or_default());
     notes.iter().for_each(|note| warning!(log, "{note}"));
     if let Some(producer) = pool.program.producer()
@@ -117,8 +150,8 @@ pub(super) fn bind(
     }
     let bound = Rc::new(bound);
     cleanup.bound.push(bound.clone());
-    let poke = EventFd::semaphore()
-        .map_err(|error| Error::os("cannot make an event descriptor", error))?;
+    let poke = estate.map_or_else(EventFd::semaphore, |estate| estate.poke(&plan.name));
+    let poke = poke.map_err(|error| Error::os("cannot make an event descriptor", error))?;
     Ok(RunningPool {
         watch: Watch::default(),
         share: Share::create(plan.accept, plan.rules.capacity, plan.sockets)?,
@@ -127,8 +160,8 @@ pub(super) fn bind(
         program: pool.program,
         listeners: bound.iter().cloned().collect(),
         bound,
-        line: board.line(index),
-        bell: board.bell(index),
+        line,
+        bell,
         poke: Arc::new(poke),
         past: crate::supervisor::procs::Totals::default(),
     })
@@ -139,12 +172,19 @@ pub(super) fn open_control(
     pid: u32,
     pools: &[RunningPool],
     log: &Log,
+    estate: Option<&Estate>,
 ) -> Result<Option<control::Server>> {
     let mut addresses: Vec<String> =
         pools.iter().flat_map(|pool| &pool.listeners).map(|l| l.address().to_owned()).collect();
     addresses.dedup();
+    let left = estate.and_then(|estate| estate.letter.control.as_ref());
     let open = |path: &Path| {
-        let mut server = control::Server::open(path)?;
+        let kept = left.filter(|left| std::path::absolute(path).is_ok_and(|it| it == left.path));
+        let mut server = match kept {
+            Some(left) => control::Server::take_over(left)
+                .map_err(|error| Error::os("cannot keep the control socket", error))?,
+            None => control::Server::open(path)?,
+        };
         server.publish(&addresses)?;
         Ok(server)
     };
@@ -162,12 +202,22 @@ pub(super) fn open_control(
     }
 }
 
-pub(super) fn announce(log: &Log, pools: &[RunningPool], control: Option<&control::Server>) {
+/// Says what there is; after a reload, what is new.
+pub(super) fn announce(
+    log: &Log,
+    pools: &[RunningPool],
+    control: Option<&control::Server>,
+    estate: Option<&Estate>,
+) {
     for pool in pools {
         for listener in &pool.listeners {
-            if listener.shard().is_none_or(|shard| shard == 0) {
+            let first = listener.shard().is_none_or(|shard| shard == 0);
+            if first && estate.is_none_or(|estate| !estate.has_listener(listener.address())) {
                 info!(log, "listening on {}", listener.address());
             }
+        }
+        if estate.is_some() {
+            continue;
         }
         let sizing = pool.plan.rules.sizing;
         if let Some(every) = pool.plan.rules.every {
@@ -190,7 +240,7 @@ pub(super) fn announce(log: &Log, pools: &[RunningPool], control: Option<&contro
         };
         info!(log, "pool {}: {workers}, {each}{mode}", pool.plan.name);
     }
-    if let Some(control) = control {
+    if let Some(control) = control.filter(|_| estate.is_none()) {
         info!(log, "control socket {}", control.path().display());
     }
 }

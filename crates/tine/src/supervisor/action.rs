@@ -47,6 +47,19 @@ pub enum Action {
     CloseListeners,
     /// Reopen the log files.
     Reopen,
+    /// Try the program that is there now, in a child.
+    Probe,
+    /// End that child, whatever it is at.
+    EndProbe,
+    /// Become that program.
+    HandOver,
+    /// Become the program before again: no worker of this pool could boot.
+    GoBack {
+        /// The pool's index.
+        pool: usize,
+        /// How the last try ended.
+        exit: Exit,
+    },
     /// Tell people.
     Note(Note),
     /// Leave the loop.
@@ -217,6 +230,13 @@ pub enum Note {
     Rolled {
         /// The new generation.
         generation: u32,
+    },
+    /// The reload has come to nothing.
+    ReloadFailed {
+        /// The generation that goes on.
+        generation: u32,
+        /// Why.
+        text: String,
     },
     /// The graceful stop has begun.
     Stopping {

@@ -13,6 +13,7 @@ use super::procs::Proc;
 use super::run::Supervisor;
 use super::state::WorkerId;
 use crate::control::Report;
+use crate::handover::ProcLeft;
 use crate::last_words::PANIC;
 use crate::log::error;
 use crate::scoreboard::TailLine;
@@ -29,7 +30,7 @@ const ABORT: i32 = 6;
 pub(super) struct Story {
     pub(super) generation: u32,
     /// When it was forked; monotonic nanoseconds.
-    since: u64,
+    pub(super) since: u64,
     /// Its working directory when it was ready, as far as this process may know.
     pub(super) cwd: Option<PathBuf>,
     /// What it told of a failure last.
@@ -56,6 +57,14 @@ impl Story {
     }
 }
 
+impl Story {
+    /// Of a worker that the program before has left.
+    pub(super) fn left(left: &ProcLeft) -> Self {
+        let ProcLeft { generation, since, killed, .. } = *left;
+        Self { since, killed, cwd: left.cwd.clone(), ..Self::new(generation) }
+    }
+}
+
 /// The reports so far, and what it takes to tell one cause from another.
 #[derive(Debug)]
 pub(super) struct Casualties {
@@ -69,6 +78,16 @@ impl Casualties {
     pub(super) fn new() -> Self {
         let counted = |path: PathBuf| inspect::oom_kills(&path).map(|kills| (path, kills));
         Self { reports: Vec::new(), oom: inspect::oom_file().and_then(counted) }
+    }
+
+    /// All of them, for the next program.
+    pub(super) fn left(&self) -> Vec<(u64, Report)> {
+        self.reports.clone()
+    }
+
+    /// Goes on with those of the program before.
+    pub(super) fn take_over(&mut self, reports: Vec<(u64, Report)>) {
+        self.reports = reports;
     }
 
     /// The last reports, the newest last.
@@ -171,8 +190,8 @@ impl Supervisor {
         let proc: &Proc = self.procs.get(&id)?;
         let now = monotonic();
         let seconds = |since: u64| Duration::from_nanos(now.saturating_sub(since)).as_secs_f64();
-        let record = self.board.record(proc.record);
-        let lines = self.board.tail(proc.record).lines();
+        let record = proc.board(&self.board).record(proc.record);
+        let lines = proc.board(&self.board).tail(proc.record).lines();
         let is_reason = |line: &&TailLine| panicked && line.tag == PANIC;
         let panic = lines.iter().rev().find(is_reason);
         // Unwinding has swept away what it was at.

@@ -25,7 +25,7 @@ impl State {
         let retries = (0..self.pools.len()).filter_map(retry);
         let looks = self.pools.iter().filter_map(|pool| pool.look_at);
         let runs = self.pools.iter().filter_map(|pool| pool.due);
-        retries.chain(looks).chain(runs).min()
+        retries.chain(looks).chain(runs).chain(self.reloads.deadline()).min()
     }
 }
 

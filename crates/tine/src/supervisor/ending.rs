@@ -17,6 +17,7 @@ impl State {
         if self.is_stopping() {
             return;
         }
+        self.stop_reload(now, actions);
         self.phase = Phase::Stopping { closed: false, look: now + QUEUE_LOOK };
         let seconds = rules.iter().map(|rules| rules.stop_timeout).max().unwrap_or(0) / SECOND;
         let workers = self.workers.len();
@@ -195,37 +196,6 @@ impl State {
             self.feed_breaker(&rules[pool], pool, now, actions);
         }
         actions.push(Action::Poke(pool));
-    }
-
-    /// Every worker is to be replaced by one of a new generation.
-    ///
-    /// Whoever is still booting is replaced as well, once it serves.
-    pub(super) fn roll(&mut self, actions: &mut Vec<Action>) {
-        if self.is_stopping() {
-            return;
-        }
-        self.generation += 1;
-        self.rolling = true;
-        actions.push(Action::Note(Note::Rolling { generation: self.generation }));
-        let pools = &self.pools;
-        let stays = |worker: &Worker| pools[worker.pool].every.is_none();
-        let serving = |worker: &&mut Worker| worker.stage == Stage::Serving && stays(worker);
-        for worker in self.workers.values_mut().filter(serving) {
-            worker.succession = Some(Succession::WhenReady);
-        }
-    }
-
-    /// Says so when the last worker of an older generation has given up its place.
-    pub(super) fn finish_roll(&mut self, actions: &mut Vec<Action>) {
-        let generation = self.generation;
-        let old = |worker: &Worker| {
-            let old = worker.generation < generation && !worker.is_draining();
-            old && !self.is_helper(worker.pool)
-        };
-        if self.rolling && !self.workers.values().any(old) {
-            self.rolling = false;
-            actions.push(Action::Note(Note::Rolled { generation }));
-        }
     }
 }
 

@@ -80,6 +80,12 @@ pub enum Event {
     HookFailed,
     /// No connection waits in any listener's queue (only told while stopping).
     QueuesEmpty,
+    /// The program that is there now could serve: it has resolved everything.
+    Probed,
+    /// It could not, or did not say so, or could not take over; why.
+    ReloadFailed(String),
+    /// This is the new program, with all that the one before has left.
+    TookOver,
 }
 
 /// What can be asked of a running supervisor.
@@ -89,7 +95,7 @@ pub enum Command {
     Stop,
     /// End at once.
     StopNow,
-    /// Replace every worker, new ones ready first.
+    /// Have the program that is there now take over, and replace every worker, new ones ready first.
     Reload,
     /// Reopen the log files.
     Reopen,

@@ -144,6 +144,9 @@ mod tests {
         world.tell(SECOND, Event::Time);
         let (_, runs, _) = world.wait();
         let (more, actions) = world.tell(12 * SECOND, Event::Command(Command::Reload));
+        assert!(more.is_empty() && actions.contains(&Action::Probe), "{actions:?}");
+        world.tell(12 * SECOND, Event::Probed);
+        let (more, actions) = world.tell(12 * SECOND, Event::TookOver);
         assert!(more.is_empty());
         assert!(actions.contains(&Action::Note(Note::Rolled { generation: 2 })), "{actions:?}");
         let (_, actions) = world.tell(13 * SECOND, Event::Command(Command::Stop));

@@ -51,7 +51,7 @@ impl Supervisor {
                 self.state.workers.get(id).is_some_and(|worker| worker.stage == Stage::Serving)
             })
         };
-        let idle = |proc: &Proc| self.board.record(proc.record).is_idle(concurrency);
+        let idle = |proc: &Proc| proc.board(&self.board).record(proc.record).is_idle(concurrency);
         if self.state.pools[pool].wanted() < max {
             self.pools[pool].line.rearm(|| {
                 let idle = serving().filter(|(_, proc)| idle(proc)).count();
@@ -61,7 +61,8 @@ impl Supervisor {
         }
         let mut load = Load { queued: self.queued(Some(pool)), ..Load::default() };
         for (&id, proc) in serving() {
-            load.taken = load.taken.wrapping_add(self.board.record(proc.record).taken());
+            load.taken =
+                load.taken.wrapping_add(proc.board(&self.board).record(proc.record).taken());
             if idle(proc) {
                 load.idle.push(id);
             } else {

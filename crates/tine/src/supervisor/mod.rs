@@ -1,7 +1,7 @@
 //! The supervisor: one thread, one epoll loop, no client's byte.
 //!
-//! Its mind is pure ([`step`], [`size`], [`staff`], [`helpers`], [`ending`], [`weight`], [`scale`],
-//! [`deadline`] over [`state`]); its hands are [`run`], [`perform`], [`spawn`] and [`procs`]; its eyes are
+//! Its mind is pure ([`step`], [`size`], [`staff`], [`helpers`], [`ending`], [`reload`], [`succeed`], [`weight`], [`scale`],
+//! [`deadline`] over [`state`]); its hands are [`run`], [`perform`], [`spawn`], [`procs`] and [`handover`]; its eyes are
 //! [`look`], [`watch`] and [`sample`]; its mouth is [`note`], [`report`] and [`casualty`], and [`hooked`] where
 //! the program listens.
 
@@ -11,12 +11,14 @@ mod cores;
 mod deadline;
 mod ending;
 pub(crate) mod event;
+pub(crate) mod handover;
 mod helpers;
 mod hooked;
 mod look;
 mod note;
 mod perform;
 pub(crate) mod procs;
+pub(crate) mod reload;
 mod report;
 pub(crate) mod run;
 mod sample;
@@ -26,6 +28,7 @@ pub(crate) mod spawn;
 mod staff;
 pub(crate) mod state;
 mod step;
+mod succeed;
 pub(crate) mod watch;
 mod weight;
 

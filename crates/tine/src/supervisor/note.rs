@@ -77,6 +77,9 @@ impl Supervisor {
             }
             Note::Rolling { generation } => info!(log, "reload: generation {generation} begins"),
             Note::Rolled { generation } => info!(log, "reload: generation {generation} serves"),
+            Note::ReloadFailed { generation, text } => {
+                error!(log, "reload failed, generation {generation} goes on: {text}");
+            }
             Note::Stopping { workers, seconds } => {
                 info!(log, "stopping: {workers} workers finish what they have, within {seconds} s");
             }
@@ -103,7 +106,7 @@ impl Supervisor {
             0 => String::new(),
             wait => format!("; its place is tried again in {wait} ms"),
         };
-        let open = self.board.record(proc.record).read().open;
+        let open = proc.board(&self.board).record(proc.record).read().open;
         match (why, exit) {
             _ if proc.story.reported => {
                 self.amend_report(id, exit, &text);

@@ -8,13 +8,15 @@ use tine_os::poll::Interest;
 use tine_os::process;
 use tine_os::signal::Signal;
 
-use super::action::{Action, Assignment, Tell};
+use super::action::{Action, Assignment, Note, Tell};
 use super::event::Event;
+use super::handover::Leaving;
 use super::procs::Proc;
 use super::run::{KIND, LISTENER, Supervisor};
 use super::spawn;
 use super::state::WorkerId;
 use crate::daemon::Ready as Birth;
+use crate::handover::Probe;
 use crate::listen::Listeners;
 use crate::log::LogFile;
 use crate::seat::{FINISH, GO, LEAVE, SOCKETS, TRIM};
@@ -54,9 +56,16 @@ impl Supervisor {
             }
             Action::Reopen => self.reopen_logs(),
             Action::Note(note) => {
+                if matches!(note, Note::Rolled { .. }) {
+                    self.before = None;
+                }
                 self.note(&note);
                 self.show_to_hooks(&note);
             }
+            Action::Probe => self.begin_probe(),
+            Action::EndProbe => self.end_probe(),
+            Action::HandOver => self.leaving = Some(Leaving::Onward),
+            Action::GoBack { pool, exit } => self.leaving = Some(Leaving::Back { pool, exit }),
             Action::End(outcome) => self.outcome = Some(outcome),
         }
     }
@@ -143,7 +152,8 @@ impl Supervisor {
         let Assignment { worker, pool, place, generation, .. } = assignment;
         self.board.record(record).begin(worker.0, pool, place, generation, monotonic());
         let pid = spawn::fork(self, assignment, record, theirs, &ours)?;
-        let proc = Proc::watch(&self.epoll, &assignment, pid, ours, record)?;
+        let mut proc = Proc::watch(&self.epoll, &assignment, pid, ours, record)?;
+        proc.is_command = self.pools[assignment.pool].program.producer().is_some();
         self.free_records.pop();
         self.procs.insert(worker, proc);
         Ok(pid.get())
@@ -178,8 +188,7 @@ impl Supervisor {
 
     /// Whether the worker is a keeper.
     pub(super) fn is_command(&self, worker: WorkerId) -> bool {
-        let pool = self.procs.get(&worker).map(|proc| &self.pools[proc.pool]);
-        pool.is_some_and(|pool| pool.program.producer().is_some())
+        self.procs.get(&worker).is_some_and(|proc| proc.is_command)
     }
 
     fn signal(&mut self, worker: WorkerId, signal: Signal) {
@@ -201,9 +210,11 @@ impl Supervisor {
         if let Some(control) = &self.control {
             control.descriptors(&mut all);
         }
-        all.extend(&self.private);
+        all.extend(self.pid_file.as_ref().map(|file| file.1));
         all.extend(self.log.private_descriptor());
         all.extend(self.log_files.iter().filter_map(LogFile::private_descriptor));
+        all.extend(self.probe.iter().flat_map(Probe::descriptors));
+        all.extend(self.before.as_ref().map(|image| image.as_fd().as_raw_fd()));
         all.extend(self.birth.as_ref().map(Birth::descriptor));
         all
     }

@@ -1,10 +1,11 @@
 //! The processes: their descriptors, their messages, their ends.
 
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
-use serde::Serialize;
-use tine_os::fd::receive_message;
+use serde::{Deserialize, Serialize};
+use tine_os::fd::{copy_of, receive_message};
 use tine_os::inspect;
 use tine_os::poll::{Epoll, Interest, readable};
 use tine_os::process::{self, Change, Pid};
@@ -17,7 +18,9 @@ use super::event::Exit;
 use super::run::{CHANNEL, KIND, PIDFD, Supervisor};
 use super::sample::Scale;
 use super::state::WorkerId;
+use crate::handover::ProcLeft;
 use crate::program::{exit_of, exit_told};
+use crate::scoreboard::Scoreboard;
 use crate::seat::{
     CONTINUED, ENDED, EXPIRING, FAILURE, FATAL, HALTED, LEAVING, MESSAGE, PANICKED, READY, TURN,
     WIRE_BYTES,
@@ -37,6 +40,10 @@ pub(crate) struct Proc {
     pub(crate) pidfd: OwnedFd,
     pub(crate) channel: OwnedFd,
     pub(crate) record: usize,
+    /// The scoreboard of its record, if that is not the service's: it is older than the plan.
+    pub(super) old_board: Option<Scoreboard>,
+    /// It is the keeper of a command.
+    pub(super) is_command: bool,
     /// Its channel is closed and no longer watched.
     silent: bool,
     /// Of a keeper: it was told to end everything.
@@ -48,7 +55,7 @@ pub(crate) struct Proc {
 }
 
 /// What the workers of a pool have done that are gone, so that totals never fall.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Totals {
     pub(crate) connections: u64,
     pub(crate) requests: u64,
@@ -64,42 +71,97 @@ impl Proc {
         pid: Pid,
         channel: OwnedFd,
         record: usize,
-    ) -> std::io::Result<Self> {
-        let Assignment { worker, pool, place, generation, .. } = *assignment;
-        let watch = || {
-            let pidfd = process::pidfd(pid)?;
-            epoll.add(&pidfd, PIDFD << KIND | worker.0, Interest::READ)?;
-            epoll.add(&channel, CHANNEL << KIND | worker.0, Interest::READ)?;
-            Ok(pidfd)
-        };
-        match watch() {
-            Ok(pidfd) => {
-                let (silent, told, ended) = (false, false, None);
-                let (story, scale) = (Story::new(generation), Scale::default());
-                Ok(Self {
-                    pool,
-                    place,
-                    pid,
-                    pidfd,
-                    channel,
-                    record,
-                    silent,
-                    told,
-                    ended,
-                    story,
-                    scale,
-                })
-            }
-            Err(error) => {
+    ) -> io::Result<Self> {
+        let watched = Self::open(epoll, assignment.worker, pid, &channel);
+        watched.map(|pidfd| Self::new(assignment, pid, (pidfd, channel), record)).inspect_err(
+            |_| {
                 // It is our child and not reaped, so the number is still its own.
                 let _ = process::signal_pid(pid, Signal::KILL);
                 let _ = process::signal_group(pid, Signal::KILL);
                 while process::reap_pid(pid).is_ok_and(|change| change.is_none()) {
                     std::thread::yield_now();
                 }
-                Err(error)
-            }
+            },
+        )
+    }
+
+    fn open(epoll: &Epoll, worker: WorkerId, pid: Pid, channel: &OwnedFd) -> io::Result<OwnedFd> {
+        let pidfd = process::pidfd(pid)?;
+        epoll.add(&pidfd, PIDFD << KIND | worker.0, Interest::READ)?;
+        epoll.add(channel, CHANNEL << KIND | worker.0, Interest::READ)?;
+        Ok(pidfd)
+    }
+
+    fn new(
+        assignment: &Assignment,
+        pid: Pid,
+        (pidfd, channel): (OwnedFd, OwnedFd),
+        record: usize,
+    ) -> Self {
+        let Assignment { pool, place, generation, .. } = *assignment;
+        Self {
+            pool,
+            place,
+            pid,
+            pidfd,
+            channel,
+            record,
+            old_board: None,
+            is_command: false,
+            silent: false,
+            told: false,
+            ended: None,
+            story: Story::new(generation),
+            scale: Scale::default(),
         }
+    }
+
+    /// Goes on with a worker of the program before.
+    pub(super) fn take_over(epoll: &Epoll, left: &ProcLeft, pool: usize) -> io::Result<Self> {
+        let worker = WorkerId(left.worker);
+        let pid = Pid::from_raw(left.pid).ok_or(io::ErrorKind::InvalidData)?;
+        let channel = copy_of(left.channel)?;
+        let pidfd = Self::open(epoll, worker, pid, &channel)?;
+        let story = Story::left(left);
+        Ok(Self {
+            pool,
+            place: left.place,
+            pid,
+            pidfd,
+            channel,
+            record: left.record,
+            old_board: None,
+            is_command: left.is_command,
+            silent: false,
+            told: left.told,
+            ended: None,
+            story,
+            scale: Scale::default(),
+        })
+    }
+
+    /// What the next program needs for that.
+    pub(super) fn left(&self, worker: WorkerId, board: usize) -> ProcLeft {
+        ProcLeft {
+            worker: worker.0,
+            pool: self.pool,
+            place: self.place,
+            pid: self.pid.get(),
+            channel: self.channel.as_raw_fd(),
+            board,
+            record: self.record,
+            is_command: self.is_command,
+            told: self.told,
+            generation: self.story.generation,
+            since: self.story.since,
+            cwd: self.story.cwd.clone(),
+            killed: self.story.killed,
+        }
+    }
+
+    /// The scoreboard with its record, of which `current` is the service's.
+    pub(super) fn board<'a>(&'a self, current: &'a Scoreboard) -> &'a Scoreboard {
+        self.old_board.as_ref().unwrap_or(current)
     }
 }
 
@@ -182,15 +244,17 @@ impl Supervisor {
         let served = self.fold(id);
         self.happen(Event::Exited { worker: id, exit, served });
         if let Some(proc) = self.procs.remove(&id) {
-            self.board.record(proc.record).clear();
-            self.free_records.push(proc.record);
+            proc.board(&self.board).record(proc.record).clear();
+            if proc.old_board.is_none() {
+                self.free_records.push(proc.record);
+            }
         }
     }
 
     /// Adds what a worker did to its pool's past; what it wrote is a claim, so sums saturate.
     fn fold(&mut self, id: WorkerId) -> u64 {
         let Some(proc) = self.procs.get(&id) else { return 0 };
-        let record = self.board.record(proc.record).read();
+        let record = proc.board(&self.board).record(proc.record).read();
         let past = &mut self.pools[proc.pool].past;
         past.connections = past.connections.saturating_add(record.connections);
         past.requests = past.requests.saturating_add(record.requests);

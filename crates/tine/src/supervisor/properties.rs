@@ -154,6 +154,13 @@ impl World {
                     assert_ne!(on, self.watched, "watched twice, or not at all");
                     self.watched = on;
                 }
+                // Every third program is none.
+                Action::Probe if self.steps.is_multiple_of(3) => {
+                    self.tell(Event::ReloadFailed("it is none".to_owned()));
+                }
+                Action::Probe => self.tell(Event::Probed),
+                Action::HandOver => self.tell(Event::TookOver),
+                Action::GoBack { .. } => self.tell(Event::ReloadFailed("it went back".to_owned())),
                 Action::End(outcome) => self.ended = Some(outcome),
                 _ => {}
             }

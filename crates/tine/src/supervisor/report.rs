@@ -4,9 +4,12 @@ use tine_os::clock::monotonic;
 
 use super::event::{Command, Event};
 use super::procs::Proc;
+use super::reload::{self, Ended};
 use super::run::Supervisor;
 use super::state::{Phase, Stage, Worker, WorkerId};
-use crate::control::{ListenerStatus, PoolStatus, Reply, Request, Status, WorkerStatus};
+use crate::control::{
+    ListenerStatus, PoolStatus, ReloadStatus, Reply, Request, Status, WorkerStatus,
+};
 
 impl Supervisor {
     /// A descriptor of the control socket is ready.
@@ -26,8 +29,13 @@ impl Supervisor {
             }
             Request::Reload => {
                 commands.push(Command::Reload);
-                Reply::Done
+                Reply::Reloading(self.state.reloads.next())
             }
+            Request::Reloaded(which) => match self.state.reloads.result(which) {
+                None => Reply::Reloading(which),
+                Some(Ended { failure: Some(text), .. }) => Reply::Refused(text.clone()),
+                Some(ended) => Reply::Reloaded(ended.generation),
+            },
             Request::Grow => {
                 commands.push(Command::Grow);
                 Reply::Done
@@ -59,11 +67,15 @@ impl Supervisor {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: tine_os::process::pid().get(),
             phase: match self.state.phase {
-                Phase::Running if self.state.rolling => "reloading".to_owned(),
-                Phase::Running => "running".to_owned(),
+                Phase::Running => reload_text(self.state.reloads.stage).to_owned(),
                 Phase::Stopping { .. } | Phase::Ended => "stopping".to_owned(),
             },
             generation: u64::from(self.state.generation),
+            reload: self.state.reloads.ended.back().map(|ended| ReloadStatus {
+                number: ended.number,
+                ago: seconds(now.saturating_sub(ended.at)),
+                failure: ended.failure.clone().unwrap_or_default(),
+            }),
             uptime: seconds(now.saturating_sub(self.started)),
             listeners: listeners.collect(),
             pools: pools.map(|pool| self.pool_status(pool)).collect(),
@@ -89,7 +101,7 @@ impl Supervisor {
             ..PoolStatus::default()
         };
         for (id, proc) in self.procs.iter().filter(|(_, proc)| proc.pool == index) {
-            let record = self.board.record(proc.record);
+            let record = proc.board(&self.board).record(proc.record);
             let read = record.read();
             status.connections = status.connections.saturating_add(read.connections);
             status.requests = status.requests.saturating_add(read.requests);
@@ -111,14 +123,14 @@ impl Supervisor {
     }
 
     fn worker_status(&self, id: WorkerId, worker: &Worker, proc: &Proc, now: u64) -> WorkerStatus {
-        let read = self.board.record(proc.record).read();
+        let read = proc.board(&self.board).record(proc.record).read();
         let letter = read.activity.map_or('?', crate::Activity::letter);
         WorkerStatus {
             worker: id.0,
             pool: self.pools[proc.pool].plan.name.clone(),
             place: u32::try_from(worker.place).unwrap_or(u32::MAX),
             generation: u64::from(worker.generation),
-            pid: self.shown_pid(proc, read.pid),
+            pid: Self::shown_pid(proc, read.pid),
             stage: stage_text(worker.stage).to_owned(),
             letter: letter.to_string(),
             activity: read.activity.map_or("unknown".to_owned(), |activity| activity.to_string()),
@@ -138,10 +150,18 @@ impl Supervisor {
     }
 
     /// Who does the work: of a command, the command itself, as its keeper's record says.
-    fn shown_pid(&self, proc: &Proc, recorded: u64) -> u32 {
-        let is_command = self.pools[proc.pool].program.producer().is_some();
-        let command = u32::try_from(recorded).ok().filter(|&pid| is_command && pid > 0);
+    fn shown_pid(proc: &Proc, recorded: u64) -> u32 {
+        let command = u32::try_from(recorded).ok().filter(|&pid| proc.is_command && pid > 0);
         command.unwrap_or(proc.pid.get())
+    }
+}
+
+fn reload_text(stage: reload::Stage) -> &'static str {
+    match stage {
+        reload::Stage::Idle => "running",
+        reload::Stage::Probing(_) => "probing",
+        reload::Stage::HandingOver | reload::Stage::Rolling { .. } => "reloading",
+        reload::Stage::GoingBack => "rolling back",
     }
 }
 

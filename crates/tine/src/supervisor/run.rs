@@ -1,12 +1,15 @@
 //! The supervisor's loop: wait, translate into events, step, perform.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tine_os::clock::monotonic;
 use tine_os::event::EventFd;
+use tine_os::fd::copy_of;
+use tine_os::image::Image;
 use tine_os::poll::{Epoll, Interest, Ready};
 use tine_os::process;
 use tine_os::signal::{Signal, SignalFd};
@@ -14,12 +17,14 @@ use tine_os::signal::{Signal, SignalFd};
 use super::action::Outcome;
 use super::casualty::Casualties;
 use super::event::{Command, Event};
+use super::handover::Leaving;
 use super::procs::Proc;
 use super::state::{Rules, State, WorkerId};
 use super::watch::Watch;
 use crate::accept::Share;
 use crate::control;
 use crate::daemon::Ready as Birth;
+use crate::handover::{Estate, Probe, ProgramFile};
 use crate::hooks::{Hooked, WorkerInfo};
 use crate::listen::{Listener, Listeners};
 use crate::log::{Log, LogFile};
@@ -41,6 +46,7 @@ pub(super) const PIDFD: u64 = 3;
 pub(super) const CHANNEL: u64 = 4;
 pub(super) const CONTROL: u64 = 5;
 pub(super) const LISTENER: u64 = 6;
+pub(super) const PROBE: u64 = 7;
 
 /// Events of one wait, at most; the rest comes at the next.
 const BATCH: usize = 256;
@@ -86,7 +92,15 @@ pub(crate) struct Supervisor {
     pub(super) signals: SignalFd,
     preset: Signals,
     pub(crate) passed: Passed,
-    pub(super) private: Vec<i32>,
+    pub(super) pid_file: Option<(PathBuf, i32)>,
+    /// Where a reload finds the program.
+    pub(super) program: ProgramFile,
+    pub(super) probe: Option<Probe>,
+    /// The program that has been probed.
+    pub(super) next: Option<Image>,
+    /// The program before, while this one has not shown that it can serve.
+    pub(super) before: Option<Image>,
+    pub(super) leaving: Option<Leaving>,
     pub(super) birth: Option<Birth>,
     reaps_orphans: bool,
     pub(super) events: VecDeque<Event>,
@@ -115,8 +129,11 @@ pub(crate) struct Parts {
     pub(crate) stop: Arc<EventFd>,
     pub(crate) preset: Signals,
     pub(crate) passed: Passed,
-    /// Descriptors of the caller's that no worker may keep: a lock above all.
-    pub(crate) private: Vec<i32>,
+    /// Its path, and its descriptor, which no worker may keep: it is the lock.
+    pub(crate) pid_file: Option<(PathBuf, i32)>,
+    pub(crate) program: ProgramFile,
+    /// Of the program before, if this is a reload.
+    pub(crate) estate: Option<Estate>,
     /// Who waits for the service to serve.
     pub(crate) birth: Option<Birth>,
     pub(crate) hooks: Hooked,
@@ -126,9 +143,6 @@ impl Supervisor {
     /// Ready to run; the signals are held already, see [`HeldSignals`].
     pub(crate) fn new(parts: Parts) -> std::io::Result<Self> {
         warm_up();
-        let names: Vec<&str> = parts.pools.iter().map(|pool| &*pool.plan.name).collect();
-        // Where the kernel has no such thing, ps shows the command line.
-        let _ = tine_os::title::set(&format!("tine: supervisor {}", names.join(" ")));
         parts.log.share()?;
         parts.log_files.iter().try_for_each(LogFile::share)?;
         let rules: Vec<Rules> = parts.pools.iter().map(|pool| pool.plan.rules.clone()).collect();
@@ -143,7 +157,10 @@ impl Supervisor {
             log: parts.log,
             log_files: parts.log_files,
             pid: process::pid(),
-            wake: Arc::new(EventFd::new()?),
+            wake: Arc::new(match &parts.estate {
+                Some(estate) => copy_of(estate.letter.wake)?.into(),
+                None => EventFd::new()?,
+            }),
             procs: BTreeMap::new(),
             epoll: Epoll::new()?,
             control: parts.control,
@@ -152,7 +169,12 @@ impl Supervisor {
             signals: SignalFd::new(&taken_signals(&parts.passed))?,
             passed: parts.passed,
             preset: parts.preset,
-            private: parts.private,
+            pid_file: parts.pid_file,
+            program: parts.program,
+            probe: None,
+            next: None,
+            before: None,
+            leaving: None,
             birth: parts.birth,
             reaps_orphans: process::pid().get() == 1 || process::is_subreaper(),
             events: VecDeque::new(),
@@ -165,6 +187,12 @@ impl Supervisor {
             refused: false,
         };
         supervisor.register()?;
+        if let Some(estate) = parts.estate {
+            supervisor.take_over(estate).map_err(std::io::Error::other)?;
+        }
+        let names: Vec<&str> = supervisor.pools.iter().map(|pool| &*pool.plan.name).collect();
+        // Where the kernel has no such thing, ps shows the command line.
+        let _ = tine_os::title::set(&format!("tine: supervisor {}", names.join(" ")));
         Ok(supervisor)
     }
 
@@ -181,6 +209,8 @@ impl Supervisor {
     /// Serves until the end.
     pub(crate) fn run(mut self) -> Result<()> {
         let mut ready = Ready::with_capacity(BATCH);
+        // Stops and orphans that were not told of across an exec.
+        self.children_changed();
         self.happen(Event::Time);
         self.look();
         self.watch();
@@ -222,6 +252,7 @@ impl Supervisor {
             CHANNEL => drop(self.read_channel(WorkerId(id))),
             CONTROL => self.control(id),
             LISTENER => self.knocked(id),
+            PROBE => self.probe_ended(),
             _ => {}
         }
     }
@@ -249,6 +280,10 @@ impl Supervisor {
         }
         while self.reaps_orphans {
             let Ok(Some(pid)) = process::peek_exited() else { break };
+            if self.probe.as_ref().is_some_and(|probe| probe.pid == pid) {
+                self.probe_ended();
+                continue;
+            }
             match self.procs.iter().find(|(_, proc)| proc.pid == pid).map(|(id, _)| *id) {
                 Some(id) => self.reap(id),
                 None => drop(process::reap_pid(pid)),
@@ -264,6 +299,7 @@ impl Supervisor {
                 self.perform(action);
             }
         }
+        self.leave();
         if self.birth.is_some()
             && self.refusal.is_none()
             && self.state.pools.iter().all(|pool| pool.ever_ready)

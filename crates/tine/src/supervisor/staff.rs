@@ -219,7 +219,8 @@ impl State {
 
     fn give_up_if_never_ready(&mut self, rules: &Rules, worker: &Worker, exit: Exit) {
         let pool = &mut self.pools[worker.pool];
-        if pool.ever_ready || worker.ready_at.is_some() {
+        // A pool that a reload has brought is the reload's failure.
+        if pool.ever_ready || worker.ready_at.is_some() || self.staffed {
             return;
         }
         pool.boot_failures += 1;

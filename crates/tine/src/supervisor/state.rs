@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::action::Outcome;
+use super::reload::Reloads;
 use super::scale::Sizing;
 
 /// Monotonic nanoseconds (`CLOCK_MONOTONIC`).
@@ -271,8 +272,8 @@ pub struct State {
     pub last_worker: u64,
     /// The generation new workers belong to.
     pub generation: u32,
-    /// The generation roll that is under way, if one is.
-    pub rolling: bool,
+    /// Reloads: the one under way, what is to follow, and how the last ones ended.
+    pub reloads: Reloads,
     /// Failing forks: how many in a row, and when to try again.
     pub fork_trouble: Option<(u32, Nanos)>,
     /// State of the generator behind limits and jitter; never a source of secrets.
@@ -291,7 +292,7 @@ impl State {
             staffed: false,
             last_worker: 0,
             generation: 1,
-            rolling: false,
+            reloads: Reloads::default(),
             fork_trouble: None,
             seed: seed | 1,
         }
@@ -336,7 +337,7 @@ impl State {
 }
 
 impl Pool {
-    fn new(rules: &Rules) -> Self {
+    pub(super) fn new(rules: &Rules) -> Self {
         let mut places = vec![Place::default(); rules.capacity as usize];
         let start = if rules.every.is_some() { 0 } else { rules.sizing.start() };
         for place in places.iter_mut().take(start as usize) {

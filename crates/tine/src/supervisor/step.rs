@@ -46,7 +46,11 @@ impl State {
             Event::Load { pool, load } => self.resize(rules, pool, &load, now, &mut actions),
             Event::HookFailed => self.hook_failed(rules, now, &mut actions),
             Event::QueuesEmpty => self.close(&mut actions),
+            Event::Probed => self.probed(&mut actions),
+            Event::ReloadFailed(text) => self.end_reload(Some(text), now, &mut actions),
+            Event::TookOver => self.took_over(rules, now, &mut actions),
         }
+        self.expire_probe(now, &mut actions);
         self.expire(rules, now, &mut actions);
         self.begin_runs(now);
         self.settle(rules, now, &mut actions);
@@ -61,8 +65,9 @@ impl State {
         self.hand_over(rules, now, actions);
         self.note_staffed(actions);
         self.fill(rules, now, actions);
-        self.finish_roll(actions);
+        self.finish_roll(now, actions);
         self.tell_staffed(rules, actions);
+        self.begin_reload(rules, now, actions);
         self.end_if_empty(actions);
     }
 
@@ -80,7 +85,7 @@ impl State {
                 self.begin_stop(rules, now, actions);
                 self.stop_now(rules, now, actions);
             }
-            Command::Reload => self.roll(actions),
+            Command::Reload => self.reloads.again |= !self.is_stopping(),
             Command::Reopen => actions.push(Action::Reopen),
             Command::Grow => self.shift(rules, true, now, actions),
             Command::Shrink => self.shift(rules, false, now, actions),
@@ -167,10 +172,7 @@ impl State {
         if self.staffed || self.is_stopping() {
             return;
         }
-        let serves = |id: WorkerId| self.workers[&id].stage == Stage::Serving;
-        let pools = self.pools.iter().filter(|pool| pool.every.is_none());
-        let mut wanted = pools.flat_map(|pool| &pool.places).filter(|it| it.wanted);
-        if wanted.all(|place| place.incumbent.is_some_and(serves)) {
+        if self.is_whole() {
             self.staffed = true;
             actions.push(Action::Note(Note::Staffed));
         }
@@ -204,7 +206,7 @@ impl State {
             return;
         }
         worker.stage = Stage::Serving;
-        if worker.generation < generation && self.pools[worker.pool].every.is_none() {
+        if worker.generation != generation && self.pools[worker.pool].every.is_none() {
             worker.succession = Some(Succession::WhenReady);
         }
         if worker.standby {
@@ -239,6 +241,7 @@ impl State {
             Some(Why::Halted | Why::Overrun | Why::Stop) => false,
         };
         let wait = if unwanted && !self.is_stopping() && !self.is_helper(worker.pool) {
+            self.blame_reload(rules, &worker, exit, now, actions);
             self.count_failure(&rules[worker.pool], &worker, exit, served, now, actions)
         } else {
             0

@@ -78,7 +78,7 @@ impl Supervisor {
             if !self.is_watched(id) {
                 continue;
             }
-            let stamps = self.board.record(proc.record).stamps();
+            let stamps = proc.board(&self.board).record(proc.record).stamps();
             if weighed && stamps.running > 0 {
                 earliest = Some(earliest.map_or(now, |earliest| earliest.min(now)));
             }

@@ -60,6 +60,7 @@ fn reply(request: Request) -> Reply {
     match request {
         Request::Status => Reply::Status(Box::new(status(5000))),
         Request::Reload => Reply::Refused("not today".into()),
+        Request::Reloaded(which) => Reply::Reloading(which),
         Request::Stop { .. } | Request::Grow | Request::Shrink => Reply::Done,
     }
 }

@@ -106,7 +106,7 @@ pub(super) fn send(
         pool: pool.plan.name.clone(),
         assignment: *assignment,
         record,
-        board: (supervisor.pools.len(), supervisor.board.records()),
+        board: (supervisor.board.pools(), supervisor.board.records()),
         listeners: pool.listeners.iter().map(told).collect(),
         share: shared,
         regions: regions.map(|region| (region.name(), region.version())).collect(),

@@ -1,0 +1,159 @@
+//! What the program before has left, in the image that takes it over.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use tine_os::comeback;
+use tine_os::event::EventFd;
+use tine_os::fd::{adopt, close_many, copy_of};
+use tine_os::image::Image;
+use tine_os::memory::read_page;
+
+use super::letter::Letter;
+use crate::listen::Leftovers;
+use crate::log::{Log, LogFile};
+use crate::program::environment::{self, Handed};
+use crate::scoreboard::Scoreboard;
+use crate::shared::Region;
+use crate::{Error, Result};
+
+/// What a reload has begun this process as.
+#[derive(Debug)]
+pub(crate) enum Summons {
+    /// A probe; its channel, and what it would take over.
+    Probe(OwnedFd, Box<Result<Letter>>),
+    /// The next supervisor.
+    Estate(Box<Estate>),
+}
+
+/// See the module. Its descriptors are copies: the numbers themselves stay as they are for the way back, and are
+/// closed by [`Estate::settle`].
+#[derive(Debug)]
+pub(crate) struct Estate {
+    pub(crate) letter: Letter,
+    pub(crate) listeners: Leftovers,
+    /// The program before, which this process can become again as long as it is known; `None` if it is that one.
+    pub(crate) before: Option<Image>,
+    /// Why this is the program before.
+    pub(crate) reason: Option<String>,
+    /// The scoreboard is the one that was left.
+    pub(crate) keeps_board: bool,
+    /// Numbers that are not in the letter.
+    others: Vec<i32>,
+}
+
+/// What a reload has begun this process as, if it has. From then on it has no marker any more; the second answer is no.
+///
+/// # Errors
+/// What was left cannot be read; of a process that has a way back, this does not return then.
+pub(crate) fn summons() -> Result<Option<Summons>> {
+    let Some(handed) = environment::handed() else { return Ok(None) };
+    let found = open(handed);
+    if let Err(error) = &found {
+        comeback::go(&error.to_string());
+    }
+    found.map(Some)
+}
+
+fn open(handed: Handed) -> Result<Summons> {
+    let os = |error| Error::os("cannot take over from the program before", error);
+    environment::unmark().map_err(os)?;
+    match handed {
+        Handed::Probe { channel, letter } => {
+            let channel = adopt(channel).map_err(os)?;
+            let letter = adopt(letter).map_err(os).and_then(|file| Letter::read(&file));
+            Ok(Summons::Probe(channel, Box::new(letter)))
+        }
+        Handed::Take { back, letter, image, note } => {
+            let read = |number| copy_of(number).map_err(os);
+            let before = if back { None } else { Some(read(image)?.into()) };
+            let reason = back.then(|| read(note).and_then(|page| read_page(page).map_err(os)));
+            let others = vec![letter, image, note];
+            let letter = Letter::read(&read(letter)?)?;
+            let listeners = Leftovers::new(letter.listeners.clone(), false);
+            let reason = reason.transpose()?;
+            Ok(Summons::Estate(Box::new(Estate {
+                letter,
+                listeners,
+                before,
+                reason,
+                keeps_board: false,
+                others,
+            })))
+        }
+    }
+}
+
+impl Estate {
+    /// The scoreboard, if it is what this plan needs: the same pools, and the same number of records. Another one's
+    /// lines would be written by workers of a pool that has another place here.
+    pub(crate) fn board(&mut self, pools: &[&str], records: usize) -> Result<Option<Scoreboard>> {
+        let before = self.letter.pools.iter().map(|pool| &*pool.name);
+        let Some(&current) = self.letter.boards.first() else { return Ok(None) };
+        if !before.eq(pools.iter().copied()) || (current.1, current.2) != (pools.len(), records) {
+            return Ok(None);
+        }
+        self.keeps_board = true;
+        self.old_board(current).map(Some)
+    }
+
+    pub(crate) fn old_board(
+        &self,
+        (number, pools, records): (i32, usize, usize),
+    ) -> Result<Scoreboard> {
+        let board = copy_of(number).map_err(|error| Error::os("the scoreboard", error))?;
+        Scoreboard::adopt(board, pools, records)
+    }
+
+    /// The region, if there was one of this name, version and length; one that differs begins anew.
+    pub(crate) fn region(&self, name: &str, version: u32, words: usize) -> Result<Option<Region>> {
+        let regions = &self.letter.regions;
+        let same = |left: &&(String, u32, i32)| (&*left.0, left.1) == (name, version);
+        let Some(left) = regions.iter().find(same) else { return Ok(None) };
+        let descriptor =
+            copy_of(left.2).map_err(|error| Error::os(format!("region {name}"), error))?;
+        let region = Region::adopt(descriptor, name, version)?;
+        Ok((region.words().len() == words).then_some(region))
+    }
+
+    /// The event by which a pool's idle workers are poked; a new one for a new pool.
+    pub(crate) fn poke(&self, pool: &str) -> io::Result<EventFd> {
+        match self.letter.pools.iter().find(|left| left.name == pool) {
+            Some(left) => copy_of(left.poke).map(EventFd::from),
+            None => EventFd::semaphore(),
+        }
+    }
+
+    /// Whether there was a listener at this address.
+    pub(crate) fn has_listener(&self, address: &str) -> bool {
+        self.letter.listeners.iter().any(|left| left.address() == address)
+    }
+
+    /// The event by which the service is stopped becomes the one that it has always been.
+    pub(crate) fn take_stop(&self, stop: &EventFd) -> io::Result<()> {
+        tine_os::fd::replace(stop, copy_of(self.letter.stop)?)
+    }
+
+    /// Workers of the program before follow these logs, too.
+    pub(crate) fn follow_logs(&self, log: &Log, files: &[LogFile]) -> io::Result<()> {
+        for left in &self.letter.logs {
+            if log.path() == Some(&left.path) {
+                log.take_over(left)?;
+            }
+            for file in files.iter().filter(|file| file.path() == left.path) {
+                file.take_over(left)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything is taken over: there is no way back any more, and what nobody has asked for is given up.
+    pub(crate) fn settle(self, log: &Log) -> io::Result<(Option<Image>, Option<String>)> {
+        comeback::close()?;
+        self.listeners.give_up(log);
+        let mut numbers = self.letter.descriptors();
+        numbers.extend(self.others);
+        close_many(&mut numbers);
+        Ok((self.before, self.reason))
+    }
+}
