@@ -69,6 +69,14 @@ impl Error {
         Self::new(Kind::Fatal, text, None)
     }
 
+    /// With what the system said.
+    pub(crate) fn whole(&self) -> String {
+        match std::error::Error::source(self).map(ToString::to_string) {
+            Some(source) if !self.to_string().contains(&source) => format!("{self}: {source}"),
+            _ => self.to_string(),
+        }
+    }
+
     pub(crate) fn os(text: impl Into<String>, source: io::Error) -> Self {
         Self::new(Kind::Os, text, Some(source))
     }

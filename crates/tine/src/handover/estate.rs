@@ -50,21 +50,23 @@ pub(crate) fn summons() -> Result<Option<Summons>> {
     let Some(handed) = environment::handed() else { return Ok(None) };
     let found = open(handed);
     if let Err(error) = &found {
-        comeback::go(&error.to_string());
+        comeback::go(&error.whole());
     }
     found.map(Some)
 }
 
 fn open(handed: Handed) -> Result<Summons> {
     let os = |error| Error::os("cannot take over from the program before", error);
-    environment::unmark().map_err(os)?;
+    let unmarked = environment::unmark().map_err(os);
     match handed {
         Handed::Probe { channel, letter } => {
             let channel = adopt(channel).map_err(os)?;
-            let letter = adopt(letter).map_err(os).and_then(|file| Letter::read(&file));
+            let letter = unmarked.and_then(|()| adopt(letter).map_err(os));
+            let letter = letter.and_then(|file| Letter::read(&file));
             Ok(Summons::Probe(channel, Box::new(letter)))
         }
         Handed::Take { back, letter, image, note } => {
+            unmarked?;
             let read = |number| copy_of(number).map_err(os);
             let before = if back { None } else { Some(read(image)?.into()) };
             let reason = back.then(|| read(note).and_then(|page| read_page(page).map_err(os)));

@@ -93,12 +93,18 @@ impl Probe {
             _ => "ended".to_owned(),
         };
         let written = read_page(&self.output).unwrap_or_default();
-        let last = written.trim_end().as_bytes();
-        match String::from_utf8_lossy(&last[last.len().saturating_sub(REASON)..]).trim() {
+        match quoted(&written).trim() {
             "" => format!("the new program {how} before it was ready to serve"),
             words => format!("the new program {how} before it was ready to serve: {words}"),
         }
     }
+}
+
+/// What says most in a program's last words: its panic, else their end.
+fn quoted(written: &str) -> String {
+    let bytes = written.trim_end().as_bytes();
+    let from = written.rfind("panicked at").unwrap_or(bytes.len().saturating_sub(REASON));
+    String::from_utf8_lossy(&bytes[from..bytes.len().min(from + REASON)]).into_owned()
 }
 
 fn end(pid: Pid) {

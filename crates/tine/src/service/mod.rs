@@ -238,7 +238,7 @@ impl Service {
         let held = HeldSignals::take(&passed)
             .map_err(|error| Error::os("cannot take the signals over", error))?;
         let supervisor = self.set_up((plans, passed), birth, estate, &mut cleanup);
-        let supervisor = supervisor.inspect_err(|error| comeback::go(&error.to_string()))?;
+        let supervisor = supervisor.inspect_err(|error| comeback::go(&error.whole()))?;
         let result = supervisor.run();
         drop(held);
         cleanup.perform();

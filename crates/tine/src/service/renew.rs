@@ -18,7 +18,7 @@ impl Service {
     /// Says over the channel whether this service could take over, and ends.
     pub(super) fn be_tried(self, channel: &OwnedFd, letter: Result<Letter>) -> ! {
         let result = letter.and_then(|letter| self.try_out(&letter));
-        answer(channel, result.map_err(|error| error.to_string()))
+        answer(channel, result.map_err(|error| error.whole()))
     }
 
     /// Everything that can fail at a start, done and undone: names are looked up, and what is new is bound and closed
@@ -50,7 +50,7 @@ impl Service {
     /// Goes on as the next supervisor. What fails before it has everything leads back to the program before.
     pub(super) fn take_over(self, estate: Estate) -> Result<()> {
         let plans = self.plan().and_then(|plans| refuse_threads().map(|()| plans));
-        let plans = plans.inspect_err(|error| comeback::go(&error.to_string()))?;
+        let plans = plans.inspect_err(|error| comeback::go(&error.whole()))?;
         self.begin(plans, &mut None, Some(estate))
     }
 }

@@ -230,6 +230,7 @@ impl Supervisor {
             self.watch();
             self.tell_sockets();
             self.call("woken", |hooks, service| hooks.woken(service));
+            self.leave();
         }
         self.finish()
     }
@@ -299,7 +300,6 @@ impl Supervisor {
                 self.perform(action);
             }
         }
-        self.leave();
         if self.birth.is_some()
             && self.refusal.is_none()
             && self.state.pools.iter().all(|pool| pool.ever_ready)
