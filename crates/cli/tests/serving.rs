@@ -105,6 +105,80 @@ fn a_reload_under_load_loses_no_request_and_replaces_every_worker() {
 }
 
 #[test]
+fn twenty_reloads_in_a_row_under_load_lose_no_request_and_keep_the_supervisor() {
+    let site = Site::new();
+    for concurrency in ["1", "64"] {
+        let (server, address) = site.serve(&["--workers", "3", "--concurrency", concurrency]);
+        let kept =
+            Load::keep_alive(&address, "/").connections(2).think(Duration::from_millis(5)).start();
+        let fresh = Load::one_per_connection(&address, "/").connections(2).rate(300.0).start();
+        for _ in 0..20 {
+            let reload = Server::command(env!("CARGO_BIN_EXE_tine"))
+                .args(["reload", "--control"])
+                .arg(site.control())
+                .start();
+            assert!(reload.wait_exit().success(), "{}", reload.lines().join("\n"));
+            fresh.wait_answered(5);
+        }
+        server.wait_line("generation 21 serves");
+        for report in [kept.stop(), fresh.stop()] {
+            assert_eq!(report.failed_total, 0, "{concurrency}: {report:?}");
+        }
+        server.signal(SIGTERM);
+        assert!(server.wait_exit().success());
+    }
+}
+
+#[test]
+fn a_download_that_is_under_way_goes_on_across_reloads() {
+    use std::io::{Read as _, Write as _};
+    let site = Site::new();
+    let bytes = 24 << 20;
+    std::fs::write(site.0.path().join("large"), vec![b'x'; bytes]).expect("a file");
+    let (server, address) = site.serve(&["--workers", "2"]);
+    let mut download = std::net::TcpStream::connect(&address).expect("it listens");
+    let request = b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    download.write_all(request).expect("it is sent");
+    let mut begin = vec![0; 4096];
+    download.read_exact(&mut begin).expect("it begins");
+    for generation in 2..4 {
+        server.signal(SIGHUP);
+        server.wait_line(&format!("generation {generation} serves"));
+    }
+    let mut rest = Vec::new();
+    download.read_to_end(&mut rest).expect("it goes on");
+    let head = begin.windows(4).position(|part| part == b"\r\n\r\n").expect("a head") + 4;
+    assert_eq!(begin.len() - head + rest.len(), bytes);
+}
+
+#[test]
+fn a_reload_that_cannot_be_made_says_why_and_the_command_fails() {
+    let site = Site::new();
+    let program = site.0.path().join(".tine");
+    std::fs::copy(env!("CARGO_BIN_EXE_tine"), &program).expect("a copy");
+    let server = Server::command(&program)
+        .args(["serve", "--listen", "127.0.0.1:0", "--control"])
+        .arg(site.control())
+        .arg(site.0.path())
+        .start();
+    let address = server.address();
+    let reload = || {
+        let tine = Server::command(env!("CARGO_BIN_EXE_tine"));
+        tine.args(["reload", "--control"]).arg(site.control()).start()
+    };
+    std::fs::remove_file(&program).expect("it is there");
+    let failed = reload();
+    assert_ne!(failed.wait_exit().code(), Some(0));
+    failed.wait_line("No such file");
+    assert_eq!(client::get(&address, "/").text(), "Hello, World!");
+    std::fs::copy(env!("CARGO_BIN_EXE_tine"), &program).expect("another one");
+    let upgraded = reload();
+    assert!(upgraded.wait_exit().success(), "{}", upgraded.lines().join("\n"));
+    let runs = std::fs::read_link(format!("/proc/{}/exe", server.pid())).expect("it runs");
+    assert_eq!(runs, program.canonicalize().expect("it is there"), "the new file");
+}
+
+#[test]
 fn a_worker_killed_again_and_again_costs_only_what_ran_in_it() {
     let site = Site::new();
     let (server, address) = site.serve(&["--workers", "4", "--concurrency", "1"]);

@@ -146,6 +146,9 @@ fn a_reload(book: &mut Book, second: u32) -> u32 {
     book.wait(&format!("exited {second} "));
     let third = book.service.wait_serving(1)[0];
     let seen = [
+        // In the program that has taken over; a probe calls none.
+        "configured".to_owned(),
+        "bound 2 listeners".to_owned(),
         "reloading 2".to_owned(),
         "before_fork main/0".to_owned(),
         format!("spawned main/0 number 3 generation 2 pid {third}"),

@@ -207,6 +207,7 @@ impl Supervisor {
                 proc.old_board = Some(estate.old_board(board)?);
             }
             self.procs.insert(WorkerId(left.worker), proc);
+            self.sits(WorkerId(left.worker));
         }
         self.started = letter.started;
         self.last_words.clone_from(&letter.last_words);

@@ -61,6 +61,15 @@ impl Supervisor {
         }
     }
 
+    /// A worker of the program before is the last one of its place, unless a younger one is.
+    pub(super) fn sits(&mut self, id: WorkerId) {
+        if let Some(info) = self.info(id)
+            && let Some(proc) = self.procs.get(&id)
+        {
+            self.last_in_place.insert((proc.pool, proc.place), info);
+        }
+    }
+
     /// Tells hooks what people are told.
     pub(super) fn show_to_hooks(&mut self, note: &Note) {
         match note {

@@ -75,14 +75,27 @@ impl Supervisor {
                 let name = &self.pools[*pool].plan.name;
                 error!(log, "pool {name}: {failures} workers failed, too fast: replacements wait");
             }
-            Note::Rolling { generation } => info!(log, "reload: generation {generation} begins"),
-            Note::Rolled { generation } => info!(log, "reload: generation {generation} serves"),
-            Note::ReloadFailed { generation, text } => {
-                error!(log, "reload failed, generation {generation} goes on: {text}");
+            Note::Rolling { .. } | Note::Rolled { .. } | Note::ReloadFailed { .. } => {
+                self.note_reload(note);
             }
             Note::Stopping { workers, seconds } => {
                 info!(log, "stopping: {workers} workers finish what they have, within {seconds} s");
             }
+        }
+    }
+
+    fn note_reload(&self, note: &Note) {
+        match note {
+            Note::Rolling { generation } => {
+                info!(self.log, "reload: generation {generation} begins");
+            }
+            Note::Rolled { generation } => {
+                info!(self.log, "reload: generation {generation} serves");
+            }
+            Note::ReloadFailed { generation, text } => {
+                error!(self.log, "reload failed, generation {generation} goes on: {text}");
+            }
+            _ => {}
         }
     }
 
