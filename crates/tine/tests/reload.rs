@@ -119,6 +119,39 @@ fn listeners_are_added_kept_and_removed() {
 }
 
 #[test]
+fn pid_file_and_control_socket_move_with_the_configuration() {
+    let it = Renewable::start("", "--workers 1");
+    let at = |name| it.service.directory().join(name);
+    let (pid, control) = (at("other-pid"), at("other-control"));
+    it.change(&format!("--pid-file {} --control {}", pid.display(), control.display()));
+    it.service.signal(HUP);
+    it.service.wait_line("generation 2 serves");
+    assert!(pid.exists() && control.exists() && !at("pid").exists() && !it.control.exists());
+    let client = Client::connect(&control).expect("it answers");
+    assert_eq!(client.reload(PATIENCE).map_err(|error| error.to_string()), Ok(3));
+    it.service.stop();
+    assert!(!pid.exists() && !control.exists());
+}
+
+#[test]
+fn a_log_that_is_renamed_before_a_reload_is_opened_anew_and_old_workers_follow() {
+    let it = Renewable::start("", "--workers 1");
+    let log = it.service.directory().join("log");
+    it.change(&format!("--workers 1 --log-file {}", log.display()));
+    it.reload().expect("it goes well");
+    let mut old = it.service.talk();
+    old.ask("log before");
+    fs::rename(&log, log.with_extension("1")).expect("it is there");
+    it.reload().expect("it goes well");
+    old.ask("log after");
+    let said = |path: &std::path::Path| fs::read_to_string(path).expect("a log");
+    assert!(said(&log.with_extension("1")).contains("before"));
+    assert!(said(&log).contains("generation 3 serves") && said(&log).contains("after"));
+    drop(old);
+    it.service.stop();
+}
+
+#[test]
 fn what_cannot_serve_leaves_the_old_generation_untouched_and_says_why() {
     let it = Renewable::start("--boot-timeout 3000", "--workers 2");
     let workers = it.service.wait_serving(2);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use tine_os::comeback;
 use tine_os::event::EventFd;
@@ -149,10 +150,22 @@ impl Estate {
         Ok(())
     }
 
-    /// Everything is taken over: there is no way back any more, and what nobody has asked for is given up.
-    pub(crate) fn settle(self, log: &Log) -> io::Result<(Option<Image>, Option<String>)> {
+    /// Everything is taken over: there is no way back any more, and what nobody has asked for is given up; of the pid
+    /// file and the control socket, what is not `kept`.
+    pub(crate) fn settle(
+        self,
+        kept: [Option<&Path>; 2],
+        log: &Log,
+    ) -> io::Result<(Option<Image>, Option<String>)> {
         comeback::close()?;
         self.listeners.give_up(log);
+        let pid_file = self.letter.pid_file.iter().map(|left| &left.0);
+        let left = pid_file.chain(self.letter.control.iter().map(|left| &left.path));
+        for path in left.filter(|path| !kept.contains(&Some(path.as_path()))) {
+            if let Err(error) = std::fs::remove_file(path) {
+                crate::log::warning!(log, "{} is left: {error}", path.display());
+            }
+        }
         let mut numbers = self.letter.descriptors();
         numbers.extend(self.others);
         close_many(&mut numbers);

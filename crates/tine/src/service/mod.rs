@@ -257,6 +257,8 @@ impl Service {
         cleanup: &mut Cleanup,
     ) -> Result<Supervisor> {
         let log = self.log;
+        // First of all: whoever sees that the service is there may replace its file.
+        let program = program(estate.as_ref())?;
         self.hooks.start(&log, "configured", |hooks| hooks.configured())?;
         let limit = tine_os::privilege::raise_open_files();
         let limit =
@@ -300,7 +302,7 @@ impl Service {
             preset: self.signals,
             passed,
             pid_file: cleanup.pid_file.as_ref().map(PidFile::left),
-            program: program(estate.as_ref())?,
+            program,
             estate,
             birth: birth.take(),
             hooks: self.hooks,

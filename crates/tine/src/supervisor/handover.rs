@@ -212,7 +212,9 @@ impl Supervisor {
         self.started = letter.started;
         self.last_words.clone_from(&letter.last_words);
         self.casualties.take_over(letter.reports.clone());
-        let (image, reason) = estate.settle(&self.log).map_err(os)?;
+        let control = self.control.as_ref().map(crate::control::Server::path);
+        let kept = [self.pid_file.as_ref().map(|file| file.0.as_path()), control];
+        let (image, reason) = estate.settle(kept, &self.log).map_err(os)?;
         self.before = image;
         self.events.push_back(match reason {
             Some(reason) => Event::ReloadFailed(reason),
