@@ -155,7 +155,13 @@ fn a_download_that_is_under_way_goes_on_across_reloads() {
 fn a_reload_that_cannot_be_made_says_why_and_the_command_fails() {
     let site = Site::new();
     let program = site.0.path().join(".tine");
-    std::fs::copy(env!("CARGO_BIN_EXE_tine"), &program).expect("a copy");
+    // By another process: what a sibling test forks meanwhile would have the copy open to write.
+    let install = || {
+        let cp =
+            std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_tine")).arg(&program).status();
+        assert!(cp.is_ok_and(|status| status.success()));
+    };
+    install();
     let server = Server::command(&program)
         .args(["serve", "--listen", "127.0.0.1:0", "--control"])
         .arg(site.control())
@@ -171,7 +177,7 @@ fn a_reload_that_cannot_be_made_says_why_and_the_command_fails() {
     assert_ne!(failed.wait_exit().code(), Some(0));
     failed.wait_line("No such file");
     assert_eq!(client::get(&address, "/").text(), "Hello, World!");
-    std::fs::copy(env!("CARGO_BIN_EXE_tine"), &program).expect("another one");
+    install();
     let upgraded = reload();
     assert!(upgraded.wait_exit().success(), "{}", upgraded.lines().join("\n"));
     let runs = std::fs::read_link(format!("/proc/{}/exe", server.pid())).expect("it runs");

@@ -88,7 +88,9 @@ mod tests {
     fn what_is_open_is_executed_though_its_file_is_gone() {
         let name = format!("tine-image-{}", std::process::id());
         let copy = std::env::temp_dir().join(name);
-        std::fs::copy("/bin/true", &copy).unwrap();
+        // By another process: what a sibling test forks meanwhile would have the copy open to write.
+        let copied = std::process::Command::new("cp").arg("/bin/true").arg(&copy).status();
+        assert!(copied.unwrap().success());
         let image = Image::open(&copy).unwrap();
         std::fs::remove_file(&copy).unwrap();
         assert!(std::process::Command::new(image.path()).status().unwrap().success());
