@@ -120,6 +120,24 @@ fn listeners_are_added_kept_and_removed() {
 }
 
 #[test]
+fn the_sockets_of_a_sharded_address_stay_and_become_more_or_fewer() {
+    let it = Renewable::start("--concurrency 8", "--accept sharded --workers 2");
+    it.service.wait_serving(2);
+    let sockets = || it.service.status().listeners.len();
+    assert_eq!(sockets(), 2);
+    for (generation, workers, more) in [(2, 3, "sharded"), (3, 2, "sharded"), (4, 2, "shared")] {
+        it.change(&format!("--accept {more} --workers {workers}"));
+        assert_eq!(it.reload(), Ok(generation));
+        it.service.wait_serving(workers);
+        assert_eq!(sockets(), if more == "shared" { 1 } else { workers as usize });
+        for _ in 0..20 {
+            assert_eq!(it.service.ask("generation"), generation.to_string());
+        }
+    }
+    it.service.stop();
+}
+
+#[test]
 fn pid_file_and_control_socket_move_with_the_configuration() {
     let it = Renewable::start("", "--workers 1");
     let at = |name| it.service.directory().join(name);
