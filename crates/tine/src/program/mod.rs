@@ -83,8 +83,9 @@ impl Program {
     /// default (PIPE too, row S21) and none held back, and nothing else of the service. It is in a process group
     /// apart from the supervisor's, together with its *keeper*: a small process that stands between the two,
     /// asks it to leave with `SIGTERM`, and kills whatever it has started, other sessions' processes
-    /// included, when it has ended, when its time is up, or when the supervisor is dead. It must stay in
-    /// the foreground: what goes into the background has ended.
+    /// included, when it has ended, when its time is up, or when the supervisor is dead. Whoever kills a keeper
+    /// with `SIGKILL` kills its group; a session of its own survives that. A command must stay in the foreground:
+    /// what goes into the background has ended.
     ///
     /// Nobody counts its connections: so the pool has a fixed size, and no limit but an age.
     #[must_use]

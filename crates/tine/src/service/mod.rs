@@ -27,7 +27,8 @@ use crate::passthrough::Passed;
 use crate::pidfile::PidFile;
 use crate::plan::PoolPlan;
 use crate::signals::Signals;
-use crate::supervisor::run::{HeldSignals, Parts, Supervisor};
+use crate::supervisor::held::HeldSignals;
+use crate::supervisor::run::{Parts, Supervisor};
 use crate::{Error, Result};
 use start::{
     Cleanup, announce, bind, board, open_control, pid_file, program, refuse_threads, regions,

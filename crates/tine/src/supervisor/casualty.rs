@@ -159,7 +159,7 @@ impl Supervisor {
             && self.casualties.ran_out_of_memory()
             && !ours
         {
-            return format!("{text} by the kernel, for want of memory");
+            return format!("{text}, and the kernel has killed for want of memory meanwhile");
         }
         match self.core_of(id, exit) {
             Some(core) => format!("{text} {core}"),

@@ -12,6 +12,7 @@ mod deadline;
 mod ending;
 pub(crate) mod event;
 pub(crate) mod handover;
+pub(crate) mod held;
 mod helpers;
 mod hooked;
 mod look;

@@ -48,8 +48,9 @@ const IGNORED: [Signal; 14] = [
 ];
 /// Between two rounds of `SIGKILL`: who was born during one gets the next.
 const ROUND: Nanos = 20 * MILLISECOND;
-/// How long processes that were killed are waited for: one may hang in the kernel.
-const PATIENCE: Nanos = 5 * SECOND;
+/// How long processes that were killed are waited for: one may hang in the kernel. Less than the supervisor
+/// waits before it kills the keeper.
+const PATIENCE: Nanos = 4 * SECOND;
 
 /// Tokens of its epoll.
 const CHANNEL: u64 = 0;
