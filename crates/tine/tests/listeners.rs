@@ -122,9 +122,11 @@ fn the_backlog_is_as_configured_and_who_comes_over_it_waits() {
             thread::spawn(move || Talk::to(&address).ask("pid").parse::<u32>())
         })
         .collect();
-    // One more than asked for fits (listen(2)'s own habit); nobody is refused.
+    // One more than asked for fits (listen(2)'s own habit), and one more for every processor that decides at the
+    // same moment; nobody is refused.
     service.wait_pool("the queue is full", |pool| pool.queued >= 3);
-    assert!(service.pool().queued <= 4);
+    let queued = service.pool().queued;
+    assert!(queued < 8, "{queued}: nobody waits outside");
     drop(held);
     for client in clients {
         assert!(client.join().expect("it is not refused").is_ok());
