@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use support::{DATA, HEADERS, PREFACE, SETTINGS, frame, frame_of, get, start};
 use testkit::load::Load;
 use testkit::process::pss_kib;
-use testkit::{Client, client};
+use testkit::{Client, client, wait_until};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST: &[u8] = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
@@ -99,15 +99,21 @@ fn a_client_that_takes_nothing_is_dropped() {
     assert!(stalled.read_to_end().len() < 16384 * 1024);
 }
 
-#[test]
-fn an_http2_window_that_stays_shut_does_not_hold_the_connection() {
-    let (_server, address) = start(&["1", "1", "send_timeout=300"]);
-    let mut stalled = Client::connect(&address);
+/// A client that has been answered over HTTP/2, and lets nothing of the body come.
+fn with_a_shut_window(address: &str) -> Client {
+    let mut stalled = Client::connect(address);
     stalled.send(PREFACE);
     // SETTINGS_INITIAL_WINDOW_SIZE of 0.
     stalled.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
     stalled.send(&frame(HEADERS, 5, 1, &get("/")));
     assert_eq!(frame_of(&mut stalled, HEADERS).payload[0], 0x88);
+    stalled
+}
+
+#[test]
+fn an_http2_window_that_stays_shut_does_not_hold_the_connection() {
+    let (_server, address) = start(&["1", "1", "send_timeout=300"]);
+    let mut stalled = with_a_shut_window(&address);
     assert_eq!(client::get(&address, "/").text(), "hello");
     assert!(stalled.closed());
 }
@@ -116,16 +122,10 @@ fn an_http2_window_that_stays_shut_does_not_hold_the_connection() {
 #[test]
 fn an_http2_window_that_stays_shut_is_not_held_open_by_pings() {
     let (_server, address) = start(&["1", "1", "send_timeout=300"]);
-    let mut stalled = Client::connect(&address);
-    stalled.send(PREFACE);
-    stalled.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
-    stalled.send(&frame(HEADERS, 5, 1, &get("/")));
-    assert_eq!(frame_of(&mut stalled, HEADERS).payload[0], 0x88);
-    let began = Instant::now();
-    while stalled.try_send(&frame(support::PING, 0, 0, b"its time")).is_ok() {
-        assert!(began.elapsed() < Duration::from_secs(5), "it is held by pings");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let mut stalled = with_a_shut_window(&address);
+    wait_until("it is not held by pings", Duration::from_secs(5), || {
+        stalled.try_send(&frame(support::PING, 0, 0, b"its time")).is_err()
+    });
     assert_eq!(client::get(&address, "/").text(), "hello");
 }
 

@@ -64,8 +64,15 @@ fn a_multiplexed_workers_long_requests_are_nobodys_business() {
 #[test]
 fn an_idle_connection_of_an_isolated_worker_is_no_request() {
     let (server, address) = start("1", "300");
+    server.wait_children(2);
     let (mut connection, pid) = connect(&address);
-    std::thread::sleep(std::time::Duration::from_millis(2500));
+    // Who began later than this one fell silent has been found, looking at all of them: it was passed over.
+    let (mut stuck, other) = connect(&address);
+    assert_ne!(pid, other);
+    ask(&mut stuck, "/forever");
+    let line = server.wait_line("has been at a request for");
+    assert!(line.contains(&format!("(pid {other}, ")), "{line}");
+    wait_gone(other);
     assert_eq!(connection.get("/pid").text(), pid.to_string());
     stop(&server);
 }

@@ -55,9 +55,7 @@ impl Story {
             usage: None,
         }
     }
-}
 
-impl Story {
     /// Of a worker that the program before has left.
     pub(super) fn left(left: &ProcLeft) -> Self {
         let ProcLeft { generation, since, killed, .. } = *left;
