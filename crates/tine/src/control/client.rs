@@ -201,8 +201,23 @@ impl Client {
         self.ask(&mut self.dial()?, Verb::Ask(request))
     }
 
+    /// Asks again if a reload has cut the connection off: who is in the queue of the socket is heard by the next
+    /// program, who was accepted by the one before is not.
     fn ask(&self, call: &mut Call, verb: Verb) -> Result<Answer> {
-        let answer = call.ask(verb).map_err(|error| match error.kind() {
+        let answer = loop {
+            match call.ask(verb) {
+                Err(error) if verb.may_be_repeated_after(error.kind()) && self.is_running() => {
+                    let until = call.until;
+                    if Instant::now() >= until {
+                        break Err(error);
+                    }
+                    std::thread::sleep(AGAIN);
+                    *call = Call { until, ..self.dial()? };
+                }
+                answer => break answer,
+            }
+        };
+        let answer = answer.map_err(|error| match error.kind() {
             ErrorKind::TimedOut => {
                 Error::os(format!("{} does not answer within {PATIENCE:?}", self.name()), error)
             }
@@ -298,9 +313,14 @@ impl Call {
         }
     }
 
+    /// [`ErrorKind::ConnectionReset`] if the line was not read, [`ErrorKind::UnexpectedEof`] if its answer was lost:
+    /// a Unix socket tells the two apart (unix(7); closing one with something unread resets the other side).
     fn ask(&mut self, verb: Verb) -> io::Result<Answer> {
-        // A new connection has room for a line.
-        self.stream.write_all(verb.line().as_bytes()).or_else(unless_gone)?;
+        // A new connection has room for a line. Somebody who is turned away is told so before he asks.
+        let unheard = match self.stream.write_all(verb.line().as_bytes()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => true,
+            written => written.map(|()| false)?,
+        };
         let mut line = Vec::new();
         let mut part = [0; 16 << 10];
         while line.last() != Some(&b'\n') {
@@ -309,6 +329,7 @@ impl Call {
                 return Err(ErrorKind::TimedOut.into());
             }
             match self.stream.read(&mut part) {
+                Ok(0) if unheard => return Err(ErrorKind::ConnectionReset.into()),
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(count) if line.len() + count <= REPLY_MAX => {
                     line.extend_from_slice(&part[..count])
@@ -320,9 +341,4 @@ impl Call {
         }
         Ok(serde_json::from_slice(&line)?)
     }
-}
-
-/// Somebody who is turned away is told so before he asks.
-fn unless_gone(error: io::Error) -> io::Result<()> {
-    if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
 }

@@ -99,6 +99,19 @@ impl Verb {
         }
     }
 
+    /// Whether asking again does no more than asking once, after a connection that ended like this: nobody has read
+    /// the line, or it only asks.
+    pub(super) fn may_be_repeated_after(self, ending: io::ErrorKind) -> bool {
+        match ending {
+            io::ErrorKind::ConnectionReset => true,
+            io::ErrorKind::UnexpectedEof => matches!(
+                self,
+                Self::Ping | Self::Ask(Request::Status | Request::Reload | Request::Reloaded(_))
+            ),
+            _ => false,
+        }
+    }
+
     /// Writes the line, for a client.
     pub(super) fn line(self) -> String {
         let (verb, more) = match self {

@@ -112,3 +112,30 @@ fn another_user_is_turned_away_with_a_word() {
     let answer = String::from_utf8(ask(&[]).stdout).unwrap();
     assert!(answer.contains("\"ok\":false") && answer.contains("user 65534 may not"), "{answer}");
 }
+
+/// A service that becomes another program: whoever it has accepted and not heard yet is cut off, and the queue of its
+/// socket is the next program's.
+#[test]
+fn who_is_cut_off_unheard_by_the_step_into_the_next_program_asks_again() {
+    let (_directory, path) = place();
+    let listener = UnixListener::bind(&path).unwrap();
+    let server = std::thread::spawn(move || {
+        let mut heard = Vec::new();
+        for answered in [false, true, false, true] {
+            let (mut client, _) = listener.accept().unwrap();
+            // Closed with something unread: a reset for the other side.
+            assert!(tine_os::poll::readable(&client, Some(LONG)).unwrap());
+            if answered {
+                let mut line = String::new();
+                BufReader::new(&client).read_line(&mut line).unwrap();
+                client.write_all(b"{\"tine\":1,\"ok\":true}\n").unwrap();
+                heard.push(line);
+            }
+        }
+        heard
+    });
+    let client = Client::connect(&path).unwrap();
+    client.grow().unwrap();
+    let heard = server.join().unwrap();
+    assert!(heard[0].contains("ping") && heard[1].contains("grow"), "{heard:?}");
+}
