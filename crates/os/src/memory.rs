@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 /// Neither its size nor its content changes any more, nor this.
 const SEALED: SealFlags =
@@ -74,6 +74,18 @@ impl SharedMemory {
             unsafe { mmap(ptr::null_mut(), length * WORD, access, MapFlags::SHARED, &fd, 0) }?;
         let words = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { words, length, fd })
+    }
+
+    /// Keeps this mapping out of core dumps (`MADV_DONTDUMP`, madvise(2)): for secrets. Children that are
+    /// forked later have the mapping, and this with it.
+    ///
+    /// # Errors
+    /// None is to be expected (madvise(2)).
+    pub fn keep_out_of_cores(&self) -> io::Result<()> {
+        let start = self.words.as_ptr().cast();
+        // SAFETY: exactly what `map` mapped, and what is said of it changes no byte.
+        unsafe { madvise(start, self.length * WORD, Advice::LinuxDontDump) }?;
+        Ok(())
     }
 
     /// The words. Every process that has this memory mapped sees the same.

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tine_os::socket::{Correspondent, Peer, send_to};
 
@@ -86,6 +87,24 @@ impl Conn {
             Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
             Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
         })
+    }
+
+    /// How long a read and a write may wait for the client, in a handler that blocks; after that they fail
+    /// with `WouldBlock`. `None`: for ever, the default.
+    ///
+    /// # Errors
+    /// `InvalidInput` for no time at all; else what `setsockopt(2)` says.
+    pub fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match &self.stream {
+            Stream::Tcp(stream) => {
+                stream.set_read_timeout(timeout)?;
+                stream.set_write_timeout(timeout)
+            }
+            Stream::Unix(stream) => {
+                stream.set_read_timeout(timeout)?;
+                stream.set_write_timeout(timeout)
+            }
+        }
     }
 
     /// A request of this connection is answered: counts towards [`crate::Prefork::max_requests`].

@@ -6,9 +6,10 @@
 //! | `127.0.0.1:8080`, `[::1]:8080`, `localhost:http` | TCP on one address, or on all a name has; ports may have a name from `/etc/services` |
 //! | `0`, nothing at all | a port the kernel chooses |
 //! | `host:53/udp`, `udp:host:53`, `udp://host:53` | UDP |
-//! | `host:443/ssl`, `tls:host:443` | TCP, marked for TLS |
+//! | `host:443/tls`, `443/ssl`, `tls:host:443` | TCP, marked for TLS |
 //! | `80/IPv4`, `80/IPv6`, `80/IPv4/IPv6` | IPv4 alone, IPv6 alone, two separate sockets |
 //! | `/run/s.sock`, `unix:/run/s.sock`, `s.sock\|unix` | a Unix socket |
+//! | `tls:unix:/run/s.sock`, `/run/s.sock\|tls` | a Unix socket, marked for TLS |
 //! | `unixdgram:/run/s.sock`, `/run/s.sock\|unixdgram`, `/run/s.sock\|sock_dgram\|unix` | a Unix datagram socket |
 //! | `@name`, `unix:@name` | a Unix socket with a name in the abstract namespace |
 //!
@@ -45,7 +46,12 @@ pub enum Endpoint {
     /// UDP datagrams.
     Udp(Inet),
     /// Connections through a Unix socket.
-    Unix(UnixName),
+    Unix {
+        /// Where.
+        name: UnixName,
+        /// Whether connections are to be encrypted.
+        tls: bool,
+    },
     /// Datagrams through a Unix socket.
     UnixDatagram(UnixName),
 }
@@ -131,7 +137,7 @@ impl Endpoint {
     /// Whether connections are to be encrypted.
     #[must_use]
     pub fn tls(&self) -> bool {
-        matches!(self, Self::Tcp(Inet { tls: true, .. }))
+        matches!(self, Self::Tcp(Inet { tls: true, .. }) | Self::Unix { tls: true, .. })
     }
 }
 
@@ -174,7 +180,9 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Tcp(inet) => write!(f, "{inet}{}", if inet.tls { "/ssl" } else { "" }),
             Self::Udp(inet) => write!(f, "udp:{inet}"),
-            Self::Unix(name) => write!(f, "unix:{}", Unix(name)),
+            Self::Unix { name, tls } => {
+                write!(f, "{}unix:{}", if *tls { "tls:" } else { "" }, Unix(name))
+            }
             Self::UnixDatagram(name) => write!(f, "unixdgram:{}", Unix(name)),
         }
     }

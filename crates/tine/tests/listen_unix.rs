@@ -14,7 +14,7 @@ use tine_os::socket::{self, Peer};
 const DEADLINE: Duration = Duration::from_secs(10);
 
 fn unix(path: &Path) -> Endpoint {
-    Endpoint::Unix(UnixName::Path(path.to_owned()))
+    Endpoint::Unix { name: UnixName::Path(path.to_owned()), tls: false }
 }
 
 fn bind(endpoint: Endpoint) -> tine::Result<(Listeners, Vec<String>)> {
@@ -90,7 +90,10 @@ fn the_mode_is_what_was_asked_for() {
     let (_directory, path) = place();
     for (kind, mode) in [(true, 0o666), (true, 0o600), (false, 0o660)] {
         let name = UnixName::Path(path.clone());
-        let endpoint = if kind { Endpoint::Unix(name) } else { Endpoint::UnixDatagram(name) };
+        let endpoint = match kind {
+            true => Endpoint::Unix { name, tls: false },
+            false => Endpoint::UnixDatagram(name),
+        };
         let options = ListenOptions { unix_mode: Some(mode), ..ListenOptions::default() };
         let (listeners, _) = bind_all(&[(endpoint, options)], Vec::new()).unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o7777, mode);

@@ -99,6 +99,19 @@ fn a_reload_keeps_pid_sockets_pid_file_and_counters_and_reads_the_configuration_
 }
 
 #[test]
+fn a_region_is_tended_by_the_next_program_with_the_content_it_has() {
+    let it = Renewable::start("--workers 1", "--tended 100");
+    let count = || it.service.ask("count").parse::<u64>().expect("a number");
+    it.service.wait_until("it was tended", || count() > 3000);
+    it.change("--tended 3600000");
+    assert_eq!(it.reload(), Ok(2));
+    let after = count();
+    assert!(after > 4000, "the content is kept, and was tended at once: {after}");
+    assert_eq!(count(), after + 1, "the old program does so no more");
+    it.service.stop();
+}
+
+#[test]
 fn listeners_are_added_kept_and_removed() {
     let it = Renewable::start("", "--listen 127.0.0.1:0 --workers 1");
     let addresses = it.service.addresses(2);

@@ -93,3 +93,20 @@ fn a_limit_is_exact_under_eight_workers_with_one_killed_every_100_ms() {
     assert!(no > 1000, "{no}");
     assert!(yes <= 200 && yes + none >= 200, "{yes} of 200 were told, {none} not");
 }
+
+#[test]
+fn the_supervisor_tends_a_region_before_the_first_worker_and_whenever_it_is_due() {
+    let service = start("--workers 1 --tended 300");
+    let count = || service.ask("count").parse::<u64>().expect("a number");
+    assert!(count() > 1000);
+    service.wait_until("it was tended again and again", || count() > 4000);
+    service.stop();
+}
+
+#[test]
+fn what_panics_while_it_tends_a_region_stops_nobody() {
+    let service = start("--workers 1 --tended panics");
+    service.wait_line("the region counter up to date panicked");
+    assert_eq!(service.ask("count"), "1");
+    service.stop();
+}

@@ -14,6 +14,7 @@ const PORT_MISSING: &str =
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     Tcp,
+    /// TCP or a Unix socket, with TLS.
     Tls,
     Udp,
     Unix,
@@ -41,6 +42,7 @@ impl Protocol {
 #[derive(Default)]
 struct Words {
     protocol: Option<Protocol>,
+    tls: bool,
     /// `sock_stream` is false, `sock_dgram` true.
     datagram: Option<bool>,
     families: Vec<Family>,
@@ -52,10 +54,17 @@ pub(super) fn parse(text: &str, families: &[Family]) -> Parsed<Vec<Endpoint>> {
     if let Some((scheme, after)) = text.split_once(':') {
         let after = after.strip_prefix("//").unwrap_or(after);
         if let Some(protocol) = Protocol::named(scheme) {
+            let (protocol, after) = match after.split_once(':') {
+                Some(("unix", path)) if protocol == Protocol::Tls => {
+                    words.tls = true;
+                    (Protocol::Unix, path)
+                }
+                _ => (protocol, after),
+            };
             if protocol.is_unix() {
-                return Ok(vec![unix(after, protocol == Protocol::UnixDatagram)?]);
+                return Ok(vec![unix(after, protocol == Protocol::UnixDatagram, words.tls)?]);
             }
-            words.protocol = Some(protocol);
+            words.add_protocol(protocol)?;
             rest = after;
         } else if text[scheme.len()..].starts_with("://") {
             return Err(format!(
@@ -67,7 +76,7 @@ pub(super) fn parse(text: &str, families: &[Family]) -> Parsed<Vec<Endpoint>> {
     if is_unix(rest, &words)? {
         let datagram =
             words.protocol == Some(Protocol::UnixDatagram) || words.datagram == Some(true);
-        return Ok(vec![unix(rest, datagram)?]);
+        return Ok(vec![unix(rest, datagram, words.tls)?]);
     }
     let (host, port) = split(rest)?;
     let (host, port) = (host_from(host)?, port_from(port)?);
@@ -76,7 +85,7 @@ pub(super) fn parse(text: &str, families: &[Family]) -> Parsed<Vec<Endpoint>> {
         (_, []) => families,
         (_, said) => said,
     };
-    let (udp, tls) = (words.protocol == Some(Protocol::Udp), words.protocol == Some(Protocol::Tls));
+    let (udp, tls) = (words.protocol == Some(Protocol::Udp), words.tls);
     let make = if udp { Endpoint::Udp } else { Endpoint::Tcp };
     Ok(families
         .iter()
@@ -97,9 +106,12 @@ fn take_words<'a>(mut rest: &'a str, words: &mut Words) -> Parsed<&'a str> {
         if before.is_empty() {
             break;
         } else if let Some(protocol) = Protocol::named(word) {
-            if words.protocol.replace(protocol).is_some_and(|earlier| earlier != protocol) {
-                return Err("it names two protocols: write one listener for each".into());
+            if protocol == Protocol::Tls && rest[at..].starts_with('/') && like_a_path(before) {
+                return Err(format!(
+                    "it is a socket called {word}, or TLS on {before}: write unix:{rest} or tls:unix:{before}"
+                ));
             }
+            words.add_protocol(protocol)?;
         } else if lower == "sock_stream" || lower == "sock_dgram" {
             words.datagram = Some(lower == "sock_dgram");
         } else if let Some(which) = lower.strip_prefix("ipv") {
@@ -113,6 +125,21 @@ fn take_words<'a>(mut rest: &'a str, words: &mut Words) -> Parsed<&'a str> {
 }
 
 impl Words {
+    /// One protocol, and TLS over what carries connections.
+    fn add_protocol(&mut self, protocol: Protocol) -> Parsed<()> {
+        if protocol == Protocol::Tls {
+            self.tls = true;
+        } else if self.protocol.replace(protocol).is_some_and(|earlier| earlier != protocol) {
+            return Err("it names two protocols: write one listener for each".into());
+        }
+        match self.protocol {
+            Some(Protocol::Udp | Protocol::UnixDatagram) if self.tls => {
+                Err("TLS needs connections, not datagrams: leave one of the two out".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn add_families(&mut self, which: &str, word: &str) -> Parsed<()> {
         let more = Family::parse_all(which).map_err(|_| {
             format!("\"{word}\" must be IPv4, IPv6 or IPv* (both through one socket)")
@@ -132,12 +159,15 @@ impl Words {
 
 /// Decides between a path and an Internet address, and refuses words that do not fit the one it is.
 fn is_unix(rest: &str, words: &Words) -> Parsed<bool> {
-    let like_a_path = rest.starts_with(['/', '@']);
+    let like_a_path = like_a_path(rest);
     match words.protocol {
         Some(protocol) if !protocol.is_unix() && like_a_path => {
             return Err(format!(
                 "{rest} is a path, and only unix and unixdgram have one (unix:PATH takes any path)"
             ));
+        }
+        _ if words.tls && words.datagram == Some(true) => {
+            return Err("TLS needs connections: leave sock_dgram out".into());
         }
         Some(Protocol::UnixDatagram) if words.datagram == Some(false) => {
             return Err("unixdgram is never sock_stream: write unix for connections".into());
@@ -154,7 +184,11 @@ fn is_unix(rest: &str, words: &Words) -> Parsed<bool> {
     Ok(unix)
 }
 
-fn unix(name: &str, datagram: bool) -> Parsed<Endpoint> {
+fn like_a_path(text: &str) -> bool {
+    text.starts_with(['/', '@'])
+}
+
+fn unix(name: &str, datagram: bool, tls: bool) -> Parsed<Endpoint> {
     let name = match name.strip_prefix('@') {
         Some("") => return Err("the name after @ is missing".into()),
         Some(name) => UnixName::Abstract(name.into()),
@@ -164,7 +198,7 @@ fn unix(name: &str, datagram: bool) -> Parsed<Endpoint> {
         None if name.contains('\0') => return Err("a path cannot contain a NUL".into()),
         None => UnixName::Path(PathBuf::from(name)),
     };
-    Ok(if datagram { Endpoint::UnixDatagram(name) } else { Endpoint::Unix(name) })
+    Ok(if datagram { Endpoint::UnixDatagram(name) } else { Endpoint::Unix { name, tls } })
 }
 
 /// Splits host from port; a host that was not given is `*`, a port that was not, 0.

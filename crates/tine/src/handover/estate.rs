@@ -16,6 +16,7 @@ use crate::log::{Log, LogFile};
 use crate::program::environment::{self, Handed};
 use crate::scoreboard::Scoreboard;
 use crate::shared::Region;
+use crate::shared::wanted::Wanted;
 use crate::{Error, Result};
 
 /// What a reload has begun this process as.
@@ -109,14 +110,15 @@ impl Estate {
     }
 
     /// The region, if there was one of this name, version and length; one that differs begins anew.
-    pub(crate) fn region(&self, name: &str, version: u32, words: usize) -> Result<Option<Region>> {
+    pub(crate) fn region(&self, wanted: &Wanted) -> Result<Option<Region>> {
+        let Wanted { name, version, words, .. } = wanted;
         let regions = &self.letter.regions;
-        let same = |left: &&(String, u32, i32)| (&*left.0, left.1) == (name, version);
+        let same = |left: &&(String, u32, i32)| (&left.0, &left.1) == (name, version);
         let Some(left) = regions.iter().find(same) else { return Ok(None) };
         let descriptor =
             copy_of(left.2).map_err(|error| Error::os(format!("region {name}"), error))?;
-        let region = Region::adopt(descriptor, name, version)?;
-        Ok((region.words().len() == words).then_some(region))
+        let region = Region::adopt(descriptor, name, *version)?;
+        Ok((region.words().len() == *words).then_some(region))
     }
 
     /// The event by which a pool's idle workers are poked; a new one for a new pool.

@@ -81,7 +81,7 @@ fn endpoint(identity: &Identity) -> std::result::Result<Endpoint, String> {
         (_, Address::Unnamed) => return Err("it is bound to no address".into()),
         (Traffic::Stream, Address::Ip(ip)) => Endpoint::Tcp(Inet::from(*ip)),
         (Traffic::Datagram, Address::Ip(ip)) => Endpoint::Udp(Inet::from(*ip)),
-        (Traffic::Stream, Address::Unix(name)) => Endpoint::Unix(name.clone()),
+        (Traffic::Stream, Address::Unix(name)) => Endpoint::Unix { name: name.clone(), tls: false },
         (Traffic::Datagram, Address::Unix(name)) => Endpoint::UnixDatagram(name.clone()),
         (Traffic::Other, _) => return Err("it carries neither connections nor datagrams".into()),
     };

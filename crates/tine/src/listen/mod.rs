@@ -52,7 +52,7 @@ impl Kind {
         match endpoint {
             Endpoint::Tcp(_) => Self::Tcp,
             Endpoint::Udp(_) => Self::Udp,
-            Endpoint::Unix(_) => Self::Unix,
+            Endpoint::Unix { .. } => Self::Unix,
             Endpoint::UnixDatagram(_) => Self::UnixDatagram,
         }
     }
@@ -129,6 +129,14 @@ impl Listener {
     #[must_use]
     pub fn options(&self) -> &ListenOptions {
         &self.options
+    }
+
+    /// Whether its connections are to be encrypted: what was asked for says so, or whoever passed it in
+    /// calls it `tls`, `ssl` or `https`. Nothing here does it: that is `tine-tls`'s.
+    #[must_use]
+    pub fn tls(&self) -> bool {
+        let named = self.name().filter(|_| self.adopted);
+        self.endpoint.tls() || named.is_some_and(|name| matches!(name, "tls" | "ssl" | "https"))
     }
 
     /// True if it was passed in already bound, so that others may have it too.

@@ -103,7 +103,7 @@ fn expand<'a>(endpoint: &'a Endpoint, options: &'a ListenOptions) -> Result<Vec<
         |place, without6, follows| Want { endpoint, options, kind, place, without6, follows };
     let inet = match endpoint {
         Endpoint::Tcp(inet) | Endpoint::Udp(inet) => inet,
-        Endpoint::Unix(name) | Endpoint::UnixDatagram(name) => {
+        Endpoint::Unix { name, .. } | Endpoint::UnixDatagram(name) => {
             return Ok(vec![want(Place::Unix(name.clone()), Without6::Fail, false)]);
         }
     };

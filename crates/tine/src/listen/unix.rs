@@ -52,7 +52,9 @@ impl SocketFile {
 
 /// Refuses names that cannot be bound anywhere.
 pub(super) fn validate(endpoint: &Endpoint) -> Result<()> {
-    let (Endpoint::Unix(name) | Endpoint::UnixDatagram(name)) = endpoint else { return Ok(()) };
+    let (Endpoint::Unix { name, .. } | Endpoint::UnixDatagram(name)) = endpoint else {
+        return Ok(());
+    };
     let (what, length) = match name {
         UnixName::Path(path) => ("path", path.as_os_str().len()),
         UnixName::Abstract(name) => ("abstract name", name.len()),

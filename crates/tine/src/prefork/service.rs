@@ -1,12 +1,14 @@
 //! What can be said of the service around the pool.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tine_os::signal::Signal;
 
 use super::Prefork;
 use crate::hooks::Hooks;
 use crate::log::{Log, LogFile};
+use crate::shared::Region;
 use crate::signals::Signals;
 
 impl Prefork {
@@ -14,6 +16,19 @@ impl Prefork {
     /// [`crate::Worker::region`].
     pub fn region(mut self, name: impl Into<String>, version: u32, words: usize) -> Self {
         self.service = self.service.region(name, version, words);
+        self
+    }
+
+    /// The same, with something that keeps its content up to date in the supervisor; see
+    /// [`crate::Service::tended_region`].
+    pub fn tended_region(
+        mut self,
+        name: impl Into<String>,
+        version: u32,
+        words: usize,
+        tend: impl Fn(&Region) -> Duration + 'static,
+    ) -> Self {
+        self.service = self.service.tended_region(name, version, words, tend);
         self
     }
 

@@ -3,6 +3,7 @@
 //! [`crate::Prefork`] is a service with one pool; use this for several.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +27,12 @@ use crate::log::{Log, LogFile, info};
 use crate::passthrough::Passed;
 use crate::pidfile::PidFile;
 use crate::plan::PoolPlan;
+use crate::shared::Region;
+use crate::shared::wanted::{Tend, Wanted};
 use crate::signals::Signals;
 use crate::supervisor::held::HeldSignals;
 use crate::supervisor::run::{Parts, Supervisor};
+use crate::supervisor::tend::Tended;
 use crate::{Error, Result};
 use start::{
     Cleanup, announce, bind, board, open_control, pid_file, program, refuse_threads, regions,
@@ -61,7 +65,7 @@ enum ControlAt {
 #[must_use = "a service does nothing until it runs"]
 pub struct Service {
     pools: Vec<Pool>,
-    regions: Vec<(String, u32, usize)>,
+    regions: Vec<Wanted>,
     log: Log,
     log_files: Vec<LogFile>,
     signals: Signals,
@@ -106,7 +110,25 @@ impl Service {
 
     /// Adds a shared region of `words` 64-bit words, which workers find by its name.
     pub fn region(mut self, name: impl Into<String>, version: u32, words: usize) -> Self {
-        self.regions.push((name.into(), version, words));
+        self.regions.push(Wanted { name: name.into(), version, words, tend: None });
+        self
+    }
+
+    /// The same, with something that keeps its content up to date: called in the supervisor, before the first
+    /// worker is forked and from then on whenever the time it asked for is over. It is the region's only
+    /// writer by that; a reload calls that of the next program with the same region, content and all.
+    ///
+    /// It holds everybody up while it runs, so it must not wait for anything. Without a supervisor
+    /// ([`crate::Prefork::solo`]) there is nobody to call it, and no such region.
+    pub fn tended_region(
+        mut self,
+        name: impl Into<String>,
+        version: u32,
+        words: usize,
+        tend: impl Fn(&Region) -> Duration + 'static,
+    ) -> Self {
+        let tend: Option<Tend> = Some(Rc::new(tend));
+        self.regions.push(Wanted { name: name.into(), version, words, tend });
         self
     }
 
@@ -268,6 +290,7 @@ impl Service {
         warn_of_corrections(&log, &plans);
         let board = board(&plans, estate.as_mut())?;
         let regions = regions(&self.regions, estate.as_ref())?;
+        let tended = Tended::all(&self.regions, &regions, &log);
         let mut pools = Vec::new();
         for (index, (pool, plan)) in self.pools.into_iter().zip(plans).enumerate() {
             let lines = (board.line(index), board.bell(index));
@@ -296,6 +319,7 @@ impl Service {
             pools,
             board,
             regions,
+            tended,
             log,
             log_files: self.log_files,
             control,

@@ -12,7 +12,7 @@ use crate::log::{info, warning};
 use crate::program::Program;
 use crate::scoreboard::Scoreboard;
 use crate::seat::{Parts as SeatParts, Seat, Shutdown};
-use crate::shared::Region;
+use crate::shared::wanted::Wanted;
 use crate::worker::Worker;
 use crate::{Error, Result};
 
@@ -30,7 +30,8 @@ impl Service {
         bound.name_last(pool.inherited.unwrap_or_default());
         notes.iter().for_each(|note| warning!(self.log, "{note}"));
         for listener in &bound {
-            info!(self.log, "listening on {}", listener.address());
+            let with = if listener.tls() { " with TLS" } else { "" };
+            info!(self.log, "listening on {}{with}", listener.address());
         }
         let os = |error| Error::os("cannot set the worker up", error);
         let event = || EventFd::new().map(Arc::new).map_err(os);
@@ -53,10 +54,9 @@ impl Service {
             max_requests: 0,
             grace: Duration::MAX,
         }));
-        let regions = self
-            .regions
-            .iter()
-            .map(|(name, version, words)| Region::create(name, *version, *words));
+        // What a supervisor keeps up to date is not here without one.
+        let untended = self.regions.iter().filter(|wanted| wanted.tend.is_none());
+        let regions = untended.map(Wanted::make);
         let worker = Worker {
             shutdown: Shutdown::new(seat.clone(), self.hooks.clone(), None).map_err(os)?,
             seat,

@@ -17,6 +17,7 @@ use crate::pidfile::PidFile;
 use crate::plan::PoolPlan;
 use crate::scoreboard::{Bell, Scoreboard};
 use crate::shared::Region;
+use crate::shared::wanted::Wanted;
 use crate::spares::Line;
 use crate::supervisor::run::Pool as RunningPool;
 use crate::supervisor::watch::Watch;
@@ -102,13 +103,10 @@ pub(super) fn board(plans: &[PoolPlan], estate: Option<&mut Estate>) -> Result<S
 }
 
 /// The shared regions: those that were left, if they are the same.
-pub(super) fn regions(
-    wanted: &[(String, u32, usize)],
-    estate: Option<&Estate>,
-) -> Result<Vec<Region>> {
-    let region = |(name, version, words): &(String, u32, usize)| {
-        let left = estate.map_or(Ok(None), |estate| estate.region(name, *version, *words))?;
-        left.map_or_else(|| Region::create(name, *version, *words), Ok)
+pub(super) fn regions(wanted: &[Wanted], estate: Option<&Estate>) -> Result<Vec<Region>> {
+    let region = |wanted: &Wanted| {
+        let left = estate.map_or(Ok(None), |estate| estate.region(wanted))?;
+        left.map_or_else(|| wanted.make(), Ok)
     };
     wanted.iter().map(region).collect()
 }
@@ -213,7 +211,8 @@ pub(super) fn announce(
         for listener in &pool.listeners {
             let first = listener.shard().is_none_or(|shard| shard == 0);
             if first && estate.is_none_or(|estate| !estate.has_listener(listener.address())) {
-                info!(log, "listening on {}", listener.address());
+                let with = if listener.tls() { " with TLS" } else { "" };
+                info!(log, "listening on {}{with}", listener.address());
             }
         }
         if estate.is_some() {

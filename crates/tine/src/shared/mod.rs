@@ -26,6 +26,7 @@ pub(crate) mod limiter;
 #[cfg(test)]
 mod processes;
 pub(crate) mod shape;
+pub(crate) mod wanted;
 mod ways;
 
 /// "tine" and a format number, so that a foreign file is recognised.
@@ -101,6 +102,16 @@ impl Region {
     #[must_use]
     pub fn words(&self) -> &[AtomicU64] {
         &self.memory.words()[HEADER..]
+    }
+
+    /// Keeps it out of this process's core dumps, and those of children forked later: for secrets.
+    ///
+    /// # Errors
+    /// None is to be expected (madvise(2)).
+    pub fn keep_out_of_cores(&self) -> Result<()> {
+        let name = self.name();
+        let told = self.memory.keep_out_of_cores();
+        told.map_err(|error| Error::os(format!("cannot keep {name:?} out of core dumps"), error))
     }
 
     /// The version its maker gave it.

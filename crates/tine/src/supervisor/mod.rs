@@ -30,6 +30,7 @@ mod staff;
 pub(crate) mod state;
 mod step;
 mod succeed;
+pub(crate) mod tend;
 pub(crate) mod watch;
 mod weight;
 

@@ -21,6 +21,7 @@ use super::handover::Leaving;
 use super::held::taken_signals;
 use super::procs::Proc;
 use super::state::{Rules, State, WorkerId};
+use super::tend::Tended;
 use super::watch::Watch;
 use crate::accept::Share;
 use crate::control;
@@ -77,6 +78,7 @@ pub(crate) struct Supervisor {
     pub(crate) pools: Vec<Pool>,
     pub(crate) board: Scoreboard,
     pub(crate) regions: Vec<Region>,
+    pub(super) tended: Vec<Tended>,
     pub(crate) log: Log,
     pub(crate) log_files: Vec<LogFile>,
     pub(crate) pid: process::Pid,
@@ -124,6 +126,7 @@ pub(crate) struct Parts {
     pub(crate) pools: Vec<Pool>,
     pub(crate) board: Scoreboard,
     pub(crate) regions: Vec<Region>,
+    pub(crate) tended: Vec<Tended>,
     pub(crate) log: Log,
     pub(crate) log_files: Vec<LogFile>,
     pub(crate) control: Option<control::Server>,
@@ -155,6 +158,7 @@ impl Supervisor {
             free_records: (0..parts.board.records()).rev().collect(),
             board: parts.board,
             regions: parts.regions,
+            tended: parts.tended,
             log: parts.log,
             log_files: parts.log_files,
             pid: process::pid(),
@@ -229,6 +233,7 @@ impl Supervisor {
             self.happen(Event::Time);
             self.look();
             self.watch();
+            self.tend();
             self.tell_sockets();
             self.call("woken", |hooks, service| hooks.woken(service));
             self.leave();
@@ -239,7 +244,10 @@ impl Supervisor {
     fn timeout(&self) -> Option<Duration> {
         let control = self.control.as_ref().and_then(control::Server::deadline);
         let watch = self.pools.iter().filter_map(|pool| pool.watch.deadline()).min();
-        let next = [self.state.deadline(), control, watch].into_iter().flatten().min()?;
+        let next = [self.state.deadline(), control, watch, self.tend_deadline()]
+            .into_iter()
+            .flatten()
+            .min()?;
         Some(Duration::from_nanos(next.saturating_sub(monotonic())))
     }
 
