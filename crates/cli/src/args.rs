@@ -83,6 +83,22 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N|MIN..MAX")]
     pub(crate) max_requests: Option<Span>,
 
+    /// How many workers may be on their way beside those they replace, at a reload above all [default: one in four, and
+    /// one at least]
+    ///
+    /// With 0 a worker leaves first, and its place is taken when it has ended: so no memory is needed for more
+    /// workers than there are. --max-unavailable says how many may be missing then.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_surge: Option<u32>,
+
+    /// How many workers may be missing while others replace them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) max_unavailable: u32,
+
+    /// Replace workers one by one, and so long one after the other: at a reload above all
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) replace_interval: Option<Duration>,
+
     /// End and replace a worker that is at one request for so long
     ///
     /// Looked at from outside, so nothing that hangs, loops or blocks in a worker can hide it. With

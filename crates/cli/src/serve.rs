@@ -117,6 +117,13 @@ fn server(typed: Serve) -> Result<Prefork, Failure> {
     } else {
         server = typed.listen.into_iter().fold(server, Prefork::listen);
     }
+    server = server.max_unavailable(typed.max_unavailable);
+    if let Some(workers) = typed.max_surge {
+        server = server.max_surge(workers);
+    }
+    if let Some(interval) = typed.replace_interval {
+        server = server.replace_interval(interval);
+    }
     if let Some(path) = typed.core_directory {
         server = server.core_directory(path);
     }

@@ -237,6 +237,19 @@ pub struct PoolConfig {
     /// How many workers may wait for a successor because of their memory at once. Default: an eighth of the
     /// pool's most workers, and at least one.
     pub memory_recycles: Option<u32>,
+    /// Workers that may be on their way beside those they are to replace, when workers that serve are replaced: by a
+    /// reload, for their age or their memory. Default: one in four of the pool, and one at least.
+    ///
+    /// With 0 there are never more processes than the pool is large, but for those that crash or are stopped: a worker
+    /// leaves first, at a limit of its own too, and its place is taken when it has ended. Give
+    /// `max_unavailable` then.
+    pub max_surge: Option<u32>,
+    /// Places that may stand empty for that at once, those counted that do so for another reason. Default 0: the new
+    /// worker is ready before the old one leaves. Meanwhile connections wait in the queue, and none is lost.
+    pub max_unavailable: u32,
+    /// From one such replacement to the next; then they come one by one (row T18). Default 0: as fast as the two
+    /// numbers above let them.
+    pub replace_interval: Duration,
     /// Between two shrinkings. Default 10 s, as in Net::Server.
     pub shrink_interval: Duration,
     /// No shrinking so soon after growing. Default 10 s, as in Net::Server.
@@ -282,6 +295,9 @@ impl Default for PoolConfig {
             max_memory: Span::NONE,
             min_lifetime: seconds(10),
             memory_recycles: None,
+            max_surge: None,
+            max_unavailable: 0,
+            replace_interval: Duration::ZERO,
             shrink_interval: seconds(10),
             settle: seconds(10),
             quiet: seconds(30),

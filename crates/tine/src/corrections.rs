@@ -28,6 +28,12 @@ pub(crate) fn refuse(config: &PoolConfig) -> Result<(), String> {
         let (start, end) = (age.start, age.end);
         return Err(format!("max_age {start:?}..{end:?}: the first is the smaller one"));
     }
+    if (config.max_surge, config.max_unavailable) == (Some(0), 0) {
+        return Err(
+            "max_surge 0 and max_unavailable 0: no worker could be replaced; give one of them"
+                .to_owned(),
+        );
+    }
     check_times(config)
 }
 

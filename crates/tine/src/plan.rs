@@ -12,6 +12,7 @@ use crate::privileges::{self, Privileges};
 use crate::program::{Producer, Readiness};
 use crate::supervisor::scale::Sizing;
 use crate::supervisor::state::{Nanos, Rules};
+use crate::supervisor::turnover::Turnover;
 use crate::{Error, Result, corrections};
 
 /// Places a pool may gain beyond its maximum by TTIN.
@@ -223,6 +224,11 @@ fn rules(config: &PoolConfig, sizing: Sizing) -> Rules {
         memory: (config.max_memory.0, config.max_memory.1),
         min_lifetime: nanos(config.min_lifetime),
         memory_recycles: config.memory_recycles.unwrap_or((sizing.max / 8).max(1)),
+        turnover: Turnover {
+            surge: config.max_surge,
+            unavailable: config.max_unavailable,
+            pace: nanos(config.replace_interval),
+        },
         shrink_interval: nanos(config.shrink_interval),
         settle: nanos(config.settle),
         quiet: nanos(config.quiet),

@@ -70,6 +70,11 @@ impl Prefork {
         connection_timeout: Option<Duration>,
         /// A worker is not replaced for its memory before it has served so long. Default 10 s.
         min_lifetime: Duration,
+        /// Places that may stand empty while workers that serve are replaced; see
+        /// [`PoolConfig::max_unavailable`]. Default 0: the new one is ready first.
+        max_unavailable: u32,
+        /// From one such replacement to the next. Default 0.
+        replace_interval: Duration,
         /// What a worker's [`crate::Fatal`] does. Default: the service stops.
         fatal: OnFatal,
         /// First and longest delay after quick failures. Default 100 ms to 30 s.
@@ -93,6 +98,13 @@ impl Prefork {
     /// Private memory in bytes at which a worker is replaced; see [`PoolConfig::max_memory`].
     pub fn max_memory(mut self, bytes: impl Into<Span>) -> Self {
         self.pool.config.max_memory = bytes.into();
+        self
+    }
+
+    /// Workers that may be on their way beside those they are to replace; see [`PoolConfig::max_surge`]. Default: one
+    /// in four of the pool, and one at least.
+    pub fn max_surge(mut self, workers: u32) -> Self {
+        self.pool.config.max_surge = Some(workers);
         self
     }
 

@@ -23,9 +23,11 @@ impl State {
             vacancies.iter().map(|vacancy| vacancy.not_before.max(forks)).min()
         };
         let retries = (0..self.pools.len()).filter_map(retry);
+        let given_up = |pool: usize| self.next_given_up(pool).map(|(_, at)| at);
+        let given_up = (0..self.pools.len()).filter_map(given_up);
         let looks = self.pools.iter().filter_map(|pool| pool.look_at);
         let runs = self.pools.iter().filter_map(|pool| pool.due);
-        retries.chain(looks).chain(runs).chain(self.reloads.deadline()).min()
+        retries.chain(given_up).chain(looks).chain(runs).chain(self.reloads.deadline()).min()
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) mod state;
 mod step;
 mod succeed;
 pub(crate) mod tend;
+pub(crate) mod turnover;
 pub(crate) mod watch;
 mod weight;
 

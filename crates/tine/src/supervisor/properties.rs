@@ -9,6 +9,7 @@ use super::action::{Action, Outcome};
 use super::event::{Command, Event, Exit, Load, Overrun};
 use super::scale::Sizing;
 use super::state::{MILLISECOND, Nanos, Phase, Rules, SECOND, Stage, State, WorkerId};
+use super::turnover::Turnover;
 
 /// Rules with short, round numbers.
 pub(super) fn rules(sizing: Sizing) -> Rules {
@@ -29,6 +30,7 @@ pub(super) fn rules(sizing: Sizing) -> Rules {
         memory: (0, 0),
         min_lifetime: SECOND,
         memory_recycles: 1,
+        turnover: Turnover::default(),
         shrink_interval: 10 * SECOND,
         settle: 10 * SECOND,
         quiet: 30 * SECOND,
@@ -105,8 +107,9 @@ struct World {
 }
 
 impl World {
-    fn new(sizing: Sizing) -> Self {
-        let rules = vec![Rules { memory: (50, 150), ..rules(sizing) }];
+    fn new((sizing, turnover): (Sizing, Turnover)) -> Self {
+        let drain_timeout = 60 * SECOND;
+        let rules = vec![Rules { memory: (50, 150), turnover, drain_timeout, ..rules(sizing) }];
         let state = State::new(&rules, 7);
         let mut world = Self {
             rules,
@@ -248,6 +251,7 @@ impl World {
         assert!(serving <= max, "{serving} serve, {max} may");
         let bound = 2 * (self.rules[0].capacity as usize) + 1;
         assert!(draining <= bound, "{draining} drain, {bound} may");
+        self.check_turnover();
         let needs_deadline = self
             .state
             .workers
@@ -260,6 +264,13 @@ impl World {
             self.alive.keys().collect::<Vec<_>>(),
             "a process is forgotten or invented"
         );
+    }
+
+    /// Where there is no room for a successor, none is there.
+    fn check_turnover(&self) {
+        let mut places = self.state.pools[0].places.iter();
+        let doubled = places.any(|place| place.successor.is_some());
+        assert!(!doubled || self.rules[0].turnover.surge != Some(0), "no successor may be there");
     }
 
     /// A deadline that is over must not still be there: the loop would spin.
@@ -300,15 +311,25 @@ fn pools() -> impl Strategy<Value = Sizing> {
     ]
 }
 
+fn turnovers() -> impl Strategy<Value = Turnover> {
+    let turnover = |surge, unavailable, pace| Turnover { surge, unavailable, pace };
+    prop_oneof![
+        Just(Turnover::default()),
+        (1_u32..4, 0_u32..3).prop_map(move |(more, fewer)| turnover(Some(more), fewer, 0)),
+        (1_u32..4).prop_map(move |fewer| turnover(Some(0), fewer, 0)),
+        (0_u32..3, 1_u32..3).prop_map(move |(more, fewer)| turnover(Some(more), fewer, 3 * SECOND)),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
 
     #[test]
     fn whatever_happens_the_invariants_hold_and_a_stop_ends(
-        sizing in pools(),
+        pool in (pools(), turnovers()),
         life in proptest::collection::vec(moves(), 0..120),
     ) {
-        let mut world = World::new(sizing);
+        let mut world = World::new(pool);
         for step in life {
             world.play(step);
             world.check_no_spin();
@@ -326,10 +347,10 @@ proptest! {
 
     #[test]
     fn a_healthy_pool_comes_back_to_rest_by_itself(
-        sizing in pools(),
+        pool in (pools(), turnovers()),
         life in proptest::collection::vec(moves(), 0..60),
     ) {
-        let mut world = World::new(sizing);
+        let mut world = World::new(pool);
         for step in life {
             world.play(step);
             world.check_no_spin();
@@ -347,6 +368,9 @@ proptest! {
         }
         let pool = &world.state.pools[0];
         prop_assert_eq!(world.state.serving(0), pool.sizing.start() as usize);
+        let old = |worker: &super::state::Worker| worker.generation != world.state.generation;
+        let left = world.state.workers.values().filter(|it| it.stage == Stage::Serving);
+        prop_assert!(!left.into_iter().any(old), "everybody is of the generation that serves");
         prop_assert_eq!(world.watched, pool.sizing.is_on_demand(), "somebody must see who comes");
         prop_assert_eq!(world.state.deadline(), None, "an idle pool has nothing to wake for");
     }

@@ -11,6 +11,8 @@ use super::state::{
 pub(super) struct Vacancy {
     place: usize,
     standby: bool,
+    /// It is a replacement that could wait.
+    paced: bool,
     pub(super) not_before: Nanos,
 }
 
@@ -20,26 +22,28 @@ const FORK_RETRY: (Nanos, Nanos) = (100 * MILLISECOND, 2 * SECOND);
 impl State {
     /// The forks a pool needs, as far as its bounds on draining and surging workers let it.
     pub(super) fn vacancies(&self, pool: usize) -> Vec<Vacancy> {
-        let places = &self.pools[pool].places;
-        let bound = self.pools[pool].sizing.max.max(1) as usize;
-        let may_hand_over = self.draining(pool) <= bound;
-        let coming = places.iter().filter(|place| place.successor.is_some()).count();
-        let mut surge = (bound / 4).max(1).saturating_sub(coming);
+        let state = &self.pools[pool];
+        let may_hand_over = self.draining(pool) <= state.most_draining();
+        let (mut surge, held) = (self.surge_left(pool), self.held_places(pool));
         let mut vacancies = Vec::new();
-        for (index, place) in places.iter().enumerate().filter(|(_, place)| place.wanted) {
-            let standby = match place.incumbent {
-                None if place.successor.is_none() && may_hand_over => false,
-                Some(id) if place.successor.is_none() => match self.workers[&id].succession {
-                    Some(Succession::AtLimit) => true,
+        for (index, place) in state.places.iter().enumerate().filter(|(_, place)| place.wanted) {
+            let mut vacancy =
+                Vacancy { place: index, standby: true, paced: false, not_before: place.not_before };
+            match place.incumbent {
+                _ if place.successor.is_some() || held.contains(&index) => continue,
+                None if may_hand_over => vacancy.standby = false,
+                Some(id) => match self.workers[&id].succession {
+                    Some(Succession::AtLimit) if self.surges(pool) => {}
                     Some(Succession::WhenReady) if surge > 0 && may_hand_over => {
                         surge -= 1;
-                        true
+                        vacancy.paced = true;
+                        vacancy.not_before = place.not_before.max(state.next_replacement);
                     }
                     _ => continue,
                 },
-                _ => continue,
-            };
-            vacancies.push(Vacancy { place: index, standby, not_before: place.not_before });
+                None => continue,
+            }
+            vacancies.push(vacancy);
         }
         vacancies
     }
@@ -64,6 +68,9 @@ impl State {
                     return;
                 }
                 budget -= 1;
+                if vacancy.paced {
+                    self.replaced(pool, now);
+                }
                 actions.push(Action::Fork(self.assign(rules, pool, vacancy, now)));
             }
         }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::action::Outcome;
 use super::reload::Reloads;
 use super::scale::Sizing;
+use super::turnover::Turnover;
 
 /// Monotonic nanoseconds (`CLOCK_MONOTONIC`).
 pub type Nanos = u64;
@@ -65,6 +66,8 @@ pub struct Rules {
     pub min_lifetime: Nanos,
     /// How many may wait for a successor because of it at once.
     pub memory_recycles: u32,
+    /// How workers that serve are replaced.
+    pub turnover: Turnover,
     /// Between two shrinkings.
     pub shrink_interval: Nanos,
     /// No shrinking when a worker was forked within this.
@@ -243,6 +246,10 @@ pub struct Pool {
     pub breaker_open: bool,
     /// Saturation was said.
     pub saturated: bool,
+    /// How workers that serve are replaced.
+    pub turnover: Turnover,
+    /// No worker that serves is replaced before this.
+    pub next_replacement: Nanos,
     /// When it last shrank.
     pub shrunk_at: Nanos,
     /// When it last grew.
@@ -354,12 +361,20 @@ impl Pool {
             failures: VecDeque::new(),
             breaker_open: false,
             saturated: false,
+            turnover: rules.turnover,
+            next_replacement: 0,
             shrunk_at: 0,
             grown_at: 0,
             taken: (0, 0),
             watched: false,
             look_at: None,
         }
+    }
+
+    /// How many workers may drain before nobody else is asked to leave for another.
+    #[must_use]
+    pub fn most_draining(&self) -> usize {
+        self.sizing.max.max(1) as usize
     }
 
     /// How many places are wanted.

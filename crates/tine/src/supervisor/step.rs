@@ -64,6 +64,7 @@ impl State {
         }
         self.hand_over(rules, now, actions);
         self.note_staffed(actions);
+        self.give_up_places(rules, now, actions);
         self.fill(rules, now, actions);
         self.finish_roll(now, actions);
         self.tell_staffed(rules, actions);
@@ -149,7 +150,7 @@ impl State {
             return;
         }
         for pool in 0..self.pools.len() {
-            let bound = self.pools[pool].sizing.max.max(1) as usize;
+            let bound = self.pools[pool].most_draining();
             let mut draining = self.draining(pool);
             for place in 0..self.pools[pool].places.len() {
                 if let Some(old) = self.superseded(pool, place) {
