@@ -102,8 +102,8 @@ pub(crate) struct Serve {
     /// End and replace a worker that is at one request for so long
     ///
     /// Looked at from outside, so nothing that hangs, loops or blocks in a worker can hide it. With
-    /// --concurrency 1 a request may take so long until its answer begins (a client that takes nothing of it
-    /// is cut off by the limits of HTTP); with more a worker may keep all its
+    /// --concurrency 1 a request may take so long until its answer is sent; a client that takes nothing of it
+    /// begins the time anew (and is cut off by the limits of HTTP); with more a worker may keep all its
     /// connections waiting for so long. What it was at stands in the log and in `tine status`.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,

@@ -106,6 +106,18 @@ fn a_trusted_peer_without_a_proxy_header_is_closed_and_logged() {
 }
 
 #[test]
+fn somebody_who_only_looks_whether_the_port_is_open_is_no_matter_for_the_log() {
+    let behind = Behind::start(&["--trust", "127.0.0.1", "--proxy-protocol"]);
+    drop(Client::connect(&behind.address));
+    Client::connect(&behind.address).abort();
+    // Who comes later is logged later.
+    assert_eq!(behind.shown(&request("")), None);
+    behind.server.wait_line("its PROXY header: there is none");
+    assert_eq!(behind.server.count_lines("PROXY header"), 1);
+    behind.stop();
+}
+
+#[test]
 fn a_peer_that_is_not_trusted_cannot_say_whose_its_connection_is() {
     let behind = Behind::start(&["--trust", "10.0.0.1", "--proxy-protocol"]);
     let line = format!("127.0.0.1 127.0.0.1 {}", behind.port());

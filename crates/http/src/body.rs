@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::limits::Limits;
+use crate::progress::Progress;
 
 /// A request's body as a service gets it: the client's bytes, up to
 /// [`Limits::body_bytes`](crate::Limits::body_bytes) and not slower than
@@ -75,6 +76,7 @@ struct Meter {
     /// Bytes to come at most.
     left: u64,
     pace: Option<Pace>,
+    progress: Arc<Progress>,
 }
 
 /// How long a body may still be waited for.
@@ -91,14 +93,20 @@ struct Pace {
 
 impl RequestBody {
     /// A body without limits costs nothing where there is no body.
-    pub(crate) fn new(incoming: Incoming, limits: &Limits, http2: bool) -> (Self, Option<Verdict>) {
+    pub(crate) fn new(
+        incoming: Incoming,
+        limits: &Limits,
+        progress: &Arc<Progress>,
+        http2: bool,
+    ) -> (Self, Option<Verdict>) {
         if incoming.is_end_stream() {
             return (Self { incoming, meter: None }, None);
         }
         let verdict = Verdict::default();
         let left = if limits.body_bytes == 0 { u64::MAX } else { limits.body_bytes };
         let pace = (!http2).then(|| Pace::new(limits.body_timeout, limits.body_rate));
-        let meter = Meter { verdict: verdict.clone(), left, pace };
+        let meter = Meter { verdict: verdict.clone(), left, pace, progress: progress.clone() };
+        progress.unread.set(true);
         (Self { incoming, meter: Some(Box::new(meter)) }, Some(verdict))
     }
 }
@@ -164,6 +172,9 @@ impl Body for RequestBody {
                 |source| BodyError { status: StatusCode::BAD_REQUEST, source: Some(source) };
             return polled.map_err(nothing);
         };
+        if matches!(polled, Poll::Ready(None)) || body.incoming.is_end_stream() {
+            meter.progress.unread.set(false);
+        }
         match polled {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(meter.count(&frame).map(|()| frame))),
             Poll::Ready(Some(Err(error))) => {

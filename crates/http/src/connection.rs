@@ -9,7 +9,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::Poll;
 
 use http::StatusCode;
 use hyper::server::conn::http1::{self, UpgradeableConnection};
@@ -20,9 +20,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
+use crate::crowd::Crowd;
 use crate::http2::{self, Local};
 use crate::io::{Channel, Heard};
-use crate::limits::{LINGER, Limits};
+use crate::limits::{LINGER, LINGER_BYTES, LINGER_SILENCE, Limits};
 use crate::observe::{Arrival, Observer};
 use crate::observed::Observed;
 use crate::progress::Progress;
@@ -37,13 +38,17 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) context: Context,
     pub(crate) observer: Observer,
+    pub(crate) crowd: Rc<Crowd>,
     http1: http1::Builder,
     pub(crate) http2: hyper_http2::Builder<Local>,
 }
 
 impl Settings {
     pub(crate) fn new(limits: Limits, observer: Observer, context: Context) -> Self {
-        Self { http1: limits.http1(), http2: limits.http2(), limits, context, observer }
+        let crowd = Rc::new(Crowd::default());
+        let members = crowd.clone();
+        context.when_crowded(move |waiting| members.make_room(waiting, tine::now()));
+        Self { http1: limits.http1(), http2: limits.http2(), limits, context, observer, crowd }
     }
 }
 
@@ -116,7 +121,10 @@ async fn serve<I: Channel, S: HttpService>(
             note_refused(&settings, &parts.service.arrival, &progress, status);
             Box::pin(linger(parts.io.into_inner(), TOO_LATE)).await;
         }
-        End::Done(_) if progress.refused.get() => {
+        // Its client may still be sending: what has come unread would take the answer back.
+        End::Done(_)
+            if progress.refused.get() || progress.unread.get() || !parts.read_buf.is_empty() =>
+        {
             Box::pin(linger(parts.io.into_inner(), b"")).await;
         }
         End::Done(_) | End::Overdue(_) | End::Other => {}
@@ -200,23 +208,30 @@ async fn until_gone(progress: &Progress, context: &Context) {
     }
 }
 
-/// Lets a client read why it was refused: says so, if hyper has not, ends our side, and listens to it
-/// for a while.
+/// Lets a client that is still sending read its answer: gives it, if hyper has not, ends our side, and
+/// listens to it for a while (RFC 9112, section 9.6).
 async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8]) {
     let listen = async {
-        poll_fn(|cx| Pin::new(&mut wire).poll_write(cx, answer)).await?;
+        // Where hyper has answered it has also ended our side, and even no bytes cannot be written then.
+        if !answer.is_empty() {
+            poll_fn(|cx| Pin::new(&mut wire).poll_write(cx, answer)).await?;
+        }
         poll_fn(|cx| Pin::new(&mut wire).poll_shutdown(cx)).await?;
         let mut unwanted = vec![0; 16 * 1024];
-        poll_fn(|cx| {
-            loop {
-                let mut buffer = ReadBuf::new(&mut unwanted);
-                ready!(Pin::new(&mut wire).poll_read(cx, &mut buffer))?;
-                if buffer.filled().is_empty() {
-                    return Poll::Ready(io::Result::Ok(()));
-                }
+        let mut heard = 0;
+        while heard < LINGER_BYTES {
+            let mut buffer = ReadBuf::new(&mut unwanted);
+            let read = poll_fn(|cx| Pin::new(&mut wire).poll_read(cx, &mut buffer));
+            match timeout(LINGER_SILENCE, read).await {
+                Ok(read) => read?,
+                Err(_) => break,
             }
-        })
-        .await
+            if buffer.filled().is_empty() {
+                break;
+            }
+            heard += buffer.filled().len();
+        }
+        io::Result::Ok(())
     };
     // Whatever goes wrong now, nobody is there to be told.
     let _ = timeout(LINGER, listen).await;

@@ -20,6 +20,7 @@ pub mod access_log;
 mod body;
 mod client;
 mod connection;
+mod crowd;
 mod file;
 mod forwarded;
 mod http2;

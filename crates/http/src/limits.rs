@@ -84,9 +84,14 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// How soon it asks again once somebody does, and how many such answers in a row it believes.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(10);
 pub(crate) const ASKED: u8 = 3;
-/// A client that was refused in the middle of sending is listened to for this long, so that it reads why:
-/// a socket that is closed with unread bytes in it takes back what was written (RFC 9112, section 9.6).
-pub(crate) const LINGER: Duration = Duration::from_secs(2);
+/// A client that is answered in the middle of its sending is listened to for this long at most, so that it
+/// reads the answer: a socket that is closed with unread bytes in it takes back what was written (RFC 9112,
+/// section 9.6). nginx gives it 30 s; but an isolated worker has others to serve.
+pub(crate) const LINGER: Duration = Duration::from_secs(10);
+/// The same, once it sends nothing any more.
+pub(crate) const LINGER_SILENCE: Duration = Duration::from_secs(2);
+/// What it may send meanwhile, in bytes.
+pub(crate) const LINGER_BYTES: usize = 16 << 20;
 /// hyper's least, in bytes.
 const LEAST_BUFFER: usize = 8192;
 /// What hyper may hold of one HTTP/2 answer, in bytes: times the streams it is what one slow reader costs.

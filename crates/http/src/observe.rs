@@ -13,7 +13,7 @@ use crate::client::{Client, Origin};
 use crate::forwarded::{self, Forwarded};
 use crate::id::{Numbers, RequestId};
 use crate::options::Options;
-use crate::proxy::{self, Proxied};
+use crate::proxy::{self, Malformed, Proxied};
 use crate::trust::Trust;
 
 /// See the module. One a worker.
@@ -90,9 +90,12 @@ impl Observer {
                     origin.trusted = self.trust.holds(Some(from.ip()));
                 }
                 Err(error) => {
+                    // Somebody who looks whether the port is open says no more (a TCP health check).
+                    let probe = matches!(error, Malformed::Nothing);
+                    let level = if probe { Level::Debug } else { Level::Warn };
                     let who = peer.map_or_else(|| "unix".to_owned(), |peer| peer.ip().to_string());
                     let text = format_args!("{id}: {who} is refused: its PROXY header: {error}");
-                    self.log.line(Level::Warn, text);
+                    self.log.line(level, text);
                     return None;
                 }
             }

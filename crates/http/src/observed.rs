@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{self, Poll, ready};
 
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -45,12 +45,14 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let Settings { limits, context, observer, .. } = &*self.settings;
         let http2 = request.version() == Version::HTTP_2;
+        let old = request.version() < Version::HTTP_11;
         // HTTP/2 has frames to put around every piece, and copies.
         let lends = self.sends_files && !http2;
         let now = tine::now();
         let number = self.progress.requests.add(1);
         let (client, asking) = observer.ask(&mut request, &self.arrival, number, now);
-        let served = Served::begin(&self.settings, &self.progress, asking, http2);
+        let began = if context.concurrency() == 1 { now } else { 0 };
+        let served = Served::begin(&self.settings, &self.progress, asking, http2, began);
         stamp(context, &request, &client, now);
         if number == limits.requests {
             self.progress.last.set(true);
@@ -63,13 +65,14 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
                 refused: refused.is_some(),
                 verdict: None,
                 connect: false,
+                old,
                 served: Some(served),
                 lends,
             };
         }
         let connect = request.method() == Method::CONNECT;
         let (parts, incoming) = request.into_parts();
-        let (body, verdict) = RequestBody::new(incoming, limits, http2);
+        let (body, verdict) = RequestBody::new(incoming, limits, &self.progress, http2);
         let mut request = Request::from_parts(parts, body);
         request.extensions_mut().insert(context.exit_guard());
         let future = Some(self.inner.call(request));
@@ -79,6 +82,7 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
             refused: false,
             verdict,
             connect,
+            old,
             served: Some(served),
             lends,
         }
@@ -109,6 +113,8 @@ pin_project_lite::pin_project! {
         verdict: Option<Verdict>,
         // A CONNECT: a success gives the socket away.
         connect: bool,
+        // HTTP/1.0, which knows no chunks.
+        old: bool,
         served: Option<Served>,
         lends: bool,
     }
@@ -131,11 +137,19 @@ where
         // Counted before it is asked whether to leave: this may be the last one.
         served.settings.context.request_ended(tine::now());
         served.answered = true;
+        if served.began > 0 {
+            // Counted, and not over: its body may be long in coming.
+            served.settings.context.record().answering(served.began);
+        }
         let refused = this.verdict.as_ref().and_then(Verdict::status);
         let answer = match (answer, refused) {
             (Some(answer), None) => answer?,
-            (None, None) if !*this.refused => return Poll::Ready(Ok(served.tell(*this.status))),
-            (_, status) => return Poll::Ready(Ok(served.refuse(status.unwrap_or(*this.status)))),
+            (None, None) if !*this.refused => {
+                return Poll::Ready(Ok(served.tell(*this.status, *this.old)));
+            }
+            (_, status) => {
+                return Poll::Ready(Ok(served.refuse(status.unwrap_or(*this.status), *this.old)));
+            }
         };
         let lends = *this.lends;
         let mut response =
@@ -143,10 +157,23 @@ where
         let status = response.status();
         let upgrades =
             status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && status.is_success());
-        if !upgrades && response.body().served.is_last() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        // Its body ends where the connection does, and hyper would say that it is kept.
+        let endless = *this.old
+            && response.body().size_hint().exact().is_none()
+            && !response.headers().contains_key(CONTENT_LENGTH);
+        if !upgrades && (endless || response.body().served.is_last()) {
+            close(&mut response, *this.old);
         }
         Poll::Ready(Ok(made(response)))
+    }
+}
+
+/// Says that the connection ends with this answer.
+fn close<B>(response: &mut Response<B>, old: bool) {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    if old {
+        // To one of HTTP/1.1 hyper would add `keep-alive`, when the client has asked for that.
+        *response.version_mut() = Version::HTTP_10;
     }
 }
 
@@ -167,6 +194,8 @@ struct Served {
     /// There but for a moment.
     asking: Option<Asking>,
     http2: bool,
+    /// When it began (monotonic nanoseconds), in a worker that is isolated; else 0.
+    began: u64,
     answered: bool,
     /// A piece of the answer is handed out, and the next not asked for yet.
     owed: bool,
@@ -178,26 +207,43 @@ impl Served {
         progress: &Arc<Progress>,
         asking: Asking,
         http2: bool,
+        began: u64,
     ) -> Self {
         progress.busy.add(1);
         progress.head_began.set(0);
         let (settings, progress) = (settings.clone(), progress.clone());
-        Self { settings, progress, asking: Some(asking), http2, answered: false, owed: false }
+        Self {
+            settings,
+            progress,
+            asking: Some(asking),
+            http2,
+            began,
+            answered: false,
+            owed: false,
+        }
     }
 
     /// Whether the answer must say that the connection ends; HTTP/2 has another way to say so.
     fn is_last(&self) -> bool {
-        !self.http2 && (self.progress.last.get() || self.settings.context.is_leaving())
+        !self.http2 && (self.progress.is_asked_to_end() || self.settings.context.is_leaving())
     }
 
-    fn refuse<B: Body<Error: Into<BoxError>>>(self, status: StatusCode) -> Response<Answer<B>> {
+    fn refuse<B: Body<Error: Into<BoxError>>>(
+        self,
+        status: StatusCode,
+        old: bool,
+    ) -> Response<Answer<B>> {
         self.progress.refused.set(true);
-        self.alone(status, true)
+        self.alone(status, true, old)
     }
 
-    fn tell<B: Body<Error: Into<BoxError>>>(self, status: StatusCode) -> Response<Answer<B>> {
+    fn tell<B: Body<Error: Into<BoxError>>>(
+        self,
+        status: StatusCode,
+        old: bool,
+    ) -> Response<Answer<B>> {
         let last = self.is_last();
-        self.alone(status, last)
+        self.alone(status, last, old)
     }
 
     /// A status, and no more to say.
@@ -205,12 +251,13 @@ impl Served {
         self,
         status: StatusCode,
         last: bool,
+        old: bool,
     ) -> Response<Answer<B>> {
         let closes = last && !self.http2;
         let mut response = Response::new(Answer { body: None, served: self });
         *response.status_mut() = status;
         if closes {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            close(&mut response, old);
         }
         made(response)
     }
@@ -228,6 +275,9 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         self.set_owed(false);
+        if self.began > 0 {
+            self.settings.context.record().answering(0);
+        }
         let progress = &self.progress;
         if self.answered {
             progress.cancelled.take_one();

@@ -76,6 +76,8 @@ pub(crate) struct Progress {
     pub(crate) leaving: Flag,
     /// The next answer is the connection's last.
     pub(crate) last: Flag,
+    /// It is to end as soon as it waits for a request.
+    pub(crate) unwanted: Flag,
     /// The socket would not take what hyper has to write.
     pub(crate) writing: Flag,
     /// The client had not got everything at the last look.
@@ -84,6 +86,8 @@ pub(crate) struct Progress {
     pub(crate) http2: Flag,
     /// A request was refused, perhaps in the middle of its being sent.
     pub(crate) refused: Flag,
+    /// The last request's body was not read to its end, as far as its service goes.
+    pub(crate) unread: Flag,
     /// The socket is closed.
     pub(crate) gone: Notify,
 }
@@ -120,6 +124,11 @@ impl Progress {
     /// Whether nothing was heard since `heard` was cleared, and nothing is on its way out.
     pub(crate) fn is_silent(&self) -> bool {
         self.busy.get() == 0 && !self.heard.get() && !self.writing.get() && !self.receiving.get()
+    }
+
+    /// Whether it will end without its client's doing.
+    pub(crate) fn is_asked_to_end(&self) -> bool {
+        self.unwanted.get() || self.last.get()
     }
 
     /// Whether all that is to be sent waits for the client.

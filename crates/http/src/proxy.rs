@@ -35,6 +35,8 @@ pub(crate) enum Malformed {
     Wrong(&'static str),
     Io(io::Error),
     Late,
+    /// The connection ended before its first byte, by a reset perhaps.
+    Nothing,
 }
 
 impl fmt::Display for Malformed {
@@ -42,6 +44,7 @@ impl fmt::Display for Malformed {
         match self {
             Self::Wrong(what) => f.write_str(what),
             Self::Io(error) => error.fmt(f),
+            Self::Nothing => f.write_str("the connection ended without a byte"),
             Self::Late => write!(f, "it was not there within {} s", DEADLINE.as_secs()),
         }
     }
@@ -61,7 +64,10 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Proxie
 async fn header(stream: &mut (impl AsyncRead + Unpin)) -> Result<Proxied, Malformed> {
     let mut line = [0; LINE_BYTES];
     let mut length = SIGNATURE.len();
-    stream.read_exact(&mut line[..length]).await.map_err(Malformed::Io)?;
+    if matches!(stream.read(&mut line[..1]).await, Ok(0) | Err(_)) {
+        return Err(Malformed::Nothing);
+    }
+    stream.read_exact(&mut line[1..length]).await.map_err(Malformed::Io)?;
     if line[..length] == *SIGNATURE {
         return binary(stream).await;
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::connection::Settings;
+use crate::crowd::Member;
 use crate::limits::{ASK_AGAIN, ASKED, PINGS_BYTES, TICK};
 use crate::progress::{Progress, Wait};
 
@@ -46,6 +47,10 @@ pub(crate) struct Watch {
     given: u64,
     requests: u64,
     isolated: bool,
+    /// Its place among the worker's connections, where there are several.
+    member: Option<Member>,
+    /// All there is to be sent waited for the client, when last seen.
+    stalled: bool,
     /// How often in a row somebody else was found to wait for this worker.
     wanted: u8,
 }
@@ -62,6 +67,8 @@ impl Watch {
             given: 0,
             requests: 0,
             isolated,
+            member: None,
+            stalled: false,
             wanted: 0,
             settings,
             progress,
@@ -72,6 +79,18 @@ impl Watch {
 
     /// Ready when the connection is to end; call it after the connection was polled.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
+        if !self.isolated && self.member.is_none() {
+            // A connection's driver is one task from beginning to end, so its first waker is its last.
+            let (progress, waker) = (self.progress.clone(), cx.waker().clone());
+            self.member = Some(self.settings.crowd.join(progress, waker));
+        }
+        if self.isolated {
+            self.stamp();
+        }
+        let asked = self.progress.unwanted.get() && !self.progress.leaving.get();
+        if asked && matches!(self.progress.wait(), Wait::Request(_)) {
+            return Poll::Ready(Overdue::Request);
+        }
         if self.progress.http2.get() {
             if self.progress.is_flooded(&self.settings.limits) {
                 return Poll::Ready(Overdue::Flood);
@@ -93,6 +112,17 @@ impl Watch {
             self.set(next, now);
         }
         Poll::Pending
+    }
+
+    /// Tells the supervisor, who watches how long a request takes, when it is the client who takes its time:
+    /// that is [`Limits::send_timeout`](crate::Limits::send_timeout)'s matter.
+    fn stamp(&mut self) {
+        let stalled = self.progress.waits_for_client();
+        if stalled != self.stalled {
+            self.stalled = stalled;
+            let works = !stalled && self.progress.busy.get() > 0;
+            self.settings.context.record().answering(if works { tine::now() } else { 0 });
+        }
     }
 
     /// When there is something to be done by a deadline, as things are.
@@ -128,6 +158,8 @@ impl Watch {
             Wait::Head(since) => longer(since, limits.header_timeout).then_some(Overdue::Head),
             Wait::Request(since) if longer(since, limits.idle_timeout) => Some(Overdue::Request),
             Wait::Request(since) if self.is_wanted_elsewhere() => {
+                // Its client talks: the next answer is its last.
+                self.progress.last.set(true);
                 longer(since, TICK).then_some(Overdue::Request)
             }
             Wait::Request(_) => None,

@@ -73,6 +73,22 @@ fn a_client_is_told_to_go_on_only_when_its_body_is_wanted() {
 }
 
 #[test]
+fn an_answer_of_unknown_length_over_http_1_0_says_that_it_ends_with_its_connection() {
+    let (_server, address) = start(&["1", "100"]);
+    for request in [
+        "GET /stream/64 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+        "GET /stream/64 HTTP/1.0\r\n\r\n",
+    ] {
+        let mut client = Client::connect(&address);
+        client.send(request.as_bytes());
+        let answer = String::from_utf8(client.read_to_end()).expect("text").to_lowercase();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a header and a body");
+        assert_eq!(body.len(), 64 * 1024);
+        assert!(head.contains("connection: close") && !head.contains("keep-alive"), "{head}");
+    }
+}
+
+#[test]
 fn a_thousand_connections_one_after_another_and_at_once_are_answered() {
     for concurrency in ["1", "2000"] {
         let (_server, address) = start(&["2", concurrency]);

@@ -53,6 +53,37 @@ fn an_isolated_workers_request_that_waits_for_ever_is_ended() {
 }
 
 #[test]
+fn an_isolated_workers_answer_that_does_not_come_to_its_end_is_ended() {
+    let (server, address) = start("1", "300");
+    let (mut connection, pid) = connect(&address);
+    ask(&mut connection, "/stuck?secret=1");
+    connection.read_until(b"so far");
+    let line = server.wait_line("has been at a request for");
+    assert!(line.contains(&format!("(pid {pid}, ")), "{line}");
+    assert!(line.contains(r#"it was working "GET /stuck?… HTTP/1.1""#), "{line}");
+    wait_gone(pid);
+    stop(&server);
+}
+
+#[test]
+fn a_client_that_takes_its_time_with_an_answer_is_no_request_that_hangs() {
+    let (server, address) = start("1", "300");
+    let (mut slow, pid) = connect(&address);
+    ask(&mut slow, "/stream/32768");
+    slow.read_until(b"xxxx");
+    // Who began later than this one began to wait has been found, looking at all of them.
+    let (mut stuck, other) = connect(&address);
+    assert_ne!(pid, other);
+    ask(&mut stuck, "/forever");
+    server.wait_line("has been at a request for");
+    wait_gone(other);
+    let rest = (32768 * 1024) - 4;
+    assert!(slow.try_read_exact(rest).is_ok(), "it is cut");
+    assert!(alive(pid));
+    stop(&server);
+}
+
+#[test]
 fn a_multiplexed_workers_long_requests_are_nobodys_business() {
     let (server, address) = start("100", "300");
     let (mut connection, pid) = connect(&address);

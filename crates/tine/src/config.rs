@@ -221,7 +221,9 @@ pub struct PoolConfig {
     pub halt_grace: Duration,
     /// How long a worker may be at one request, looked at by the supervisor: whatever hangs, loops or blocks in
     /// it cannot hide that. An isolated worker's request begins when the HTTP layer says so, or with its
-    /// connection and anew at each [`crate::Conn::answered`]; a multiplexed worker may go so long without
+    /// connection and anew at each [`crate::Conn::answered`]. Over HTTP it lasts until its answer has been
+    /// handed over to the last byte; time in which the client takes none of it does not count, and begins it
+    /// anew. A multiplexed worker may go so long without
     /// its loop coming up for air, in whichever request. Then it gets `SIGABRT`, and `SIGKILL` after
     /// `term_grace`; its place has a new worker at once. Noticed up to a second late. Default: no limit.
     pub request_timeout: Option<Duration>,

@@ -14,6 +14,8 @@ pub(super) struct Out<'a> {
     pub(super) line: &'a mut Vec<u8>,
     /// Values are JSON's: with quotes, or `null`.
     pub(super) json: bool,
+    /// The format has put the quotes itself.
+    pub(super) quoted: bool,
     /// The most bytes of one value, as it is written.
     pub(super) value_bytes: usize,
 }
@@ -21,7 +23,8 @@ pub(super) struct Out<'a> {
 impl Out<'_> {
     /// What there is not.
     pub(super) fn absent(&mut self) {
-        self.line.extend_from_slice(if self.json { b"null" } else { b"-" });
+        let null = self.json && !self.quoted;
+        self.line.extend_from_slice(if null { b"null" } else { b"-" });
     }
 
     pub(super) fn number(&mut self, number: u64) {
@@ -70,7 +73,7 @@ impl Out<'_> {
     }
 
     fn quote(&mut self) {
-        if self.json {
+        if self.json && !self.quoted {
             self.line.push(b'"');
         }
     }
@@ -146,7 +149,7 @@ mod tests {
 
     fn text(json: bool, pieces: &[&[u8]]) -> String {
         let mut line = Vec::new();
-        Out { line: &mut line, json, value_bytes: 64 }.text(pieces);
+        Out { line: &mut line, json, quoted: false, value_bytes: 64 }.text(pieces);
         String::from_utf8(line).unwrap()
     }
 
@@ -178,7 +181,7 @@ mod tests {
     fn addresses_are_written_as_the_standard_library_does() {
         for address in ["0.0.0.0", "192.0.2.7", "255.255.255.255", "::1", "2001:db8::ff"] {
             let mut line = Vec::new();
-            let mut out = Out { line: &mut line, json: true, value_bytes: 64 };
+            let mut out = Out { line: &mut line, json: true, quoted: false, value_bytes: 64 };
             out.address(address.parse().unwrap());
             assert_eq!(String::from_utf8(line).unwrap(), format!("\"{address}\""));
         }

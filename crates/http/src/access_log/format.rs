@@ -38,6 +38,37 @@ pub(super) struct Run {
 pub(super) enum Part {
     Text(Box<str>),
     Value(Field),
+    /// One inside a JSON string, whose quotes the format has itself.
+    Quoted(Field),
+}
+
+impl Part {
+    fn field(&self) -> Option<&Field> {
+        match self {
+            Self::Text(_) => None,
+            Self::Value(field) | Self::Quoted(field) => Some(field),
+        }
+    }
+}
+
+/// Whether the text so far ends inside a JSON string, and behind a backslash there.
+#[derive(Clone, Copy, Debug, Default)]
+struct Quotes {
+    open: bool,
+    escaped: bool,
+}
+
+impl Quotes {
+    fn pass(&mut self, text: &str) {
+        for byte in text.bytes() {
+            let escaped = std::mem::take(&mut self.escaped);
+            match byte {
+                b'\\' if self.open && !escaped => self.escaped = true,
+                b'"' if !escaped => self.open = !self.open,
+                _ => {}
+            }
+        }
+    }
 }
 
 /// For which statuses a value is written.
@@ -106,19 +137,20 @@ impl Format {
 
     fn asks(&self, what: impl Fn(&Field) -> bool) -> bool {
         let mut parts = self.runs.iter().flat_map(|run| &run.parts);
-        parts.any(|part| matches!(part, Part::Value(field) if what(field)))
+        parts.any(|part| part.field().is_some_and(&what))
     }
 
     fn read(text: &str) -> Result<Self, FormatError> {
         let mut format = Self { runs: Vec::new(), json: text.trim_start().starts_with('{') };
+        let mut quotes = Quotes::default();
         let mut rest = text;
         while let Some(at) = rest.find(['%', '\\', '\n', '\r']) {
-            format.push_text(&rest[..at]);
+            format.push_text(&rest[..at], &mut quotes);
             let place = text.len() - rest.len() + at + 1;
             let (written, length) = match rest.as_bytes()[at] {
                 b'%' => {
                     let (directive, length) = Directive::read(&rest[at..], place)?;
-                    format.push(directive);
+                    format.push(directive, &mut quotes);
                     ("", length)
                 }
                 b'\\' => match rest.as_bytes().get(at + 1) {
@@ -138,14 +170,20 @@ impl Format {
                     return Err(FormatError(text));
                 }
             };
-            format.push_text(written);
+            format.push_text(written, &mut quotes);
             rest = &rest[at + length..];
         }
-        format.push_text(rest);
+        format.push_text(rest, &mut quotes);
+        if format.json && quotes.open {
+            return Err(FormatError(
+                " of JSON: a string that begins with \" does not end".to_owned(),
+            ));
+        }
         Ok(format)
     }
 
-    fn push_text(&mut self, text: &str) {
+    fn push_text(&mut self, text: &str, quotes: &mut Quotes) {
+        quotes.pass(text);
         if text.is_empty() {
             return;
         }
@@ -156,12 +194,15 @@ impl Format {
         }
     }
 
-    fn push(&mut self, Directive { field, when }: Directive) {
+    fn push(&mut self, Directive { field, when }: Directive, quotes: &mut Quotes) {
         let Some(field) = field else {
-            return self.push_text("%");
+            return self.push_text("%", quotes);
         };
         let phase = field.phase();
-        let part = Part::Value(field);
+        let part = match self.json && quotes.open {
+            true => Part::Quoted(field),
+            false => Part::Value(field),
+        };
         match self.runs.last_mut() {
             Some(run) if run.when.is_none() && when.is_none() && run.phase == phase => {
                 run.parts.push(part);
@@ -337,6 +378,7 @@ mod tests {
             ("%400,5000{Referer}i", ", %400,5000 at byte 1: a status is"),
             ("%h\n%r", ", byte 3: a line has no line break"),
             ("%h\\n%r", ", backslash at byte 3"),
+            ("{\"a\":\"%r}", " of JSON: a string that begins with"),
         ] {
             let error = text.parse::<Format>().expect_err(text).to_string();
             assert!(error.starts_with("access log format") && error.contains(what), "{error}");

@@ -56,7 +56,8 @@
 //! a tab. A value has at most 8 KiB (1 KiB where the log is a named pipe); `...` stands for the rest.
 //!
 //! A format that begins with `{` is JSON: values come with quotes of their own, or as numbers, or as `null`:
-//! `{"who":%a,"what":%r,"status":%>s}`.
+//! `{"who":%a,"what":%r,"status":%>s}`. Inside a string of the format they come without them, so
+//! `{"what":"%r","where":"%v:%p"}` is JSON, too; what is not known is a `-` there.
 
 mod clock;
 mod escape;

@@ -194,3 +194,18 @@ fn lines_are_gathered_and_written_whole() {
     drop(writer);
     assert_eq!(written(), LINE.repeat(2002), "at the end");
 }
+
+#[test]
+fn values_in_quotes_of_a_json_format_are_json_all_the_same() {
+    let request = request().header("x-odd", "a\"b\\c").body(()).unwrap();
+    let format = r#"{"line":"%r","at":"%v:%p","odd":"<%{X-Odd}i>","none":"%{X-None}i","status":"%>s",
+        "some":"%404{X-Cache}o","other":"%200{X-Cache}o","bare":%404{X-Odd}i,"\\\"%m":%B}"#;
+    let shown = line(&format.replace('\n', ""), &request, &answer(404, "not found"));
+    let shown: serde_json::Value =
+        serde_json::from_str(&shown).unwrap_or_else(|e| panic!("{e}: {shown}"));
+    let expected = serde_json::json!({
+        "line": "GET /a/b?c=d HTTP/1.1", "at": "example.org:8080", "odd": "<a\"b\\c>", "none": "-",
+        "status": "404", "some": "hit", "other": "-", "bare": "a\"b\\c", "\"GET": 9,
+    });
+    assert_eq!(shown, expected);
+}

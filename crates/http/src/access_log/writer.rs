@@ -153,17 +153,26 @@ impl Writer {
         }
     }
 
+    fn out<'a>(&self, line: &'a mut Vec<u8>) -> Out<'a> {
+        Out { line, json: self.format.json, quoted: false, value_bytes: self.value_bytes }
+    }
+
     fn write_run(
         &self,
         run: &Run,
         line: &mut Vec<u8>,
         value: &mut impl FnMut(&super::field::Field, &mut Out<'_>),
     ) {
-        let mut out = Out { line, json: self.format.json, value_bytes: self.value_bytes };
+        let mut out = self.out(line);
         for part in &run.parts {
             match part {
                 Part::Text(text) => out.line.extend_from_slice(text.as_bytes()),
                 Part::Value(field) => value(field, &mut out),
+                Part::Quoted(field) => {
+                    out.quoted = true;
+                    value(field, &mut out);
+                    out.quoted = false;
+                }
             }
         }
     }
@@ -208,10 +217,10 @@ impl Writer {
                 *next += 1;
                 slip.run(*next - 1)
             });
-            let mut out = Out { line, json: self.format.json, value_bytes: self.value_bytes };
             match written {
                 _ if run.when.as_ref().is_some_and(|when| !when.holds(outcome.status)) => {
-                    out.absent();
+                    let quoted = matches!(run.parts[..], [Part::Quoted(_)]);
+                    Out { quoted, ..self.out(line) }.absent();
                 }
                 Some(written) => line.extend_from_slice(written),
                 None => self.write_run(run, line, &mut |field, out| field.end(out, outcome)),

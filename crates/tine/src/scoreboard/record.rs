@@ -182,6 +182,12 @@ impl Record {
         self.field(Field::Requests).fetch_add(1, Relaxed).wrapping_add(1)
     }
 
+    /// The request that was counted as answered is still being answered since then, as far as its deadline
+    /// goes; 0 = it is not, or waits for its client. In the worker.
+    pub fn answering(&self, since: u64) {
+        self.field(Field::RequestBegan).store(since, Relaxed);
+    }
+
     fn put_text(&self, range: std::ops::Range<usize>, text: &str) {
         let mut bytes = text.as_bytes();
         for word in &self.words()[range] {

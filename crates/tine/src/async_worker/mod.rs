@@ -1,4 +1,4 @@
-//! Asynchronous workers: the only file of this crate that knows a runtime (`exit_guard` knows no more
+//! Asynchronous workers: the only room of this crate that knows a runtime (`exit_guard` knows no more
 //! than a way to be told).
 //!
 //! The runtime is made in the worker, after the fork (tokio calls a fork after its start unsupported),
@@ -6,26 +6,27 @@
 //! sleeps in the acceptor's own epoll, where a new connection wakes one worker and not all; as soon as
 //! any task lives, the program's background work too, it sleeps in the runtime.
 
-use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::Notify;
 
 use crate::accept::{Acceptor, Next};
 use crate::conn::Conn;
 use crate::exit_guard::{ExitGuard, Guards};
 use crate::fatal::Alarm;
 use crate::listen::Listener;
-use crate::seat::{Leave, PANICKED, Seat, Sender, Shutdown};
+use crate::seat::{Leave, Seat, Sender, Shutdown};
 use crate::worker::{BoxError, Worker};
+
+mod many;
+
+use many::{Crowd, multiplexed};
 
 /// Events the runtime takes from the kernel in one go. tokio's 1024 are 12 KiB in every worker; a second
 /// call for the rest of a burst costs nothing beside the work it brings.
@@ -66,9 +67,18 @@ pub struct Context {
     watched: Rc<AsyncFd<Watched>>,
     guards: Arc<Guards>,
     listeners: Rc<[Rc<Listener>]>,
+    crowd: Rc<Crowd>,
 }
 
 impl Context {
+    /// Has `make_room` called while the worker serves as many connections as it may, more than one, and
+    /// others wait for it: with how many do, first when they have waited for about 100 ms and then every
+    /// 10 ms, as long as that is so. It should end connections that nobody uses. On the worker's thread,
+    /// between two turns of its tasks; whoever calls this last is asked.
+    pub fn when_crowded(&self, make_room: impl Fn(u32) + 'static) {
+        *self.crowd.0.borrow_mut() = Some(Box::new(make_room));
+    }
+
     /// Waits until the worker is to leave.
     pub async fn leaving(&self) {
         while !self.is_leaving() {
@@ -166,7 +176,7 @@ impl Worker {
         }
         let guards = Guards::new(self.seat.clone());
         let context = runtime.block_on(async { self.context(guards.clone()) })?;
-        let made = runtime.block_on(make(context))?;
+        let made = runtime.block_on(make(context.clone()))?;
         let inside = Rc::new((self.door(), made));
         let handler = Rc::new(move |conn: Conn| {
             let inside = inside.clone();
@@ -187,7 +197,7 @@ impl Worker {
         if self.seat.concurrency == 1 {
             isolated(&runtime, &self.seat, &mut acceptor, &*handler)?;
         } else {
-            multiplexed(&runtime, &self.seat, &mut acceptor, &handler, &guards)?;
+            multiplexed(&runtime, context, &mut acceptor, &handler)?;
         }
         guards.tell();
         runtime.block_on(guards.all_released());
@@ -200,7 +210,8 @@ impl Worker {
         let watched = Rc::new(Watched::register(&self.shutdown)?);
         let listeners = self.listeners.iter().filter(|listener| listener.is_stream()).cloned();
         let listeners = listeners.collect();
-        Ok(Context { shutdown: self.shutdown.clone(), watched, guards, listeners })
+        let (shutdown, crowd) = (self.shutdown.clone(), Rc::default());
+        Ok(Context { shutdown, watched, guards, listeners, crowd })
     }
 }
 
@@ -278,109 +289,4 @@ async fn wait(watched: &AsyncFd<Watched>, at_most: Option<Duration>) -> io::Resu
         }
     }
     Ok(())
-}
-
-/// Up to `concurrency` connections at once, each a task.
-fn multiplexed<H, HF>(
-    runtime: &LocalRuntime,
-    seat: &Arc<Seat>,
-    acceptor: &mut Acceptor,
-    handler: &Rc<H>,
-    guards: &Guards,
-) -> io::Result<()>
-where
-    H: Fn(Conn) -> HF + 'static,
-    HF: Future<Output = ()> + 'static,
-{
-    let tasks =
-        Rc::new(Tasks { seat: seat.clone(), alive: RefCell::default(), changed: Notify::new() });
-    let watched = runtime.block_on(async { Watched::register(&*acceptor) })?;
-    loop {
-        let next = if runtime.metrics().num_alive_tasks() == 0 {
-            outside(seat, acceptor)?
-        } else {
-            runtime.block_on(tasks.next(acceptor, &watched))?
-        };
-        match next {
-            Next::Conn(conn) => {
-                let (handler, guard, seat) = (handler.clone(), tasks.begin(), seat.clone());
-                runtime.spawn_local(async move {
-                    let _guard = guard;
-                    let mut serving = pin!(handler(conn));
-                    // A loop with much to do need not park for a long time: every turn is a breath.
-                    poll_fn(move |cx| {
-                        seat.runs();
-                        serving.as_mut().poll(cx)
-                    })
-                    .await;
-                });
-            }
-            Next::Datagram(_) | Next::Nothing => {}
-            Next::Done => {
-                guards.tell();
-                runtime.block_on(tasks.all_done());
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// The connections' tasks of a multiplexed worker.
-#[derive(Debug)]
-struct Tasks {
-    seat: Arc<Seat>,
-    alive: RefCell<u32>,
-    changed: Notify,
-}
-
-/// Held by a task while it lives.
-#[derive(Debug)]
-struct Alive(Rc<Tasks>);
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            // The runtime catches it; the connection is lost, and the worker goes on.
-            self.0.seat.tell(PANICKED, "");
-        }
-        *self.0.alive.borrow_mut() -= 1;
-        self.0.changed.notify_one();
-    }
-}
-
-impl Tasks {
-    fn begin(self: &Rc<Self>) -> Alive {
-        *self.alive.borrow_mut() += 1;
-        Alive(self.clone())
-    }
-
-    /// The next connection, or nothing when the last task has ended: then the worker can sleep in the
-    /// acceptor's own epoll again.
-    async fn next(&self, acceptor: &mut Acceptor, watched: &AsyncFd<Watched>) -> io::Result<Next> {
-        let limit = acceptor.concurrency();
-        while *self.alive.borrow() >= limit && !acceptor.is_leaving() {
-            self.changed.notified().await;
-        }
-        let mut found = pin!(next_in_runtime(acceptor, watched));
-        let mut changed = pin!(self.changed.notified());
-        poll_fn(|cx| {
-            if let std::task::Poll::Ready(found) = found.as_mut().poll(cx) {
-                return std::task::Poll::Ready(found);
-            }
-            while changed.as_mut().poll(cx).is_ready() {
-                if *self.alive.borrow() == 0 {
-                    return std::task::Poll::Ready(Ok(Next::Nothing));
-                }
-                changed.set(self.changed.notified());
-            }
-            std::task::Poll::Pending
-        })
-        .await
-    }
-
-    async fn all_done(&self) {
-        while *self.alive.borrow() > 0 {
-            self.changed.notified().await;
-        }
-    }
 }

@@ -1,0 +1,144 @@
+//! The connections of a worker that serves many at once: whom it asks to leave when it is full and others
+//! wait.
+//!
+//! A connection is here from its beginning to its end, at no cost a request. Only when there is need are
+//! they looked at, all of them: those that have been silent for longest end first, and if there are not
+//! enough of those, others are told by their next answer.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::limits::TICK;
+use crate::progress::{Progress, Wait};
+
+/// See the module. One a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd(RefCell<Members>);
+
+#[derive(Debug, Default)]
+struct Members {
+    places: Vec<Option<Entry>>,
+    free: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    progress: Arc<Progress>,
+    waker: Waker,
+}
+
+/// A connection's place among the others, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Member {
+    crowd: Rc<Crowd>,
+    place: usize,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut members = self.crowd.0.borrow_mut();
+        members.places[self.place] = None;
+        members.free.push(self.place);
+    }
+}
+
+impl Crowd {
+    /// A connection joins, whose driver `waker` wakes.
+    pub(crate) fn join(self: &Rc<Self>, progress: Arc<Progress>, waker: Waker) -> Member {
+        let mut members = self.0.borrow_mut();
+        let entry = Some(Entry { progress, waker });
+        let place = match members.free.pop() {
+            Some(place) => {
+                members.places[place] = entry;
+                place
+            }
+            None => {
+                members.places.push(entry);
+                members.places.len() - 1
+            }
+        };
+        Member { crowd: self.clone(), place }
+    }
+
+    /// Has as many connections end as others wait, at monotonic nanosecond `now`; those that were asked
+    /// before and are still there count.
+    pub(crate) fn make_room(&self, waiting: u32, now: u64) {
+        let members = self.0.borrow();
+        let all = || members.places.iter().flatten();
+        let asked = all().filter(|entry| entry.progress.is_asked_to_end()).count();
+        let Some(wanted) = (waiting as usize).checked_sub(asked).filter(|&wanted| wanted > 0)
+        else {
+            return;
+        };
+        let mut silent: Vec<_> =
+            all().filter_map(|entry| Some((entry.silent_since(now)?, entry))).collect();
+        silent.sort_unstable_by_key(|(since, _)| *since);
+        let told = silent.iter().take(wanted).map(|(_, entry)| entry.end()).count();
+        let busy = all().filter(|entry| entry.is_busy());
+        busy.take(wanted - told).for_each(|entry| entry.progress.last.set(true));
+    }
+}
+
+impl Entry {
+    /// Since when it waits for a request, if that is long enough to be asked to go.
+    fn silent_since(&self, now: u64) -> Option<u64> {
+        let Wait::Request(since) = self.progress.wait() else { return None };
+        let tick = u64::try_from(TICK.as_nanos()).unwrap_or(u64::MAX);
+        let silent = now >= since.saturating_add(tick) && !self.progress.is_asked_to_end();
+        silent.then_some(since)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.progress.wait() == Wait::Answer && !self.progress.is_asked_to_end()
+    }
+
+    fn end(&self) {
+        self.progress.unwanted.set(true);
+        self.waker.wake_by_ref();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn member(crowd: &Rc<Crowd>, since: u64, busy: bool) -> (Arc<Progress>, Member) {
+        let progress = Arc::new(Progress::new(since));
+        progress.busy.set(busy.into());
+        (progress.clone(), crowd.join(progress, Waker::noop().clone()))
+    }
+
+    #[test]
+    fn who_was_silent_for_longest_goes_first_and_only_then_the_busy_are_told() {
+        let crowd = Rc::new(Crowd::default());
+        let (first, _a) = member(&crowd, 2 * SECOND, false);
+        let (second, _b) = member(&crowd, SECOND, false);
+        let (busy, _c) = member(&crowd, 0, true);
+        let (fresh, _d) = member(&crowd, 10 * SECOND, false);
+        let now = 10 * SECOND;
+        crowd.make_room(1, now);
+        assert!(second.unwanted.get() && !first.unwanted.get());
+        crowd.make_room(1, now);
+        assert!(!first.unwanted.get(), "one was asked already");
+        crowd.make_room(9, now);
+        assert!(first.unwanted.get() && busy.last.get() && !busy.unwanted.get());
+        assert!(!fresh.is_asked_to_end(), "it has only just come");
+    }
+
+    #[test]
+    fn a_place_that_was_left_is_taken_again() {
+        let crowd = Rc::new(Crowd::default());
+        let (_, first) = member(&crowd, 0, false);
+        let (_, second) = member(&crowd, 0, false);
+        drop(first);
+        let (third, _member) = member(&crowd, 0, false);
+        drop(second);
+        crowd.make_room(5, SECOND);
+        assert!(third.unwanted.get());
+        assert_eq!(crowd.0.borrow().places.len(), 2);
+    }
+}

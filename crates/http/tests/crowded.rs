@@ -1,0 +1,79 @@
+//! Workers that serve many connections at once and have as many as they may, while somebody waits.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::start;
+use testkit::{Client, client};
+
+/// How long a client may wait for a full worker to make room: far less than `idle_timeout`.
+const SOON: Duration = Duration::from_secs(5);
+
+fn fill(address: &str, count: usize) -> Vec<Client> {
+    let answered = |_| {
+        let mut client = Client::connect(address);
+        assert!(!client.get("/").closes());
+        client
+    };
+    (0..count).map(answered).collect()
+}
+
+#[test]
+fn a_full_worker_ends_idle_connections_when_somebody_waits() {
+    let (_server, address) = start(&["1", "4"]);
+    let mut idle = fill(&address, 4);
+    let asked = Instant::now();
+    assert_eq!(client::get(&address, "/").text(), "hello");
+    assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+    // The one that has been silent for longest had to go; it was told nothing, and not reset.
+    assert_eq!(idle[0].read_to_end(), b"");
+    assert!(!idle[0].was_reset());
+}
+
+#[test]
+fn a_full_worker_makes_room_for_as_many_as_wait() {
+    let (_server, address) = start(&["1", "8"]);
+    let _idle = fill(&address, 8);
+    let asked = Instant::now();
+    let mut waiting: Vec<_> = (0..8).map(|_| Client::connect(&address)).collect();
+    waiting.iter_mut().for_each(|client| client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    for client in &mut waiting {
+        assert_eq!(client.read_response().text(), "hello");
+    }
+    assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+}
+
+#[test]
+fn connections_that_are_never_silent_make_room_by_their_next_answer() {
+    let (_server, address) = start(&["1", "2"]);
+    let mut talkative = fill(&address, 2);
+    let mut waiting = Client::connect(&address);
+    waiting.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let began = Instant::now();
+    // Each has an answer on its way all the time.
+    talkative
+        .iter_mut()
+        .for_each(|client| client.send(b"GET /slow/20 HTTP/1.1\r\nHost: a\r\n\r\n"));
+    'told: loop {
+        assert!(began.elapsed() < SOON, "nobody is told to make room");
+        for client in &mut talkative {
+            let Ok(answer) = client.try_read_response() else { break 'told };
+            assert_eq!(answer.text(), "at last");
+            if answer.closes() {
+                break 'told;
+            }
+            client.send(b"GET /slow/20 HTTP/1.1\r\nHost: a\r\n\r\n");
+        }
+    }
+    assert_eq!(waiting.read_response().text(), "hello");
+}
+
+#[test]
+fn a_full_worker_keeps_its_connections_while_nobody_waits() {
+    let (_server, address) = start(&["1", "3"]);
+    let mut kept = fill(&address, 3);
+    // A second, ten times as long as a silent connection has where somebody waits.
+    assert_eq!(kept[2].get("/slow/1000").text(), "at last");
+    assert!(kept.iter_mut().all(|client| !client.get("/").closes()));
+}

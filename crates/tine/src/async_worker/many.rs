@@ -1,0 +1,179 @@
+//! Many connections at once in one worker, each a task; and what a full one does for those who wait.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::LocalRuntime;
+use tokio::sync::Notify;
+
+use super::{Context, Watched, next_in_runtime, outside};
+use crate::accept::{Acceptor, Next};
+use crate::conn::Conn;
+use crate::listen::Listener;
+use crate::seat::PANICKED;
+
+/// How often a full worker asks whether somebody waits for it; how soon again once somebody does, and how
+/// many such answers in a row it believes: the next client often comes while the one before still leaves.
+const FULL_LOOK: Duration = Duration::from_millis(70);
+const FULL_LOOK_AGAIN: Duration = Duration::from_millis(10);
+const FULL_ASKED: u8 = 3;
+
+/// What is done when a worker that serves many at once is full and others wait.
+#[derive(Default)]
+pub(super) struct Crowd(pub(super) RefCell<Option<MakeRoom>>);
+
+pub(super) type MakeRoom = Box<dyn Fn(u32)>;
+
+impl fmt::Debug for Crowd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Crowd")
+    }
+}
+
+impl Context {
+    /// How many wait at the listeners while no worker of the pool is idle.
+    fn waiting(&self) -> u32 {
+        if !self.is_wanted_elsewhere() {
+            return 0;
+        }
+        let queued = |listener: &Rc<Listener>| listener.queue().map_or(0, |(queued, _)| queued);
+        // Who waits at a socket whose queue cannot be counted is one.
+        self.listeners.iter().map(queued).sum::<u32>().max(1)
+    }
+
+    /// Has room made, if there is somebody to make it.
+    fn make_room(&self, waiting: u32) {
+        if let Some(make_room) = &*self.crowd.0.borrow() {
+            make_room(waiting);
+        }
+    }
+}
+
+/// Up to `concurrency` connections at once, each a task.
+pub(super) fn multiplexed<H, HF>(
+    runtime: &LocalRuntime,
+    context: Context,
+    acceptor: &mut Acceptor,
+    handler: &Rc<H>,
+) -> io::Result<()>
+where
+    H: Fn(Conn) -> HF + 'static,
+    HF: Future<Output = ()> + 'static,
+{
+    let seat = &context.shutdown.seat().clone();
+    let guards = context.guards.clone();
+    let tasks = Rc::new(Tasks { context, alive: RefCell::default(), changed: Notify::new() });
+    let watched = runtime.block_on(async { Watched::register(&*acceptor) })?;
+    loop {
+        let next = if runtime.metrics().num_alive_tasks() == 0 {
+            outside(seat, acceptor)?
+        } else {
+            runtime.block_on(tasks.next(acceptor, &watched))?
+        };
+        match next {
+            Next::Conn(conn) => {
+                let (handler, guard, seat) = (handler.clone(), tasks.begin(), seat.clone());
+                runtime.spawn_local(async move {
+                    let _guard = guard;
+                    let mut serving = pin!(handler(conn));
+                    // A loop with much to do need not park for a long time: every turn is a breath.
+                    poll_fn(move |cx| {
+                        seat.runs();
+                        serving.as_mut().poll(cx)
+                    })
+                    .await;
+                });
+            }
+            Next::Datagram(_) | Next::Nothing => {}
+            Next::Done => {
+                guards.tell();
+                runtime.block_on(tasks.all_done());
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The connections' tasks of a multiplexed worker.
+#[derive(Debug)]
+struct Tasks {
+    context: Context,
+    alive: RefCell<u32>,
+    changed: Notify,
+}
+
+/// Held by a task while it lives.
+#[derive(Debug)]
+struct Alive(Rc<Tasks>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The runtime catches it; the connection is lost, and the worker goes on.
+            self.0.context.shutdown.seat().tell(PANICKED, "");
+        }
+        *self.0.alive.borrow_mut() -= 1;
+        self.0.changed.notify_one();
+    }
+}
+
+impl Tasks {
+    fn begin(self: &Rc<Self>) -> Alive {
+        *self.alive.borrow_mut() += 1;
+        Alive(self.clone())
+    }
+
+    /// The next connection, or nothing when the last task has ended: then the worker can sleep in the
+    /// acceptor's own epoll again.
+    async fn next(&self, acceptor: &mut Acceptor, watched: &AsyncFd<Watched>) -> io::Result<Next> {
+        let limit = acceptor.concurrency();
+        let mut asked = 0;
+        while *self.alive.borrow() >= limit && !acceptor.is_leaving() {
+            asked = self.wait_for_room(asked).await;
+        }
+        let mut found = pin!(next_in_runtime(acceptor, watched));
+        let mut changed = pin!(self.changed.notified());
+        poll_fn(|cx| {
+            if let std::task::Poll::Ready(found) = found.as_mut().poll(cx) {
+                return std::task::Poll::Ready(found);
+            }
+            while changed.as_mut().poll(cx).is_ready() {
+                if *self.alive.borrow() == 0 {
+                    return std::task::Poll::Ready(Ok(Next::Nothing));
+                }
+                changed.set(self.changed.notified());
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits until a task ends, or until it is time to ask whether somebody waits for this worker, which was
+    /// so `asked` times in a row; returns how often it is now.
+    async fn wait_for_room(&self, asked: u8) -> u8 {
+        let pause = if asked > 0 { FULL_LOOK_AGAIN } else { FULL_LOOK };
+        if tokio::time::timeout(pause, self.changed.notified()).await.is_ok() {
+            return asked;
+        }
+        let waiting = self.context.waiting();
+        if waiting == 0 {
+            return 0;
+        }
+        if asked + 1 >= FULL_ASKED {
+            self.context.make_room(waiting);
+        }
+        asked.saturating_add(1).min(FULL_ASKED)
+    }
+
+    async fn all_done(&self) {
+        while *self.alive.borrow() > 0 {
+            self.changed.notified().await;
+        }
+    }
+}
