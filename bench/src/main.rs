@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod deploy;
 mod http;
 mod load;
 mod program;
@@ -46,6 +47,10 @@ enum Bench {
     Http(Http),
     /// How connections come to workers that serve many at once: balance and price, mode by mode
     Accept,
+    /// Reloads and upgrades under load, one by one and in a storm, and beside peers
+    ///
+    /// As root it installs what is missing of these (apt-get).
+    Deploy(Deploy),
     /// The server that `accept` measures
     #[command(hide = true)]
     AcceptServer(accept::server::Arguments),
@@ -83,6 +88,17 @@ struct Http {
     results: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct Deploy {
+    /// Only these parts
+    #[arg(value_enum)]
+    parts: Vec<deploy::Part>,
+
+    /// This program instead of the one built from the sources around
+    #[arg(long, value_name = "PATH")]
+    tine: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let measured = match Arguments::parse().bench {
         Bench::Spine(typed) => {
@@ -90,6 +106,7 @@ fn main() -> ExitCode {
         }
         Bench::Http(typed) => http(typed),
         Bench::Accept => Ok(accept()),
+        Bench::Deploy(typed) => deploy(typed),
         Bench::AcceptServer(typed) => return accept::server::run(typed),
     };
     match measured {
@@ -115,6 +132,14 @@ fn accept() -> (String, bool) {
     tell(&circumstances());
     let table = accept::measure(|what| tell(&format!("measuring: {what} …")));
     (table.to_string(), table.is_met())
+}
+
+fn deploy(typed: Deploy) -> Result<(String, bool), String> {
+    let program = Program::find(typed.tine)?;
+    let programs = http::Programs::with(program.path().to_owned())?;
+    tell(&circumstances());
+    let table = deploy::measure(&programs, &typed.parts, tell);
+    Ok((table.to_string(), table.is_met()))
 }
 
 fn http(typed: Http) -> Result<(String, bool), String> {

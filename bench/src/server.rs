@@ -1,12 +1,15 @@
 //! One running `tine serve`, with a site of one small file, and what its control socket says.
 
 use std::fs;
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use testkit::{Client, Running, Server, TempDir};
+use testkit::{Running, Server, TempDir};
 
 use crate::program::Program;
 
@@ -77,13 +80,42 @@ impl Tine {
         &self.running
     }
 
-    /// What the control socket answers to `status` (the fields of `tine status --json`).
+    /// Has it reload, by the program that is in its place, and returns when that is done.
+    ///
+    /// # Panics
+    /// With the reason if it cannot.
+    pub(crate) fn reload(&self) {
+        self.try_reload().unwrap_or_else(|why| panic!("it does not reload: {why}"));
+    }
+
+    /// The same; `Err` with what it says.
+    pub(crate) fn try_reload(&self) -> Result<(), String> {
+        let program = format!("/proc/{}/exe", self.running.pid());
+        let reload =
+            Command::new(program).args(["reload", "--control"]).arg(&self.control).output();
+        let reload = reload.map_err(|error| error.to_string())?;
+        let said = || String::from_utf8_lossy(&reload.stderr).into_owned();
+        if reload.status.success() { Ok(()) } else { Err(said()) }
+    }
+
+    /// What the control socket answers to `status` (the fields of `tine status --json`). A reload cuts off whom it
+    /// has not heard yet, who then asks again.
     pub(crate) fn status(&self) -> Value {
-        let mut client = Client::connect(&format!("unix:{}", self.control.display()));
-        client.send(b"{\"tine\":1,\"do\":\"status\"}\n");
-        let answer = client.read_until(b"\n");
-        let mut answer: Value = serde_json::from_slice(&answer).expect("the answer is JSON");
-        answer["status"].take()
+        let mut answer = None;
+        testkit::wait_until("a status", SETTLING, || {
+            answer = self.ask("status").ok();
+            answer.is_some()
+        });
+        answer.map(|mut answer| answer["status"].take()).unwrap_or_default()
+    }
+
+    fn ask(&self, verb: &str) -> io::Result<Value> {
+        let mut stream = UnixStream::connect(&self.control)?;
+        stream.set_read_timeout(Some(SETTLING))?;
+        writeln!(stream, "{{\"tine\":1,\"do\":\"{verb}\"}}")?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        Ok(serde_json::from_str(&line)?)
     }
 
     /// A number of the only pool's.

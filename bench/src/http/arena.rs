@@ -95,6 +95,11 @@ impl Setup {
     pub(crate) fn isolated(self) -> Self {
         Self { concurrency: 1, ..self }
     }
+
+    /// With the load on every processor, where nobody's work is weighed.
+    pub(crate) fn together(self) -> Self {
+        Self { cores: Cores::Both, ..self }
+    }
 }
 
 /// A running server.

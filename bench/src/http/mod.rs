@@ -13,7 +13,7 @@ mod results;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -21,8 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::program;
 use crate::table::{Table, markdown};
-use arena::Arena;
+pub(crate) use arena::{Arena, Setup, Who};
 use measure::Contest;
+pub(crate) use peers::install as install_peers;
 use results::{Measured, Results};
 
 /// The parts, in the order they are measured.
@@ -75,6 +76,10 @@ impl Programs {
         let [hello, floor] =
             program::build("tine-bench", ["tine-bench-hello", "tine-bench-floor"])?;
         Ok(Self { tine, hello, floor })
+    }
+
+    pub(crate) fn tine(&self) -> &Path {
+        &self.tine
     }
 }
 
