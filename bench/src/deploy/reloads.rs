@@ -24,7 +24,7 @@ const SLOWEST: Duration = Duration::from_millis(100);
 
 /// How workers are: a name, and their flags.
 const WORKERS: [(&str, &str); 2] = [
-    ("isolated", "--concurrency 1 --workers 10..32"),
+    ("isolated", "--concurrency 1 --workers 16"),
     ("multiplexed", "--concurrency 256 --workers 4"),
 ];
 

@@ -17,7 +17,7 @@ const EVERY: Duration = Duration::from_millis(50);
 
 pub(super) fn rows(program: &Path) -> Vec<Row> {
     let ways = [
-        ("isolated", "--concurrency 1 --workers 10..32"),
+        ("isolated", "--concurrency 1 --workers 16"),
         ("multiplexed", "--concurrency 256 --workers 4"),
     ];
     ways.into_iter().map(|(name, flags)| run(program, name, flags)).collect()

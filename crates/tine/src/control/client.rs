@@ -17,8 +17,8 @@ use crate::{Error, Result};
 /// Between two attempts to connect.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// Between two questions whether a reload is over.
-const RELOADED: Duration = Duration::from_millis(30);
+/// Between two questions whether a reload is over: mostly it is in milliseconds, and then it need not be asked about often.
+const RELOADED: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(64)];
 
 /// Which of the services that this user may control.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +167,7 @@ impl Client {
         let answer = self.request(Request::Reload)?;
         let which =
             answer.reload.ok_or_else(|| self.error("it does not say which reload it is"))?;
+        let [mut pause, longest] = RELOADED;
         loop {
             // A connection does not outlive the step into the next program; who waits for it does.
             match self.request(Request::Reloaded(which)) {
@@ -176,8 +177,9 @@ impl Client {
                     let text = format!("{} has not reloaded within {deadline:?}", self.name());
                     return Err(Error::os(text, ErrorKind::TimedOut.into()));
                 }
-                _ => std::thread::sleep(RELOADED),
+                _ => std::thread::sleep(pause),
             }
+            pause = longest.min(pause * 2);
         }
     }
 
