@@ -10,6 +10,7 @@ use rustix::net::Shutdown;
 
 use crate::http::{self, Context, Response};
 use crate::net::{self, Target};
+use crate::tls::Tls;
 use crate::wait::{DEADLINE, holds_within, ready_within};
 
 /// As much of what came is shown by a panic.
@@ -25,6 +26,7 @@ pub struct Client {
     socket: OwnedFd,
     host: String,
     received: Vec<u8>,
+    tls: Option<Box<Tls>>,
     end: Option<End>,
     deadline: Duration,
 }
@@ -79,6 +81,7 @@ impl Client {
             socket,
             host: target.host(),
             received: Vec::new(),
+            tls: None,
             end: None,
             deadline: DEADLINE,
         })
@@ -97,6 +100,39 @@ impl Client {
 
     /// [`send`](Self::send), its failure as an error.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            let encrypted = tls.seal(bytes)?;
+            return self.transmit(&encrypted);
+        }
+        self.transmit(bytes)
+    }
+
+    /// Speaks TLS from now on.
+    pub(crate) fn encrypt(&mut self, tls: Tls) {
+        self.tls = Some(Box::new(tls));
+    }
+
+    /// What was agreed upon in the handshake, if the client speaks TLS.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_deref()
+    }
+
+    /// Does its part of the handshake, to the end.
+    pub(crate) fn shake_hands(&mut self) -> io::Result<()> {
+        let until = Instant::now() + self.deadline;
+        while let Some(tls) = &mut self.tls
+            && let Some(encrypted) = tls.handshake()
+        {
+            self.transmit(&encrypted)?;
+            if self.tls.as_mut().is_some_and(|tls| tls.is_handshaking()) {
+                self.more(until)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends these very bytes.
+    pub fn transmit(&mut self, bytes: &[u8]) -> io::Result<()> {
         let until = Instant::now() + self.deadline;
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -109,9 +145,14 @@ impl Client {
         Ok(())
     }
 
-    /// Tells the server that no more will be sent (shutdown(2), `SHUT_WR`).
+    /// Tells the server that no more will be sent (shutdown(2), `SHUT_WR`; over TLS, close_notify).
     #[track_caller]
     pub fn finish_sending(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            let farewell = tls.farewell();
+            let sent = self.transmit(&farewell);
+            return sent.unwrap_or_else(|error| self.fail("close_notify", &error));
+        }
         rustix::net::shutdown(&self.socket, Shutdown::Write)
             .unwrap_or_else(|error| self.fail("shutdown", &error.into()));
     }
@@ -243,7 +284,19 @@ impl Client {
     /// Receives something, or notes the end.
     fn receive(&mut self, until: Instant) -> io::Result<()> {
         self.ready(PollFlags::IN, until)?;
-        match net::receive(&self.socket, &mut self.received) {
+        if let Some(tls) = &mut self.tls {
+            let mut encrypted = Vec::new();
+            let result = net::receive(&self.socket, &mut encrypted);
+            tls.open(&encrypted, &mut self.received)?;
+            return self.note(result);
+        }
+        let result = net::receive(&self.socket, &mut self.received);
+        self.note(result)
+    }
+
+    /// What a receive says of the connection.
+    fn note(&mut self, result: Result<usize, Errno>) -> io::Result<()> {
+        match result {
             Ok(0) => self.end = Some(End::Closed),
             Ok(_) | Err(Errno::AGAIN) => {}
             Err(Errno::CONNRESET | Errno::PIPE) => self.end = Some(End::Reset),

@@ -29,6 +29,7 @@ pub mod process;
 mod report;
 mod running;
 mod server;
+pub mod tls;
 mod wait;
 
 pub use client::Client;
