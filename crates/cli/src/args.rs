@@ -160,7 +160,7 @@ pub(crate) struct Serve {
     pub(crate) proxy_protocol: bool,
 
     /// Answer this path with 200, and from the moment on at which the server is to stop with 503: for load
-    /// balancers
+    /// balancers; see --lame-duck
     #[arg(long, value_name = "PATH", value_parser = path)]
     pub(crate) health: Option<String>,
 
@@ -177,6 +177,12 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) drain_timeout: Duration,
 
+    /// When stopping, serve on for so long while --health says 503 already: for load balancers
+    ///
+    /// A second TERM cuts it short; Ctrl-C does not wait for it. `tine status --ready` says no meanwhile.
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    pub(crate) lame_duck: Duration,
+
     /// Listen on the sockets that systemd has passed in (LISTEN_FDS), instead of --listen
     #[arg(long, conflicts_with = "listen")]
     pub(crate) inherited: bool,
@@ -187,12 +193,12 @@ pub(crate) struct Serve {
 
     /// Serve the one connection on standard input and end: for inetd, or systemd with Accept=yes
     #[arg(long, conflicts_with_all = ["solo", "inherited", "listen", "daemonize", "workers", "max_requests", "timeout",
-          "max_memory", "pid_file", "user", "group", "control", "drain_timeout"])]
+          "max_memory", "pid_file", "user", "group", "control", "drain_timeout", "lame_duck"])]
     pub(crate) inetd: bool,
 
     /// Serve from this one process, without a supervisor and without a fork: to debug
     #[arg(long, conflicts_with_all = ["daemonize", "workers", "accept", "max_requests", "timeout", "max_memory", "pid_file", "user", "group",
-          "control", "drain_timeout"])]
+          "control", "drain_timeout", "lame_duck"])]
     pub(crate) solo: bool,
 }
 
@@ -205,6 +211,10 @@ pub(crate) struct Status {
     /// As JSON, with all there is to know
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Say nothing, and end with 0 if clients should be sent there, else with 1: for health checks
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) ready: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,10 @@ use crate::table;
 
 pub(crate) fn status(typed: Status) -> Result<(), Failure> {
     let mut status = Client::find(&typed.which.into())?.status()?;
+    if typed.ready {
+        let text = format!("not ready: {}", status.phase);
+        return if status.ready { Ok(()) } else { Err(Failure::Reason(1, text)) };
+    }
     status.measure();
     if !typed.json {
         return print(&table::of(&status));

@@ -110,6 +110,7 @@ fn server(typed: Serve) -> Result<Prefork, Failure> {
         .concurrency(typed.concurrency)
         .accept(typed.accept)
         .stop_timeout(typed.drain_timeout)
+        .lame_duck(typed.lame_duck)
         .request_timeout(typed.timeout)
         .log(log);
     if typed.inherited {

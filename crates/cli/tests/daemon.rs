@@ -131,6 +131,8 @@ fn a_log_that_may_not_grow_costs_lines_and_nobody_s_life() {
     let output = place.start(&["--listen", "127.0.0.1:0"]);
     assert!(output.status.success(), "{output:?}");
     let daemon = Daemon(place.pid());
+    // A worker's own words may come after the command's end.
+    wait_until("the last line of a start", DEADLINE, || place.log().contains("serving"));
     let (address, full) = (place.address(), place.log().len());
     // A worker inherits the limit from its supervisor: the one who replaces this one writes nothing either.
     let worker = process::children(daemon.0)[0];
@@ -147,4 +149,33 @@ fn a_log_that_may_not_grow_costs_lines_and_nobody_s_life() {
     assert_eq!(client::get(&address, "/").text(), "hello");
     assert_eq!(place.log().len(), full);
     assert!(alive(daemon.0));
+}
+
+#[test]
+fn a_service_manager_is_told_which_process_serves() {
+    let place = Place::new();
+    let manager = std::os::unix::net::UnixDatagram::bind(place.path(".notify")).expect("a socket");
+    manager.set_read_timeout(Some(DEADLINE)).expect("a socket");
+    let started = Command::new(env!("CARGO_BIN_EXE_tine"))
+        .args(["serve", "--daemonize", "--workers", "1", "--listen", "127.0.0.1:0", "--control"])
+        .arg(place.path(".control"))
+        .arg("--pid-file")
+        .arg(place.path(".pid"))
+        .arg("--log-file")
+        .arg(place.path(".log"))
+        .arg(place.0.path())
+        .env("NOTIFY_SOCKET", place.path(".notify"))
+        .output()
+        .expect("it runs");
+    assert!(started.status.success(), "{started:?}");
+    let daemon = Daemon(place.pid());
+    let mut buffer = [0; 4096];
+    let said = loop {
+        let count = manager.recv(&mut buffer).expect("it says so");
+        let said = String::from_utf8_lossy(&buffer[..count]).into_owned();
+        if said.contains("READY=1") {
+            break said;
+        }
+    };
+    assert!(said.lines().any(|line| line == format!("MAINPID={}", daemon.0)), "{said}");
 }

@@ -128,9 +128,9 @@ impl Observer {
     /// The answer to who asks how the service is; `None` if it is not asked.
     pub(crate) fn health<B>(&self, request: &Request<B>, context: &Context) -> Option<StatusCode> {
         let path = self.health.as_deref()?;
-        (request.uri().path() == path).then(|| match context.is_stopping() {
-            true => StatusCode::SERVICE_UNAVAILABLE,
-            false => StatusCode::OK,
+        (request.uri().path() == path).then(|| match context.wants_clients() {
+            true => StatusCode::OK,
+            false => StatusCode::SERVICE_UNAVAILABLE,
         })
     }
 

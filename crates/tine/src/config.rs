@@ -215,6 +215,11 @@ pub struct PoolConfig {
     pub drain_timeout: Duration,
     /// The same when the service stops. Default 30 s, what Kubernetes and systemd grant at least.
     pub stop_timeout: Duration,
+    /// When the service is to stop, it serves on for so long while health checks say no already
+    /// (`wants_clients` of [`crate::Context`] and [`crate::Shutdown`]), so that a load balancer can send clients
+    /// elsewhere; of several pools the longest counts. Default 0. A second signal cuts it short, and `SIGINT` (a
+    /// person at a terminal) does not wait for it.
+    pub lame_duck: Duration,
     /// Between `SIGTERM` and `SIGKILL` to a worker that is overdue. Default 1 s.
     pub term_grace: Duration,
     /// Between a worker's being stopped by a signal and `SIGKILL`. Default 1 s; it is replaced at once.
@@ -290,6 +295,7 @@ impl Default for PoolConfig {
             boot_timeout: seconds(30),
             drain_timeout: seconds(600),
             stop_timeout: seconds(30),
+            lame_duck: Duration::ZERO,
             term_grace: seconds(1),
             halt_grace: seconds(1),
             request_timeout: None,

@@ -58,6 +58,7 @@ mod hooks;
 mod last_words;
 pub mod listen;
 pub mod log;
+mod notify;
 mod passthrough;
 mod pidfile;
 mod plan;

@@ -217,6 +217,7 @@ fn rules(config: &PoolConfig, sizing: Sizing) -> Rules {
         boot_timeout: nanos(config.boot_timeout),
         drain_timeout: nanos(config.drain_timeout),
         stop_timeout: nanos(config.stop_timeout),
+        lame_duck: nanos(config.lame_duck),
         term_grace: nanos(config.term_grace),
         halt_grace: nanos(config.halt_grace),
         request_timeout: config.request_timeout.map_or(0, nanos),

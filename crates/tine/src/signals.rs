@@ -9,7 +9,7 @@ use crate::supervisor::event::Command;
 /// | signal | `Tine` | `Apache` | `NetServer` | `Nginx` | `ServerStarter` |
 /// |---|---|---|---|---|---|
 /// | TERM | stop gracefully | stop now | stop gracefully | stop now | stop gracefully |
-/// | INT | stop gracefully | stop now | stop gracefully | stop now | stop gracefully |
+/// | INT | the same at once | stop now | the same at once | stop now | the same at once |
 /// | QUIT | stop gracefully | – | stop gracefully | stop gracefully | stop gracefully |
 /// | HUP | reload | reload | reload | reload | reload |
 /// | USR1 | reopen logs | reload | reopen logs | reopen logs | reopen logs |
@@ -17,7 +17,8 @@ use crate::supervisor::event::Command;
 /// | WINCH | – | stop gracefully | – | – | – |
 /// | TTIN, TTOU | one worker more, fewer | – | one more, fewer | – | – |
 ///
-/// A second graceful stop means now. "–": known, and nothing happens; a terminal's resize (WINCH) stops
+/// A graceful stop begins after the lame-duck time ([`crate::PoolConfig::lame_duck`]); "at once": without it. A second
+/// one cuts that time short, or else means now. "–": known, and nothing happens; a terminal's resize (WINCH) stops
 /// nothing but in Apache's table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Signals {
@@ -50,10 +51,11 @@ pub(crate) const HANDLED: [Signal; 9] = [
 impl Signals {
     /// What the signal asks for.
     pub(crate) fn command(self, signal: Signal) -> Command {
-        use Command::{Grow, Nothing, Reload, Reopen, Shrink, Stop, StopNow};
+        use Command::{Drain, Grow, Nothing, Reload, Reopen, Shrink, Stop, StopNow};
         let column = self as usize;
         let row = match signal {
-            Signal::TERM | Signal::INT => [Stop, StopNow, Stop, StopNow, Stop],
+            Signal::TERM => [Stop, StopNow, Stop, StopNow, Stop],
+            Signal::INT => [Drain, StopNow, Drain, StopNow, Drain],
             Signal::QUIT => [Stop, Nothing, Stop, Stop, Stop],
             Signal::HUP => [Reload; 5],
             Signal::USR1 => [Reopen, Reload, Reopen, Reopen, Reopen],

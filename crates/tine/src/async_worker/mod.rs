@@ -120,6 +120,13 @@ impl Context {
         self.shutdown.seat().leave() == Leave::Together
     }
 
+    /// Whether clients should be sent here, for health checks: until the service is about to stop. It serves on for a
+    /// while then, see [`crate::PoolConfig::lame_duck`]. As far as it is known without asking the kernel.
+    #[must_use]
+    pub fn wants_clients(&self) -> bool {
+        self.shutdown.seat().wants_clients()
+    }
+
     /// The worker's line in the scoreboard.
     #[must_use]
     pub fn record(&self) -> &crate::Record {

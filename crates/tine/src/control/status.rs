@@ -20,8 +20,10 @@ pub struct Status {
     /// The supervisor's process.
     pub pid: u32,
     /// `running`, `probing` (a reload tries the new program), `reloading` (it replaces the workers), `rolling back`,
-    /// `stopping`.
+    /// `lame duck` (it will stop soon), `stopping`.
     pub phase: String,
+    /// Whether clients should be sent here: every place has had a worker, and no stop is under way or announced.
+    pub ready: bool,
     /// The generation that serves, from 1; a reload that went well has made it one more. Workers of another one are
     /// on their way out.
     pub generation: u64,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::Report;
 use crate::listen::Left;
+use crate::notify::Wishes;
 use crate::supervisor::procs::Totals;
 use crate::supervisor::state::{Rules, State};
 use crate::{Error, Result};
@@ -41,6 +42,9 @@ pub(crate) struct Letter {
     pub(crate) started: u64,
     pub(crate) reports: Vec<(u64, Report)>,
     pub(crate) last_words: Option<String>,
+    /// What the service manager wants to hear.
+    #[serde(default)]
+    pub(crate) notify: Option<Wishes>,
 }
 
 /// A pool.

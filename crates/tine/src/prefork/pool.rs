@@ -60,6 +60,8 @@ impl Prefork {
         drain_timeout: Duration,
         /// The same when the service stops. Default 30 s.
         stop_timeout: Duration,
+        /// How long it serves on when it is to stop; see [`PoolConfig::lame_duck`]. Default 0.
+        lame_duck: Duration,
         /// Between `SIGTERM` and `SIGKILL`. Default 1 s.
         term_grace: Duration,
         /// Between a worker's being stopped by a signal and `SIGKILL`. Default 1 s.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tine_os::process;
 
+use crate::notify::Wishes;
 use crate::{Error, Result};
 
 /// Says to a process that was executed as a worker which one it is, and where its channel is: `PID,NUMBER`. The
@@ -18,6 +19,12 @@ const MARKER: &str = "TINE_WORKER";
 const LISTEN_FDS: &str = "LISTEN_FDS";
 const LISTEN_PID: &str = "LISTEN_PID";
 const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
+
+/// Where the service manager wants to be told how the service is (sd_notify(3)), and how often that it is alive
+/// (sd_watchdog_enabled(3)).
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
+const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
 /// Says to a process that a reload has begun what it is: see [`Handed`] and [`tine_os::comeback`].
 const HANDOVER: &str = tine_os::comeback::MARKER;
@@ -30,9 +37,9 @@ const NOT_PASSED_ON: [&str; 8] = [
     LISTEN_FDS,
     LISTEN_PID,
     LISTEN_FDNAMES,
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
+    NOTIFY_SOCKET,
+    WATCHDOG_PID,
+    WATCHDOG_USEC,
 ];
 
 /// Where programs without a `/` in their name are looked for if no `PATH` says so (what execvp(3) does).
@@ -164,6 +171,27 @@ pub(crate) fn sockets_passed_in() -> Result<Vec<(OwnedFd, Option<String>)>> {
     };
     let count = RawFd::try_from(count).unwrap_or(RawFd::MAX - FIRST);
     (FIRST..FIRST + count).map(adopt).collect()
+}
+
+/// What the service manager that has started this process wants to hear, if it wants to hear anything; and removes what
+/// said so, so that no worker takes itself for the one that is meant.
+///
+/// # Errors
+/// If there is a second thread already.
+pub(crate) fn wishes() -> Result<Option<Wishes>> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let ours = std::env::var_os(WATCHDOG_PID).is_none()
+        || number(WATCHDOG_PID) == Some(u64::from(process::pid().get()));
+    let watchdog = number(WATCHDOG_USEC).filter(|&micros| ours && micros > 0);
+    let socket = std::env::var_os(NOTIFY_SOCKET).filter(|socket| !socket.is_empty());
+    for name in [NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID] {
+        if std::env::var_os(name).is_some() {
+            tine_os::exec::remove_variable(name)
+                .map_err(|error| Error::os(format!("cannot remove {name}"), error))?;
+        }
+    }
+    let watchdog = watchdog.map(|micros| micros.saturating_mul(1000));
+    Ok(socket.map(|socket| Wishes { socket, watchdog, main_pid: false }))
 }
 
 /// Takes out what is not meant for a command.

@@ -7,7 +7,7 @@
 //!
 //! | words | content |
 //! |---|---|
-//! | a line a pool | spare workers left before the supervisor must be told, and whether it is told; the bell |
+//! | a line a pool | spare workers left before the supervisor must be told, and whether it is told; what is posted for all; the bell |
 //! | a record a worker | see `Field`; then the current request and its client as text |
 //!
 //! Behind them stand each worker's last lines, see `tail`.
@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 mod activity;
 mod bell;
 mod record;
+mod signpost;
 mod tail;
 
 pub use activity::Activity;
@@ -24,6 +25,7 @@ pub(crate) use bell::Bell;
 use record::RECORD;
 pub(crate) use record::Stamps;
 pub use record::{Record, Snapshot};
+pub(crate) use signpost::Signpost;
 pub(crate) use tail::{Line as TailLine, Tail};
 
 use crate::shared::Region;
@@ -122,6 +124,16 @@ impl Scoreboard {
         Line { region: self.region.clone(), base: pool * LINE }
     }
 
+    /// What is posted for a pool.
+    ///
+    /// # Panics
+    /// If there is no such pool.
+    #[must_use]
+    pub(crate) fn signpost(&self, pool: usize) -> Signpost {
+        assert!(pool < self.pools, "pool {pool} of {}", self.pools);
+        Signpost { region: self.region.clone(), line: pool * LINE }
+    }
+
     /// A pool's bell.
     ///
     /// # Panics
@@ -150,5 +162,10 @@ impl Siblings {
     /// Whether anyone says that it waits for a connection. Looks at every record: for now and then.
     pub(crate) fn any_idle(&self) -> bool {
         (0..self.board.records).any(|index| self.board.record(index).waits_in(self.pool))
+    }
+
+    /// What is posted for them.
+    pub(crate) fn signpost(&self) -> Signpost {
+        self.board.signpost(self.pool)
     }
 }

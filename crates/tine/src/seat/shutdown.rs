@@ -51,6 +51,13 @@ impl Shutdown {
         self.seat.is_leaving()
     }
 
+    /// Whether clients should be sent here, for health checks: until the service is about to stop. It serves on for a
+    /// while then, see [`crate::PoolConfig::lame_duck`].
+    #[must_use]
+    pub fn wants_clients(&self) -> bool {
+        self.seat.wants_clients()
+    }
+
     /// Waits for that, at most so long; says whether it is.
     ///
     /// # Errors

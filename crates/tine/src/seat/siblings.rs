@@ -7,7 +7,7 @@ use std::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst};
 
 use tine_os::event::EventFd;
 
-use super::{Busy, Seat, is_readable};
+use super::{Busy, Leave, Seat, is_readable};
 use crate::listen::Listener;
 
 impl Seat {
@@ -69,6 +69,11 @@ impl Seat {
     /// Whether somebody waits at one of these listeners while no worker of the pool is idle.
     pub(crate) fn is_wanted_elsewhere(&self, listeners: &[Rc<Listener>]) -> bool {
         !self.siblings.any_idle() && listeners.iter().any(|listener| is_readable(&**listener))
+    }
+
+    /// Whether clients should be sent here: until the service is about to stop.
+    pub(crate) fn wants_clients(&self) -> bool {
+        self.leave() != Leave::Together && !self.siblings.signpost().says_lame_duck()
     }
 
     /// A sibling should look at the listeners: this worker may have been woken for a connection it will

@@ -24,6 +24,7 @@ use crate::daemon::{Daemon, Ready, Role};
 use crate::handover::{self, Estate, Summons as Reload};
 use crate::hooks::{Hooked, Hooks};
 use crate::log::{Log, LogFile, info};
+use crate::notify::Wishes;
 use crate::passthrough::Passed;
 use crate::pidfile::PidFile;
 use crate::plan::PoolPlan;
@@ -35,8 +36,8 @@ use crate::supervisor::run::{Parts, Supervisor};
 use crate::supervisor::tend::Tended;
 use crate::{Error, Result};
 use start::{
-    Cleanup, announce, bind, board, open_control, pid_file, program, refuse_threads, regions,
-    warn_of_corrections, warn_of_limit,
+    Cleanup, announce, bind, board, manager, open_control, pid_file, program, refuse_threads,
+    regions, warn_of_corrections, warn_of_limit,
 };
 
 /// Stops a service from code; cheap to clone, and still good in a process forked from the supervisor's.
@@ -75,6 +76,8 @@ pub struct Service {
     hooks: Hooked,
     passed: Vec<Signal>,
     stop: Result<Arc<EventFd>>,
+    /// What the service manager wants to hear; known when it runs.
+    wishes: Option<Wishes>,
 }
 
 impl Default for Service {
@@ -98,6 +101,7 @@ impl Service {
             daemonize: false,
             hooks: Hooked::default(),
             passed: Vec::new(),
+            wishes: None,
             stop: stop.map_err(|error| Error::os("cannot make an event descriptor", error)),
         }
     }
@@ -221,6 +225,7 @@ impl Service {
         let plans = self.plan()?;
         refuse_threads()?;
         self.pools.iter_mut().try_for_each(Pool::take_inherited)?;
+        self.wishes = crate::program::environment::wishes()?;
         let mut birth = None;
         if self.daemonize {
             match self.become_daemon(&plans)? {
@@ -315,6 +320,7 @@ impl Service {
                 .take_stop(&stop)
                 .map_err(|error| Error::os("cannot set the supervisor up", error))?;
         }
+        let manager = manager(self.wishes, estate.as_ref(), birth.is_some(), &log);
         let supervisor = Supervisor::new(Parts {
             pools,
             board,
@@ -329,6 +335,7 @@ impl Service {
             pid_file: cleanup.pid_file.as_ref().map(PidFile::left),
             program,
             estate,
+            manager,
             birth: birth.take(),
             hooks: self.hooks,
         });

@@ -13,6 +13,7 @@ use crate::control;
 use crate::handover::{Estate, ProgramFile};
 use crate::listen::{Leftovers, Listeners, bind_pool};
 use crate::log::{Log, info, warning};
+use crate::notify::{Manager, Wishes};
 use crate::pidfile::PidFile;
 use crate::plan::PoolPlan;
 use crate::scoreboard::{Bell, Scoreboard};
@@ -115,6 +116,26 @@ pub(super) fn pid_file(path: &Path, pid: u32, estate: Option<&Estate>) -> Result
     let left = estate.and_then(|estate| estate.letter.pid_file.as_ref());
     let kept = left.map_or(Ok(None), |left| PidFile::take_over(path, left))?;
     kept.map_or_else(|| PidFile::create(path, pid), Ok)
+}
+
+/// The line to the service manager that has started the service, or the program before, if there is one that listens.
+pub(super) fn manager(
+    wishes: Option<Wishes>,
+    estate: Option<&Estate>,
+    daemon: bool,
+    log: &Log,
+) -> Option<Manager> {
+    let wishes = match estate {
+        Some(estate) => estate.letter.notify.clone()?,
+        None => Wishes { main_pid: daemon, ..wishes? },
+    };
+    match Manager::open(wishes, tine_os::clock::monotonic()) {
+        Ok(manager) => Some(manager),
+        Err(error) => {
+            warning!(log, "nobody is told that the service is ready: NOTIFY_SOCKET: {error}");
+            None
+        }
+    }
 }
 
 /// Where a reload finds the program.

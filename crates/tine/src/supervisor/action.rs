@@ -41,6 +41,8 @@ pub enum Action {
         /// Whether.
         on: bool,
     },
+    /// Say that clients should be sent elsewhere, and serve on.
+    LameDuck,
     /// Take no new connections; those in the queues can still be taken.
     StopNew,
     /// Close the listeners for good.
@@ -237,6 +239,11 @@ pub enum Note {
         generation: u32,
         /// Why.
         text: String,
+    },
+    /// The graceful stop begins in so many seconds.
+    LameDuck {
+        /// Seconds.
+        seconds: u64,
     },
     /// The graceful stop has begun.
     Stopping {

@@ -27,7 +27,13 @@ impl State {
         let given_up = (0..self.pools.len()).filter_map(given_up);
         let looks = self.pools.iter().filter_map(|pool| pool.look_at);
         let runs = self.pools.iter().filter_map(|pool| pool.due);
-        retries.chain(given_up).chain(looks).chain(runs).chain(self.reloads.deadline()).min()
+        retries
+            .chain(given_up)
+            .chain(looks)
+            .chain(runs)
+            .chain(self.reloads.deadline())
+            .chain(self.lame_until)
+            .min()
     }
 }
 

@@ -18,6 +18,7 @@ impl State {
             return;
         }
         self.stop_reload(now, actions);
+        self.lame_until = None;
         self.phase = Phase::Stopping { closed: false, look: now + QUEUE_LOOK };
         let seconds = rules.iter().map(|rules| rules.stop_timeout).max().unwrap_or(0) / SECOND;
         let workers = self.workers.len();

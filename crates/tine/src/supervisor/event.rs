@@ -91,8 +91,11 @@ pub enum Event {
 /// What can be asked of a running supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Finish what is in flight, then end; asked twice it means [`Command::StopNow`].
+    /// Serve on for the lame-duck time, if there is one, finish what is in flight, then end. Asked again it means
+    /// [`Command::Drain`] while that time lasts, and [`Command::StopNow`] after it.
     Stop,
+    /// The same without the lame-duck time.
+    Drain,
     /// End at once.
     StopNow,
     /// Have the program that is there now take over, and replace every worker, new ones ready first.

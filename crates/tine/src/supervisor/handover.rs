@@ -41,6 +41,7 @@ pub(super) enum Leaving {
 
 impl Supervisor {
     pub(super) fn begin_probe(&mut self) {
+        self.notify_reloading();
         let begin = || -> io::Result<Probe> {
             let image = self.program.open()?;
             let letter = self.letter().seal()?;
@@ -174,6 +175,7 @@ impl Supervisor {
             started: self.started,
             reports: self.casualties.left(),
             last_words: self.last_words.clone(),
+            notify: self.manager.as_ref().map(|manager| manager.wishes().clone()),
         }
     }
 

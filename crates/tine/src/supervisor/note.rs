@@ -78,9 +78,25 @@ impl Supervisor {
             Note::Rolling { .. } | Note::Rolled { .. } | Note::ReloadFailed { .. } => {
                 self.note_reload(note);
             }
-            Note::Stopping { workers, seconds } => {
-                info!(log, "stopping: {workers} workers finish what they have, within {seconds} s");
+            Note::LameDuck { .. } | Note::Stopping { .. } => self.note_stop(note),
+        }
+    }
+
+    fn note_stop(&self, note: &Note) {
+        match note {
+            Note::LameDuck { seconds } => {
+                info!(
+                    self.log,
+                    "stopping in {seconds} s: until then it serves, and health checks say no"
+                );
             }
+            Note::Stopping { workers, seconds } => {
+                info!(
+                    self.log,
+                    "stopping: {workers} workers finish what they have, within {seconds} s"
+                );
+            }
+            _ => {}
         }
     }
 

@@ -19,6 +19,7 @@ use crate::daemon::Ready as Birth;
 use crate::handover::Probe;
 use crate::listen::Listeners;
 use crate::log::LogFile;
+use crate::notify::Manager;
 use crate::seat::{FINISH, GO, LEAVE, SOCKETS, TRIM};
 
 impl Supervisor {
@@ -48,6 +49,7 @@ impl Supervisor {
             }
             Action::Staffed { pool, place, staffed } => self.staffed(pool, place, staffed),
             Action::Watch { pool, on } => self.watch_listeners(pool, on),
+            Action::LameDuck => self.post_lame_duck(),
             Action::StopNew => {
                 self.on_listeners("stop new connections", |all| all.stop_new().and(all.unlink()))
             }
@@ -60,6 +62,7 @@ impl Supervisor {
                     self.before = None;
                 }
                 self.note(&note);
+                self.notify(&note);
                 self.show_to_hooks(&note);
             }
             Action::Probe => self.begin_probe(),
@@ -67,6 +70,14 @@ impl Supervisor {
             Action::HandOver => self.leaving = Some(Leaving::Onward),
             Action::GoBack { pool, exit } => self.leaving = Some(Leaving::Back { pool, exit }),
             Action::End(outcome) => self.outcome = Some(outcome),
+        }
+    }
+
+    /// Says so to all workers, those of older plans too.
+    fn post_lame_duck(&self) {
+        let boards = self.procs.values().filter_map(|proc| proc.old_board.as_ref());
+        for board in boards.chain([&self.board]) {
+            (0..board.pools()).for_each(|pool| board.signpost(pool).post_lame_duck());
         }
     }
 
@@ -215,6 +226,7 @@ impl Supervisor {
         all.extend(self.log_files.iter().filter_map(LogFile::private_descriptor));
         all.extend(self.probe.iter().flat_map(Probe::descriptors));
         all.extend(self.before.as_ref().map(|image| image.as_fd().as_raw_fd()));
+        all.extend(self.manager.as_ref().map(Manager::descriptor));
         all.extend(self.birth.as_ref().map(Birth::descriptor));
         all
     }

@@ -23,6 +23,7 @@ pub(super) fn rules(sizing: Sizing) -> Rules {
         boot_timeout: 30 * SECOND,
         drain_timeout: 600 * SECOND,
         stop_timeout: 30 * SECOND,
+        lame_duck: 0,
         term_grace: SECOND,
         halt_grace: SECOND,
         request_timeout: 0,
@@ -109,7 +110,8 @@ struct World {
 impl World {
     fn new((sizing, turnover): (Sizing, Turnover)) -> Self {
         let drain_timeout = 60 * SECOND;
-        let rules = vec![Rules { memory: (50, 150), turnover, drain_timeout, ..rules(sizing) }];
+        let rules = Rules { memory: (50, 150), turnover, drain_timeout, ..rules(sizing) };
+        let rules = vec![Rules { lame_duck: 5 * SECOND, ..rules }];
         let state = State::new(&rules, 7);
         let mut world = Self {
             rules,

@@ -95,6 +95,12 @@ impl State {
         actions.push(Action::Probe);
     }
 
+    /// Whether a reload may still be asked for.
+    #[must_use]
+    pub fn may_reload(&self) -> bool {
+        !self.is_stopping() && self.lame_until.is_none()
+    }
+
     /// The probe says that the new program could serve.
     pub(super) fn probed(&mut self, actions: &mut Vec<Action>) {
         if matches!(self.reloads.stage, Stage::Probing(_)) {

@@ -17,7 +17,7 @@ impl Supervisor {
         let Some(mut control) = self.control.take() else { return };
         let mut commands = Vec::new();
         let status = || self.status();
-        let stopping = self.state.is_stopping();
+        let stopping = !self.state.may_reload();
         control.handle(&self.epoll, offset, monotonic(), &mut |request| match request {
             Request::Status => Reply::Status(Box::new(status())),
             Request::Stop { now } => {
@@ -67,9 +67,11 @@ impl Supervisor {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: tine_os::process::pid().get(),
             phase: match self.state.phase {
+                Phase::Running if self.state.lame_until.is_some() => "lame duck".to_owned(),
                 Phase::Running => reload_text(self.state.reloads.stage).to_owned(),
                 Phase::Stopping { .. } | Phase::Ended => "stopping".to_owned(),
             },
+            ready: self.state.is_ready(),
             generation: u64::from(self.state.generation),
             reload: self.state.reloads.ended.back().map(|ended| ReloadStatus {
                 number: ended.number,

@@ -30,6 +30,7 @@ use crate::handover::{Estate, Probe, ProgramFile};
 use crate::hooks::{Hooked, WorkerInfo};
 use crate::listen::{Listener, Listeners};
 use crate::log::{Log, LogFile};
+use crate::notify::Manager;
 use crate::passthrough::Passed;
 use crate::plan::PoolPlan;
 use crate::program::Program;
@@ -105,6 +106,8 @@ pub(crate) struct Supervisor {
     pub(super) before: Option<Image>,
     pub(super) leaving: Option<Leaving>,
     pub(super) birth: Option<Birth>,
+    /// Who wants to be told how the service is.
+    pub(super) manager: Option<Manager>,
     reaps_orphans: bool,
     pub(super) events: VecDeque<Event>,
     pub(super) outcome: Option<Outcome>,
@@ -138,6 +141,8 @@ pub(crate) struct Parts {
     pub(crate) program: ProgramFile,
     /// Of the program before, if this is a reload.
     pub(crate) estate: Option<Estate>,
+    /// Who wants to be told how the service is.
+    pub(crate) manager: Option<Manager>,
     /// Who waits for the service to serve.
     pub(crate) birth: Option<Birth>,
     pub(crate) hooks: Hooked,
@@ -181,6 +186,7 @@ impl Supervisor {
             before: None,
             leaving: None,
             birth: parts.birth,
+            manager: parts.manager,
             reaps_orphans: process::pid().get() == 1 || process::is_subreaper(),
             events: VecDeque::new(),
             outcome: None,
@@ -216,6 +222,9 @@ impl Supervisor {
         let mut ready = Ready::with_capacity(BATCH);
         // Stops and orphans that were not told of across an exec.
         self.children_changed();
+        if !self.state.staffed {
+            self.ask_for_time();
+        }
         self.happen(Event::Time);
         self.look();
         self.watch();
@@ -234,6 +243,9 @@ impl Supervisor {
             self.look();
             self.watch();
             self.tend();
+            if let Some(manager) = &mut self.manager {
+                manager.attend(monotonic());
+            }
             self.tell_sockets();
             self.call("woken", |hooks, service| hooks.woken(service));
             self.leave();
@@ -244,7 +256,8 @@ impl Supervisor {
     fn timeout(&self) -> Option<Duration> {
         let control = self.control.as_ref().and_then(control::Server::deadline);
         let watch = self.pools.iter().filter_map(|pool| pool.watch.deadline()).min();
-        let next = [self.state.deadline(), control, watch, self.tend_deadline()]
+        let manager = self.manager.as_ref().and_then(Manager::deadline);
+        let next = [self.state.deadline(), control, watch, self.tend_deadline(), manager]
             .into_iter()
             .flatten()
             .min()?;
@@ -319,8 +332,11 @@ impl Supervisor {
     }
 
     fn finish(mut self) -> Result<()> {
-        let birth = self.birth.take();
+        let (birth, mut manager) = (self.birth.take(), self.manager.take());
         let result = self.result();
+        if let (Some(manager), Err(error)) = (&mut manager, &result) {
+            manager.status(&error.to_string(), monotonic());
+        }
         if let (Some(birth), Err(error)) = (birth, &result) {
             birth.tell(Err((&error.to_string(), error.exit_code())));
         }

@@ -51,6 +51,7 @@ impl State {
             Event::TookOver => self.took_over(rules, now, &mut actions),
         }
         self.expire_probe(now, &mut actions);
+        self.end_lame_duck(rules, now, &mut actions);
         self.expire(rules, now, &mut actions);
         self.begin_runs(now);
         self.settle(rules, now, &mut actions);
@@ -81,12 +82,14 @@ impl State {
     ) {
         match command {
             Command::Stop if self.is_stopping() => self.stop_now(rules, now, actions),
-            Command::Stop => self.begin_stop(rules, now, actions),
+            Command::Stop => self.announce_stop(rules, now, actions),
+            Command::Drain if self.is_stopping() => self.stop_now(rules, now, actions),
+            Command::Drain => self.begin_stop(rules, now, actions),
             Command::StopNow => {
                 self.begin_stop(rules, now, actions);
                 self.stop_now(rules, now, actions);
             }
-            Command::Reload => self.reloads.again |= !self.is_stopping(),
+            Command::Reload => self.reloads.again |= self.may_reload(),
             Command::Reopen => actions.push(Action::Reopen),
             Command::Grow => self.shift(rules, true, now, actions),
             Command::Shrink => self.shift(rules, false, now, actions),

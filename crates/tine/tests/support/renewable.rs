@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use testkit::TempDir;
+use testkit::{Server, TempDir};
 use tine::control::Client;
 
 use super::{Service, start_in};
@@ -23,6 +23,12 @@ pub struct Renewable {
 impl Renewable {
     #[track_caller]
     pub fn start(arguments: &str, more: &str) -> Self {
+        Self::start_with(arguments, more, |server| server)
+    }
+
+    /// The same, started in another way.
+    #[track_caller]
+    pub fn start_with(arguments: &str, more: &str, how: impl FnOnce(Server) -> Server) -> Self {
         let directory = TempDir::new().expect("a directory");
         let at = |name| directory.path().join(name);
         let (program, file, control) = (at("program"), at("more"), at("control"));
@@ -33,7 +39,7 @@ impl Renewable {
             at("pid").display(),
             file.display()
         );
-        let service = start_in(directory, &words, |server| server.program(&program));
+        let service = start_in(directory, &words, |server| how(server.program(&program)));
         service.wait_line("listening on");
         Self { service, program, more: file, control }
     }
