@@ -10,7 +10,9 @@ use tine::{Accept, Bytes, Level, Span, Workers};
 use tine_http::Forwarded;
 use tine_http::access_log::Format;
 
-const EXIT_CODES: &str = "\
+use crate::rollout::Rollout;
+
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or served and stopped as asked
   1  it failed while running
@@ -44,6 +46,9 @@ pub(crate) enum Command {
     /// The program that is at the server's path now is tried first, and then takes over with the same pid and
     /// sockets. If it cannot serve, the old one goes on, and the reason is said here.
     Reload(Reload),
+    /// Replace the program and the workers of a running server in two steps: some workers first, which are watched
+    #[command(subcommand)]
+    Rollout(Rollout),
 }
 
 #[derive(Debug, Args)]
@@ -293,7 +298,7 @@ fn sizes(text: &str) -> Result<Span, tine::Error> {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.parse::<f64>().ok();
     let duration = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
     duration.ok_or_else(|| "it is a number of seconds, such as 30 or 0.5".to_owned())

@@ -4,6 +4,7 @@
 mod args;
 mod failure;
 mod instance;
+mod rollout;
 mod serve;
 mod table;
 
@@ -32,5 +33,6 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status(status) => instance::status(status),
         Command::Stop(stop) => instance::stop(stop),
         Command::Reload(typed) => instance::reload(typed),
+        Command::Rollout(typed) => rollout::run(typed),
     }
 }

@@ -41,6 +41,9 @@ pub(crate) fn of(status: &Status) -> String {
         duration(status.uptime),
         status.generation
     );
+    if let Some(rollout) = &status.rollout {
+        line(&mut text, &crate::rollout::line(rollout));
+    }
     if let Some(reload) = status.reload.as_ref().filter(|reload| !reload.failure.is_empty()) {
         let (ago, why) = (duration(reload.ago), visible(&reload.failure));
         line(&mut text, &format!("the last reload failed {ago} ago: {why}"));
@@ -166,7 +169,7 @@ fn line(text: &mut String, line: &str) {
 }
 
 /// What a client sent may reach the terminal only as text.
-fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

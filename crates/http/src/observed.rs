@@ -142,6 +142,12 @@ where
             served.settings.context.record().answering(served.began);
         }
         let refused = this.verdict.as_ref().and_then(Verdict::status);
+        // What was asked in a wrong way is no failure of the service's.
+        if let (Some(answer), None) = (&answer, refused)
+            && answer.as_ref().map_or(true, |answer| answer.status().is_server_error())
+        {
+            served.settings.context.request_failed();
+        }
         let answer = match (answer, refused) {
             (Some(answer), None) => answer?,
             (None, None) if !*this.refused => {

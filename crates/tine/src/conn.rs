@@ -107,6 +107,12 @@ impl Conn {
         }
     }
 
+    /// The request that is answered next, or was last, has failed by the server's fault: counted, and what a rollout goes
+    /// by ([`crate::control::Canary`]).
+    pub fn failed(&self) {
+        self.busy.failed();
+    }
+
     /// A request of this connection is answered: counts towards [`crate::Prefork::max_requests`].
     pub fn answered(&self) {
         self.busy.answered();

@@ -41,6 +41,27 @@ fn sockets_passed_in_have_their_names_and_the_variables_are_gone() {
 }
 
 #[test]
+fn workers_whose_socket_somebody_else_shuts_down_are_replaced_ever_more_slowly() {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let ours = socket.try_clone().expect("a second descriptor");
+    let service = start_with("--inherited yes --workers 1", |server| {
+        server.env("LISTEN_FDS", "1").env_own_pid("LISTEN_PID").listener(socket, 3)
+    });
+    service.wait_serving(1);
+    tine_os::socket::shutdown(&ours).expect("it listens");
+    service.wait_line("shut down by another process");
+    let waits = || -> Vec<u64> {
+        let after = |line: &String| {
+            let (_, after) = line.split_once("its place is tried again in ")?;
+            after.split(' ').next()?.parse().ok()
+        };
+        service.lines().iter().filter_map(after).collect()
+    };
+    service.wait_until("the waits become longer", || waits().iter().any(|&wait| wait >= 400));
+    service.stop();
+}
+
+#[test]
 fn a_socket_without_a_name_does_not_take_the_next_ones() {
     let sockets = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
     let addresses = sockets.each_ref().map(|it| it.local_addr().expect("an address").to_string());

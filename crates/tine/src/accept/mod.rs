@@ -27,6 +27,7 @@ mod courtesy;
 mod last_round;
 mod mode;
 mod share;
+mod steer;
 mod trouble;
 mod turn;
 mod watch;
@@ -34,6 +35,7 @@ mod watch;
 use courtesy::Courtesy;
 pub use mode::Accept;
 pub(crate) use share::Share;
+use steer::Steer;
 use trouble::Trouble;
 use turn::Turn;
 use watch::Watch;
@@ -66,6 +68,8 @@ pub(crate) struct Acceptor {
     watch: Watch,
     /// Of a worker that serves many at once from sockets all share.
     courtesy: Option<Courtesy>,
+    /// Where whoever is free takes what comes.
+    steer: Option<Steer>,
     /// Of a pool whose workers take turns.
     turn: Option<Turn>,
     /// Where the next look begins, so that no listener starves another.
@@ -96,9 +100,11 @@ impl Acceptor {
         let turn = seat.accept_lock().map(|lock| Turn::new(lock, shutdown)).transpose()?;
         let watch = Watch::new(shutdown, listeners, alone)?;
         let polite = !alone && turn.is_none() && watch.is_all_shared();
+        let steered = turn.is_none() && (alone || watch.is_all_shared());
         Ok(Self {
             shutdown: shutdown.clone(),
             courtesy: polite.then(|| Courtesy::new(&seat)),
+            steer: steered.then(|| Steer::new(&seat)),
             watch,
             turn,
             next: 0,
@@ -169,6 +175,9 @@ impl Acceptor {
             return Ok(Next::Nothing);
         }
         let found = self.take()?;
+        if let Some(steer) = self.steer.as_mut().filter(|_| waited) {
+            steer.has_waited(!matches!(found, Next::Nothing));
+        }
         if let Some(courtesy) = self.courtesy.as_mut().filter(|_| waited) {
             courtesy.has_waited(!matches!(found, Next::Nothing));
         }
@@ -220,19 +229,24 @@ impl Acceptor {
 
     /// Lets the listeners wake us, now that the place is ours and no pause is on.
     fn open(&mut self) -> io::Result<()> {
+        let on_trial = self.steer.as_ref().is_some_and(Steer::is_on_trial);
+        if self.watch.is_open() && self.watch.wakes_always() != on_trial {
+            self.watch.shut();
+        }
         if !self.watch.is_open() {
             self.seat.publish_open();
-            self.watch.open()?;
+            self.watch.open(on_trial)?;
         }
         Ok(())
     }
 
     /// Whether others should have what there is: then it does not wake us for a moment.
     fn steps_aside(&mut self) -> bool {
-        let Some(courtesy) = self.courtesy.as_mut().filter(|_| self.watch.is_hot()) else {
+        if !self.watch.is_hot() {
             return false;
-        };
-        self.aside = courtesy.asks_until();
+        }
+        let steered = self.steer.as_ref().and_then(Steer::asks_until);
+        self.aside = steered.or_else(|| self.courtesy.as_mut()?.asks_until());
         if self.aside.is_some() {
             self.watch.shut();
         }
@@ -310,6 +324,9 @@ impl Acceptor {
                 Ok((socket, peer)) => {
                     self.pause = None;
                     self.has_taken = true;
+                    if let Some(steer) = &self.steer {
+                        steer.taken();
+                    }
                     let busy = self.seat.taken();
                     // With several listeners the epoll says again which have more, while it is asked.
                     self.watch.entries[index].hot =
@@ -351,9 +368,11 @@ impl Acceptor {
     }
 
     fn close(&mut self, index: usize) {
+        // Nobody of this service shuts down what is somebody else's, too.
+        let deserted = self.watch.entries[index].listener.adopted();
         if self.watch.close(index) {
             self.seat.learn_why();
-            self.seat.begin_to_leave(Leave::Together);
+            self.seat.begin_to_leave(if deserted { Leave::Deserted } else { Leave::Together });
         }
     }
 }

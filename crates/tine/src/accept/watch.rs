@@ -29,6 +29,8 @@ pub(super) struct Watch {
     alone: bool,
     /// Whether listeners stand in the epoll at all.
     open: bool,
+    /// Every connection wakes this worker, and not one of all that are idle.
+    wakes_always: bool,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,7 @@ impl Watch {
             count: 0,
             alone,
             open: false,
+            wakes_always: false,
             seat,
         };
         // One's own come first: where several have something, they are taken from first.
@@ -106,7 +109,9 @@ impl Watch {
             match (watched, entry.watched) {
                 _ if entry.closed => {}
                 (false, true) => {
-                    self.epoll.add(&*entry.listener, index as u64, Interest::READ_EXCLUSIVE)?;
+                    let interest =
+                        if self.wakes_always { Interest::READ } else { Interest::READ_EXCLUSIVE };
+                    self.epoll.add(&*entry.listener, index as u64, interest)?;
                 }
                 (true, false) => {
                     entry.hot = false;
@@ -132,14 +137,23 @@ impl Watch {
         self.open
     }
 
-    /// Puts the listeners into the epoll.
-    pub(super) fn open(&mut self) -> io::Result<()> {
+    pub(super) fn wakes_always(&self) -> bool {
+        self.wakes_always
+    }
+
+    fn interest(&self) -> Interest {
+        if self.wakes_always { Interest::READ } else { Interest::READ_EXCLUSIVE }
+    }
+
+    /// Puts the listeners into the epoll; each connection wakes one idle worker, or, if `always`, this one too.
+    pub(super) fn open(&mut self, always: bool) -> io::Result<()> {
         if self.open {
             return Ok(());
         }
         self.choose();
+        self.wakes_always = always;
         for (index, entry) in self.watched() {
-            self.epoll.add(&*entry.listener, index as u64, Interest::READ_EXCLUSIVE)?;
+            self.epoll.add(&*entry.listener, index as u64, self.interest())?;
         }
         self.epoll.add(self.seat.poke(), POKE, Interest::READ_EXCLUSIVE)?;
         self.open = true;

@@ -144,6 +144,12 @@ impl Context {
         self.shutdown.seat().answered(now);
     }
 
+    /// A request that is answered has failed by the server's fault: counted, and what a rollout goes by
+    /// ([`crate::control::Canary`]). No system call.
+    pub fn request_failed(&self) {
+        self.shutdown.seat().record.request_failed();
+    }
+
     /// By which any task or thread can say that the service cannot go on.
     #[must_use]
     pub fn alarm(&self) -> Alarm {

@@ -11,7 +11,7 @@ use tine_os::process::{Pid, pidfd};
 use tine_os::socket::{peer_credentials, unix_connect};
 
 use super::command::{Answer, Request, Verb};
-use super::{PATIENCE, REPLY_MAX, Status, find};
+use super::{Canary, PATIENCE, REPLY_MAX, Status, find};
 use crate::{Error, Result};
 
 /// Between two attempts to connect.
@@ -163,10 +163,45 @@ impl Client {
     /// Why it could not, and then the program and the workers from before go on; if it refuses, has ended or does not
     /// answer; or if it is not done before the `deadline`: it goes on trying.
     pub fn reload(&self, deadline: Duration) -> Result<u32> {
+        self.wait_reloaded(self.begin(Request::Reload)?, deadline)
+    }
+
+    /// Begins a reload with a trial, and returns its number: see [`Canary`].
+    ///
+    /// # Errors
+    /// If it refuses, has ended or does not answer.
+    pub fn begin_rollout(&self, canary: Canary) -> Result<u64> {
+        self.begin(Request::Rollout(canary))
+    }
+
+    /// Ends the trial that is under way: its generation replaces the other. Returns when it has been told.
+    ///
+    /// # Errors
+    /// If none is; else as [`Self::begin_rollout`].
+    pub fn promote(&self) -> Result<()> {
+        self.request(Request::Promote).map(drop)
+    }
+
+    /// Has the generation come back that was there before the reload that is under way. Returns when it has been told;
+    /// whoever waits for the reload gets it as an error.
+    ///
+    /// # Errors
+    /// If none is; else as [`Self::begin_rollout`].
+    pub fn abort(&self) -> Result<()> {
+        self.request(Request::Abort).map(drop)
+    }
+
+    fn begin(&self, request: Request) -> Result<u64> {
+        let answer = self.request(request)?;
+        answer.reload.ok_or_else(|| self.error("it does not say which reload it is"))
+    }
+
+    /// Waits for the end of the reload of this number: the generation that serves.
+    ///
+    /// # Errors
+    /// As [`Self::reload`].
+    pub fn wait_reloaded(&self, which: u64, deadline: Duration) -> Result<u32> {
         let until = Instant::now() + deadline;
-        let answer = self.request(Request::Reload)?;
-        let which =
-            answer.reload.ok_or_else(|| self.error("it does not say which reload it is"))?;
         let [mut pause, longest] = RELOADED;
         loop {
             // A connection does not outlive the step into the next program; who waits for it does.

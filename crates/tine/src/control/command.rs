@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::io;
+use std::time::Duration;
 
-use super::{REPLY_MAX, Status, VERSION};
+use super::{Canary, REPLY_MAX, Status, VERSION};
 
 /// What a client asks the supervisor for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,12 @@ pub(crate) enum Request {
     },
     /// Replace program, configuration and workers.
     Reload,
+    /// The same, with a trial first.
+    Rollout(Canary),
+    /// The trial is over: go on.
+    Promote,
+    /// Go back.
+    Abort,
     /// How did that reload end?
     Reloaded(u64),
     /// One worker more.
@@ -61,7 +68,8 @@ pub(super) enum Unread {
     Unknown(String),
 }
 
-const VERBS: &str = "ping, status, stop, wait, reload, reloaded, grow, shrink";
+const VERBS: &str =
+    "ping, status, stop, wait, reload, rollout, promote, abort, reloaded, grow, shrink";
 
 impl Verb {
     /// Reads a line.
@@ -84,6 +92,9 @@ impl Verb {
             "status" => (Self::Ask(Request::Status), &[]),
             "stop" => (Self::Ask(Request::Stop { now: now(object)? }), &["now"]),
             "reload" => (Self::Ask(Request::Reload), &[]),
+            "rollout" => (Self::Ask(Request::Rollout(canary(object)?)), &CANARY),
+            "promote" => (Self::Ask(Request::Promote), &[]),
+            "abort" => (Self::Ask(Request::Abort), &[]),
             "reloaded" => (Self::Ask(Request::Reloaded(which(object)?)), &["reload"]),
             "grow" => (Self::Ask(Request::Grow), &[]),
             "shrink" => (Self::Ask(Request::Shrink), &[]),
@@ -121,6 +132,9 @@ impl Verb {
             Self::Ask(Request::Stop { now: true }) => ("stop", r#","now":true"#.to_owned()),
             Self::Ask(Request::Stop { now: false }) => ("stop", String::new()),
             Self::Ask(Request::Reload) => ("reload", String::new()),
+            Self::Ask(Request::Rollout(canary)) => ("rollout", canary_fields(&canary)),
+            Self::Ask(Request::Promote) => ("promote", String::new()),
+            Self::Ask(Request::Abort) => ("abort", String::new()),
             Self::Ask(Request::Reloaded(which)) => ("reloaded", format!(",\"reload\":{which}")),
             Self::Ask(Request::Grow) => ("grow", String::new()),
             Self::Ask(Request::Shrink) => ("shrink", String::new()),
@@ -145,6 +159,47 @@ fn now(object: &Map<String, Value>) -> Result<bool, String> {
         Some(Value::Bool(now)) => Ok(*now),
         Some(other) => Err(format!("\"now\" is {other}; known: true, false")),
     }
+}
+
+const CANARY: [&str; 5] = ["share", "requests", "observe", "errors", "hold"];
+
+/// Those that are not there are as by default.
+fn canary(object: &Map<String, Value>) -> Result<Canary, String> {
+    let number = |name: &str, otherwise: u64, most: u64| match object.get(name) {
+        None => Ok(otherwise),
+        Some(value) => {
+            let number = value.as_u64().filter(|number| *number <= most);
+            number.ok_or_else(|| format!("{name:?} is {value}; known: 0 to {most}"))
+        }
+    };
+    let usual = Canary::default();
+    let part = |name, otherwise: u32| {
+        number(name, otherwise.into(), 1000).map(|it| u32::try_from(it).unwrap_or(1000))
+    };
+    let milliseconds = u64::try_from(usual.observe.as_millis()).unwrap_or(u64::MAX);
+    let canary = Canary {
+        share: part("share", usual.share)?,
+        requests: number("requests", usual.requests, u64::MAX)?,
+        observe: Duration::from_millis(number("observe", milliseconds, u64::MAX)?),
+        errors: part("errors", usual.errors)?,
+        hold: match object.get("hold") {
+            None => usual.hold,
+            Some(Value::Bool(hold)) => *hold,
+            Some(other) => return Err(format!("\"hold\" is {other}; known: true, false")),
+        },
+    };
+    match canary.share {
+        0 => Err("\"share\" is 0; known: 1 to 1000".to_owned()),
+        _ => Ok(canary),
+    }
+}
+
+fn canary_fields(canary: &Canary) -> String {
+    let Canary { share, requests, observe, errors, hold } = canary;
+    let observe = observe.as_millis();
+    format!(
+        ",\"share\":{share},\"requests\":{requests},\"observe\":{observe},\"errors\":{errors},\"hold\":{hold}"
+    )
 }
 
 fn which(object: &Map<String, Value>) -> Result<u64, String> {
@@ -228,7 +283,7 @@ impl io::Write for Bounded {
 mod tests {
     use super::*;
 
-    const ALL: [Verb; 9] = [
+    const ALL: [Verb; 12] = [
         Verb::Ping,
         Verb::Wait,
         Verb::Ask(Request::Status),
@@ -236,6 +291,15 @@ mod tests {
         Verb::Ask(Request::Stop { now: true }),
         Verb::Ask(Request::Reload),
         Verb::Ask(Request::Reloaded(7)),
+        Verb::Ask(Request::Rollout(Canary {
+            share: 1000,
+            requests: 0,
+            observe: Duration::from_millis(1500),
+            errors: 7,
+            hold: true,
+        })),
+        Verb::Ask(Request::Promote),
+        Verb::Ask(Request::Abort),
         Verb::Ask(Request::Grow),
         Verb::Ask(Request::Shrink),
     ];
@@ -260,6 +324,8 @@ mod tests {
             (r#"{"tine":1,"do":"ping","x":1}"#, "field \"x\" of \"ping\"", "known: tine, do"),
             (r#"{"tine":1,"do":"stop","npw":true}"#, "\"npw\" of \"stop\"", "tine, do, now"),
             (r#"{"tine":1,"do":"reloaded"}"#, "\"reload\" is missing", "no number"),
+            (r#"{"tine":1,"do":"rollout","share":0}"#, "\"share\" is 0", "1 to 1000"),
+            (r#"{"tine":1,"do":"rollout","errors":1001}"#, "\"errors\" is 1001", "0 to 1000"),
             (r#"{"tine":1,"do":"stop","now":1}"#, "\"now\" is 1", "known: true, false"),
         ] {
             let Err(Unread::Unknown(text)) = Verb::read(line.as_bytes()) else { panic!("{line}") };

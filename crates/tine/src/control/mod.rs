@@ -10,6 +10,8 @@
 //! | `{"tine":1,"do":"stop"}`, with `"now":true` at once | `{"tine":1,"ok":true}`, and the connection ends when the service does |
 //! | `{"tine":1,"do":"wait"}` | the same, and nothing is stopped |
 //! | `{"tine":1,"do":"reload"}` | `{"tine":1,"ok":true,"reload":7}`: which one this is answered by |
+//! | `{"tine":1,"do":"rollout","share":50,"requests":100,"observe":60000,"errors":10,"hold":false}` | the same, of a reload with a trial, see [`Canary`]; `observe` is in milliseconds |
+//! | `{"tine":1,"do":"promote"}`, `"abort"` | `{"tine":1,"ok":true}`: the trial is over; the generation before comes back |
 //! | `{"tine":1,"do":"reloaded","reload":7}` | `{"tine":1,"ok":true,"reload":7}` while it is under way, `{"tine":1,"ok":true,"generation":4}` if it went well, an error if it did not |
 //! | `{"tine":1,"do":"grow"}`, `"shrink"` | `{"tine":1,"ok":true}`: it has been asked for |
 //!
@@ -31,12 +33,15 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use crate::supervisor::trial::Canary;
 pub use client::{By, Client};
 pub(crate) use command::{Reply, Request};
 pub(crate) use find::default_path;
 pub use report::Report;
 pub(crate) use server::Server;
-pub use status::{ListenerStatus, PoolStatus, ReloadStatus, Status, WorkerStatus};
+pub use status::{
+    ListenerStatus, PoolStatus, ReloadStatus, RolloutStatus, Status, TrialStatus, WorkerStatus,
+};
 
 use std::time::Duration;
 

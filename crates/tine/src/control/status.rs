@@ -19,7 +19,8 @@ pub struct Status {
     pub version: String,
     /// The supervisor's process.
     pub pid: u32,
-    /// `running`, `probing` (a reload tries the new program), `reloading` (it replaces the workers), `rolling back`,
+    /// `running`, `probing` (a reload tries the new program), `canary` (some of its workers are on trial), `reloading` (it
+    /// replaces the workers), `rolling back`,
     /// `lame duck` (it will stop soon), `stopping`.
     pub phase: String,
     /// Whether clients should be sent here: every place has had a worker, and no stop is under way or announced.
@@ -27,6 +28,8 @@ pub struct Status {
     /// The generation that serves, from 1; a reload that went well has made it one more. Workers of another one are
     /// on their way out.
     pub generation: u64,
+    /// The reload that is under way; `None` if none is.
+    pub rollout: Option<RolloutStatus>,
     /// How the last reload ended; `None` before the first.
     pub reload: Option<ReloadStatus>,
     /// Seconds since the start.
@@ -65,6 +68,51 @@ pub struct ReloadStatus {
     pub ago: f64,
     /// Why it failed; empty if it went well.
     pub failure: String,
+}
+
+/// A reload that is under way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct RolloutStatus {
+    /// Which, from 1.
+    pub number: u64,
+    /// Where it is, as [`Status::phase`].
+    pub phase: String,
+    /// The trial, while one is under way.
+    pub trial: Option<TrialStatus>,
+}
+
+/// A generation on trial: what was asked for, and what it and the old one have done since it began. See
+/// [`Canary`](super::Canary).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct TrialStatus {
+    /// The share of the connections that it should have, from 0 to 1.
+    pub share: f64,
+    /// Workers of the new generation.
+    pub workers: u32,
+    /// Seconds since all of it serves; 0 before.
+    pub seconds: f64,
+    /// How long it is watched, in seconds.
+    pub observe: f64,
+    /// Requests that it must answer meanwhile.
+    pub least_requests: u64,
+    /// Connections it has taken.
+    pub connections: u64,
+    /// Requests it has answered.
+    pub requests: u64,
+    /// Those of them that failed.
+    pub errors: u64,
+    /// Connections the old generation has taken meanwhile.
+    pub old_connections: u64,
+    /// Requests it has answered.
+    pub old_requests: u64,
+    /// Those of them that failed.
+    pub old_errors: u64,
+    /// It waits to be promoted.
+    pub hold: bool,
 }
 
 /// A socket.
@@ -116,6 +164,8 @@ pub struct PoolStatus {
     pub connections: u64,
     /// Requests answered; 0 where nobody counts them.
     pub requests: u64,
+    /// Of them, those that failed by the server's fault: over HTTP answers of 500 and above.
+    pub errors: u64,
     /// Workers that have ended, for whatever reason.
     pub exits: u64,
     /// Those of them that nobody wanted to end.
@@ -152,6 +202,8 @@ pub struct WorkerStatus {
     pub connections: u64,
     /// Requests answered so far.
     pub requests: u64,
+    /// Of them, those that failed.
+    pub errors: u64,
     /// Seconds since it was made.
     pub age: f64,
     /// Seconds since it began what it is doing.

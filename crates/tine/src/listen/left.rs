@@ -73,7 +73,10 @@ impl Left {
                 self.address
             ));
         }
-        let mut listener = Listener::new(self.open()?, want.endpoint, want.options)?;
+        let socket = self.open()?;
+        // A foreign command that has it too may have thought otherwise.
+        tine_os::fd::set_nonblocking(&socket, true)?;
+        let mut listener = Listener::new(socket, want.endpoint, want.options)?;
         listener.adopted = self.adopted;
         listener.set_name(self.name);
         listener.file = self.file;

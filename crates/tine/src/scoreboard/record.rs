@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::activity::Activity;
 use crate::shared::Region;
+use crate::supervisor::trial::Work;
 
 /// Words of a record: 512 bytes, a multiple of the cache line.
 pub(super) const RECORD: usize = 64;
@@ -53,9 +54,11 @@ enum Field {
     PanicRequest,
     /// The pool's number, and one: an empty record is of none.
     Pool,
+    /// Requests that failed, of those that were answered.
+    Errors,
 }
 
-const _: () = assert!((Field::Pool as usize) < REQUEST.start && CLIENT.end <= RECORD);
+const _: () = assert!((Field::Errors as usize) < REQUEST.start && CLIENT.end <= RECORD);
 
 /// One worker's record.
 #[derive(Clone, Debug)]
@@ -188,6 +191,26 @@ impl Record {
         self.field(Field::RequestBegan).store(since, Relaxed);
     }
 
+    /// A request that is answered has failed. In the worker.
+    pub fn request_failed(&self) {
+        self.field(Field::Errors).fetch_add(1, Relaxed);
+    }
+
+    /// What the worker says it has done.
+    pub(crate) fn work(&self) -> Work {
+        let get = |field| self.field(field).load(Relaxed);
+        Work {
+            connections: get(Field::Connections),
+            requests: get(Field::Requests),
+            errors: get(Field::Errors),
+        }
+    }
+
+    /// The generation it was made in.
+    pub(crate) fn generation(&self) -> u64 {
+        self.field(Field::Generation).load(Relaxed)
+    }
+
     fn put_text(&self, range: std::ops::Range<usize>, text: &str) {
         let mut bytes = text.as_bytes();
         for word in &self.words()[range] {
@@ -243,6 +266,7 @@ impl Record {
             generation: get(Field::Generation),
             connections: get(Field::Connections),
             requests: get(Field::Requests),
+            errors: get(Field::Errors),
             open: get(Field::Open),
             started: get(Field::Started),
             since: get(Field::Since),
@@ -279,6 +303,8 @@ pub struct Snapshot {
     pub connections: u64,
     /// Requests answered.
     pub requests: u64,
+    /// Of them, those that failed.
+    pub errors: u64,
     /// Connections open.
     pub open: u64,
     /// When it was forked.

@@ -39,6 +39,8 @@ pub(crate) enum Leave {
     Alone,
     /// Everybody leaves: what is queued is taken by whoever still can.
     Together,
+    /// As [`Leave::Together`]; and another owner of the listeners has shut them down.
+    Deserted,
 }
 
 /// See the module.

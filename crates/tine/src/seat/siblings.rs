@@ -9,6 +9,7 @@ use tine_os::event::EventFd;
 
 use super::{Busy, Leave, Seat, is_readable};
 use crate::listen::Listener;
+use crate::scoreboard::Signpost;
 
 impl Seat {
     /// Whether it serves one connection at a time.
@@ -76,6 +77,21 @@ impl Seat {
         self.leave() != Leave::Together && !self.siblings.signpost().says_lame_duck()
     }
 
+    /// Whether it leaves because somebody else has shut its listeners down.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.leave.load(SeqCst) == Leave::Deserted as u8
+    }
+
+    /// What is posted for its pool.
+    pub(crate) fn signpost(&self) -> Signpost {
+        self.siblings.signpost()
+    }
+
+    /// The generation it belongs to.
+    pub(crate) fn generation(&self) -> u64 {
+        self.record.generation()
+    }
+
     /// A sibling should look at the listeners: this worker may have been woken for a connection it will
     /// not take.
     pub(crate) fn pass_wake_on(&self) {
@@ -88,6 +104,12 @@ impl Seat {
 }
 
 impl Busy {
+    /// The request that is answered next, or was last, has failed by the server's fault: counted, and what a rollout goes
+    /// by ([`crate::control::Canary`]).
+    pub fn failed(&self) {
+        self.seat.record.request_failed();
+    }
+
     pub(crate) fn is_wanted_elsewhere(&self, listeners: &[Rc<Listener>]) -> bool {
         self.seat.is_wanted_elsewhere(listeners)
     }

@@ -55,17 +55,28 @@ pub enum Action {
     EndProbe,
     /// Become that program.
     HandOver,
-    /// Become the program before again: no worker of this pool could boot.
-    GoBack {
+    /// Try the program before, and become it again.
+    GoBack(Back),
+    /// Give this generation this share of the connections, in thousandths; or let things be.
+    Steer(Option<(u32, u32)>),
+    /// Tell people.
+    Note(Note),
+    /// Leave the loop.
+    End(Outcome),
+}
+
+/// Why the program before comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Back {
+    /// No worker of this pool could boot.
+    Boot {
         /// The pool's index.
         pool: usize,
         /// How the last try ended.
         exit: Exit,
     },
-    /// Tell people.
-    Note(Note),
-    /// Leave the loop.
-    End(Outcome),
+    /// The trial says so, or somebody.
+    Trial(String),
 }
 
 /// What a worker is told about itself when it is forked.
@@ -225,6 +236,16 @@ pub enum Note {
     },
     /// Every worker is being replaced.
     Rolling {
+        /// The new generation.
+        generation: u32,
+    },
+    /// Some are replaced, and are watched now.
+    OnTrial {
+        /// The new generation.
+        generation: u32,
+    },
+    /// The trial went well: the others follow.
+    Promoted {
         /// The new generation.
         generation: u32,
     },

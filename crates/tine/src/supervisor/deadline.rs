@@ -17,23 +17,23 @@ impl State {
     }
 
     fn staffing_deadline(&self) -> Option<Nanos> {
+        let pools = 0..self.pools.len();
+        let looks = self.pools.iter().filter_map(|pool| pool.look_at);
+        let runs = self.pools.iter().filter_map(|pool| pool.due);
+        let own = looks.chain(runs).chain(self.reloads.deadline()).chain(self.lame_until);
+        let own = own.chain(self.trial_deadline()).min();
+        // Nobody is forked meanwhile.
+        if self.reloads.goes_back() {
+            return own;
+        }
         let forks = self.fork_trouble.map_or(0, |(_, not_before)| not_before);
         let retry = |pool: usize| {
             let vacancies = self.vacancies(pool);
             vacancies.iter().map(|vacancy| vacancy.not_before.max(forks)).min()
         };
-        let retries = (0..self.pools.len()).filter_map(retry);
         let given_up = |pool: usize| self.next_given_up(pool).map(|(_, at)| at);
-        let given_up = (0..self.pools.len()).filter_map(given_up);
-        let looks = self.pools.iter().filter_map(|pool| pool.look_at);
-        let runs = self.pools.iter().filter_map(|pool| pool.due);
-        retries
-            .chain(given_up)
-            .chain(looks)
-            .chain(runs)
-            .chain(self.reloads.deadline())
-            .chain(self.lame_until)
-            .min()
+        let retries = pools.clone().filter_map(retry).chain(pools.filter_map(given_up));
+        retries.chain(own).min()
     }
 }
 

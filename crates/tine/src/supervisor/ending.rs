@@ -195,6 +195,7 @@ impl State {
         actions.push(Action::Abort(id));
         if !stopping {
             self.feed_breaker(&rules[pool], pool, now, actions);
+            self.blame_trial(rules, (id, &worker), "hangs", now, actions);
         }
         actions.push(Action::Poke(pool));
     }

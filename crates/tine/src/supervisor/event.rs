@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::state::{Nanos, WorkerId};
+use super::trial::{Canary, Work};
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,8 +67,8 @@ pub enum Event {
         worker: WorkerId,
         /// How.
         exit: Exit,
-        /// Connections it had taken, as its record says: a hint, since the worker wrote it.
-        served: u64,
+        /// What it had done, as its record says: a hint, since the worker wrote it.
+        did: Work,
     },
     /// What the workers of a pool are doing right now.
     Load {
@@ -84,6 +85,15 @@ pub enum Event {
     Probed,
     /// It could not, or did not say so, or could not take over; why.
     ReloadFailed(String),
+    /// What generations have done while one is on trial.
+    Observed {
+        /// Workers of the one on trial, those that are alive.
+        trial: Work,
+        /// All workers that there ever were.
+        all: Work,
+    },
+    /// The program before could not serve any more, or cannot take over; why, and why it should.
+    NoWayBack(String),
     /// This is the new program, with all that the one before has left.
     TookOver,
 }
@@ -100,6 +110,12 @@ pub enum Command {
     StopNow,
     /// Have the program that is there now take over, and replace every worker, new ones ready first.
     Reload,
+    /// The same, with a trial before all workers are replaced.
+    Rollout(Canary),
+    /// The trial has gone well enough: replace all.
+    Promote,
+    /// Have the generation before the reload that is under way come back.
+    Abort,
     /// Reopen the log files.
     Reopen,
     /// One worker more in the first pool.

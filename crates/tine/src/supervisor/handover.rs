@@ -12,6 +12,7 @@ use tine_os::event::EventFd;
 use tine_os::image::Image;
 use tine_os::poll::Interest;
 
+use super::action::Back;
 use super::event::{Event, Exit};
 use super::note::exit_text;
 use super::procs::Proc;
@@ -31,12 +32,12 @@ use crate::{Error, Program, Result};
 const NOTE: usize = 4096;
 
 /// Where the supervisor is about to go, once everything that has happened is known.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Leaving {
     /// To the program that was probed.
     Onward,
-    /// To the program before: no worker of this pool could boot.
-    Back { pool: usize, exit: Exit },
+    /// To the program before, for this reason.
+    Back(String),
 }
 
 impl Supervisor {
@@ -63,12 +64,51 @@ impl Supervisor {
             let _ = self.epoll.remove(&probe.pidfd);
             probe.end();
         }
+        if let Some(reason) = self.back.take() {
+            self.stay(&reason, "it did not answer in time");
+        }
+    }
+
+    /// The program before is to take over again; whether it still could serve is seen first.
+    pub(super) fn begin_to_return(&mut self, why: &Back) {
+        let reason = match why {
+            Back::Boot { pool, exit } => self.reason_to_go_back(*pool, *exit),
+            Back::Trial(text) => text.clone(),
+        };
+        let Some(image) = self.before.take() else {
+            return self.stay(&reason, "it is not known any more");
+        };
+        let begin = || -> io::Result<Probe> {
+            let probe = Probe::start(image, &self.letter().seal()?)?;
+            self.epoll.add(&probe.pidfd, PROBE << KIND, Interest::READ)?;
+            Ok(probe)
+        };
+        match begin() {
+            Ok(probe) => (self.probe, self.back) = (Some(probe), Some(reason)),
+            Err(error) => self.stay(&reason, &error.to_string()),
+        }
+    }
+
+    /// This program goes on, though it should not.
+    fn stay(&mut self, reason: &str, error: &str) {
+        let text = format!("{reason}; the program before cannot take over again: {error}");
+        self.events.push_back(Event::NoWayBack(text));
     }
 
     /// The probe has ended.
     pub(super) fn probe_ended(&mut self) {
         let Some(probe) = self.probe.take() else { return };
         let _ = self.epoll.remove(&probe.pidfd);
+        if let Some(reason) = self.back.take() {
+            match probe.verdict() {
+                Ok(image) => {
+                    self.before = Some(image);
+                    self.leaving = Some(Leaving::Back(reason));
+                }
+                Err(error) => self.stay(&reason, &error),
+            }
+            return self.happen(Event::Time);
+        }
         match probe.verdict() {
             Ok(image) => {
                 self.next = Some(image);
@@ -90,11 +130,11 @@ impl Supervisor {
                 Some(image) => self.become_program(&image, None).to_string(),
                 None => return,
             },
-            (Leaving::Back { pool, exit }, Stage::GoingBack) => {
-                let reason = self.reason_to_go_back(pool, exit);
+            (Leaving::Back(reason), Stage::GoingBack(_)) => {
                 let Some(image) = self.before.take() else { return };
                 let error = self.become_program(&image, Some(&reason));
-                format!("{reason}; the program before cannot take over again: {error}")
+                self.stay(&reason, &error.to_string());
+                return self.happen(Event::Time);
             }
             _ => return,
         };

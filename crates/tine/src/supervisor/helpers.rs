@@ -102,7 +102,7 @@ mod tests {
         }
 
         fn exited(&mut self, now: Nanos, worker: WorkerId, exit: Exit) -> Vec<WorkerId> {
-            self.tell(now, Event::Exited { worker, exit, served: 0 }).0
+            self.tell(now, Event::Exited { worker, exit, did: Default::default() }).0
         }
     }
 

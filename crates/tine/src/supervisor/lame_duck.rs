@@ -64,7 +64,7 @@ mod tests {
         assert!(!state.is_ready() && !state.is_stopping());
         assert_eq!(state.deadline(), Some(11 * SECOND));
         let exit = Exit::Signal { number: 9, core: false };
-        let died = Event::Exited { worker: WorkerId(1), exit, served: 1 };
+        let died = Event::Exited { worker: WorkerId(1), exit, did: Default::default() };
         let actions = state.step(&rules, 2 * SECOND, died);
         assert!(actions.iter().any(|action| matches!(action, Action::Fork(_))), "it is replaced");
         state.step(&rules, 11 * SECOND, Event::Time);

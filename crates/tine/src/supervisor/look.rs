@@ -7,6 +7,7 @@ use super::procs::Proc;
 use super::run::Supervisor;
 use super::scale::Sizing;
 use super::state::{Phase, Stage};
+use super::trial::Work;
 use crate::listen::Listener;
 
 impl Supervisor {
@@ -15,6 +16,10 @@ impl Supervisor {
     pub(super) fn look(&mut self) {
         match self.state.phase {
             Phase::Running => {
+                if self.state.observes() {
+                    let (trial, all) = self.work();
+                    self.happen(Event::Observed { trial, all });
+                }
                 for pool in 0..self.pools.len() {
                     if !self.state.pools[pool].sizing.is_fixed() {
                         let load = self.load(pool);
@@ -27,6 +32,20 @@ impl Supervisor {
             }
             _ => {}
         }
+    }
+
+    /// What the generation that serves has done, as far as its workers are alive, and what all have ever done.
+    fn work(&self) -> (Work, Work) {
+        let past = self.pools.iter().map(|pool| pool.past.work());
+        let (mut trial, mut all) = (Work::default(), past.fold(Work::default(), Work::plus));
+        for (id, proc) in &self.procs {
+            let work = proc.board(&self.board).record(proc.record).work();
+            all = all.plus(work);
+            if self.state.workers.get(id).is_some_and(|worker| self.state.is_on_trial(worker)) {
+                trial = trial.plus(work);
+            }
+        }
+        (trial, all)
     }
 
     /// Somebody came to a pool whose workers are all busy, or that has none. Datagrams are not counted, and

@@ -34,6 +34,7 @@ pub(crate) mod state;
 mod step;
 mod succeed;
 pub(crate) mod tend;
+pub(crate) mod trial;
 pub(crate) mod turnover;
 pub(crate) mod watch;
 mod weight;

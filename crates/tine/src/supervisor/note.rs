@@ -55,30 +55,46 @@ impl Supervisor {
                 let how = if *killed { "SIGKILL" } else { "SIGTERM" };
                 warning!(log, "{} did not end in time: {how}", self.who(*worker));
             }
-            Note::Resized { pool, from, to } => {
-                debug!(log, "pool {}: {from} → {to} workers", self.pools[*pool].plan.name);
-            }
-            Note::AtBound { pool, workers } => {
-                let name = &self.pools[*pool].plan.name;
-                warning!(log, "pool {name}: {workers} is its bound from the start: it stays so");
-            }
-            Note::Saturated { pool, queued } => {
-                let (name, max) =
-                    (&self.pools[*pool].plan.name, self.state.pools[*pool].sizing.max);
-                warning!(
-                    log,
-                    "pool {name}: all {max} workers are busy and {queued} connections wait; \
-                               consider a higher maximum"
-                );
+            Note::Resized { .. } | Note::AtBound { .. } | Note::Saturated { .. } => {
+                self.note_size(note);
             }
             Note::BreakerOpen { pool, failures } => {
                 let name = &self.pools[*pool].plan.name;
                 error!(log, "pool {name}: {failures} workers failed, too fast: replacements wait");
             }
-            Note::Rolling { .. } | Note::Rolled { .. } | Note::ReloadFailed { .. } => {
+            Note::Rolling { .. }
+            | Note::OnTrial { .. }
+            | Note::Promoted { .. }
+            | Note::Rolled { .. }
+            | Note::ReloadFailed { .. } => {
                 self.note_reload(note);
             }
             Note::LameDuck { .. } | Note::Stopping { .. } => self.note_stop(note),
+        }
+    }
+
+    fn note_size(&self, note: &Note) {
+        match note {
+            Note::Resized { pool, from, to } => {
+                debug!(self.log, "pool {}: {from} → {to} workers", self.pools[*pool].plan.name);
+            }
+            Note::AtBound { pool, workers } => {
+                let name = &self.pools[*pool].plan.name;
+                warning!(
+                    self.log,
+                    "pool {name}: {workers} is its bound from the start: it stays so"
+                );
+            }
+            Note::Saturated { pool, queued } => {
+                let (name, max) =
+                    (&self.pools[*pool].plan.name, self.state.pools[*pool].sizing.max);
+                warning!(
+                    self.log,
+                    "pool {name}: all {max} workers are busy and {queued} connections wait; \
+                               consider a higher maximum"
+                );
+            }
+            _ => {}
         }
     }
 
@@ -104,6 +120,12 @@ impl Supervisor {
         match note {
             Note::Rolling { generation } => {
                 info!(self.log, "reload: generation {generation} begins");
+            }
+            Note::OnTrial { generation } => {
+                info!(self.log, "rollout: generation {generation} is on trial");
+            }
+            Note::Promoted { generation } => {
+                info!(self.log, "rollout: generation {generation} replaces the others");
             }
             Note::Rolled { generation } => {
                 info!(self.log, "reload: generation {generation} serves");

@@ -19,6 +19,11 @@ impl Supervisor {
         }
         let now = monotonic();
         match note {
+            // A trial may take long: for the manager the reload is over when it begins.
+            Note::OnTrial { .. } => {
+                let status = format!("{}, on trial", self.serving_text());
+                self.tell_manager(|manager| manager.ready(&status, now));
+            }
             Note::Staffed | Note::Rolled { .. } => {
                 let status = self.serving_text();
                 self.tell_manager(|manager| manager.ready(&status, now));

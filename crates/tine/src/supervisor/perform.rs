@@ -68,8 +68,19 @@ impl Supervisor {
             Action::Probe => self.begin_probe(),
             Action::EndProbe => self.end_probe(),
             Action::HandOver => self.leaving = Some(Leaving::Onward),
-            Action::GoBack { pool, exit } => self.leaving = Some(Leaving::Back { pool, exit }),
+            Action::GoBack(why) => self.begin_to_return(&why),
+            Action::Steer(trial) => self.steer(trial),
             Action::End(outcome) => self.outcome = Some(outcome),
+        }
+    }
+
+    /// Where generations have no scoreboard in common, the share is that of the places.
+    fn steer(&self, trial: Option<(u32, u32)>) {
+        let trial = trial.filter(|_| self.procs.values().all(|proc| proc.old_board.is_none()));
+        (0..self.board.pools()).for_each(|pool| self.board.signpost(pool).post_trial(trial));
+        // Who sleeps is to be woken otherwise from now on.
+        for proc in self.procs.values().filter(|proc| !proc.is_command) {
+            let _ = send_message(&proc.channel, &[SOCKETS]);
         }
     }
 

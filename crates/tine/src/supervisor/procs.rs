@@ -18,6 +18,7 @@ use super::event::Exit;
 use super::run::{CHANNEL, KIND, PIDFD, Supervisor};
 use super::sample::Scale;
 use super::state::WorkerId;
+use super::trial::Work;
 use crate::handover::ProcLeft;
 use crate::program::{exit_of, exit_told};
 use crate::scoreboard::Scoreboard;
@@ -59,8 +60,17 @@ pub(crate) struct Proc {
 pub(crate) struct Totals {
     pub(crate) connections: u64,
     pub(crate) requests: u64,
+    #[serde(default)]
+    pub(crate) errors: u64,
     pub(crate) exits: u64,
     pub(crate) crashes: u64,
+}
+
+impl Totals {
+    pub(super) fn work(&self) -> Work {
+        let Self { connections, requests, errors, .. } = *self;
+        Work { connections, requests, errors }
+    }
 }
 
 impl Proc {
@@ -241,8 +251,8 @@ impl Supervisor {
         if !proc.silent {
             let _ = self.epoll.remove(&proc.channel);
         }
-        let served = self.fold(id);
-        self.happen(Event::Exited { worker: id, exit, served });
+        let did = self.fold(id);
+        self.happen(Event::Exited { worker: id, exit, did });
         if let Some(proc) = self.procs.remove(&id) {
             proc.board(&self.board).record(proc.record).clear();
             if proc.old_board.is_none() {
@@ -252,14 +262,15 @@ impl Supervisor {
     }
 
     /// Adds what a worker did to its pool's past; what it wrote is a claim, so sums saturate.
-    fn fold(&mut self, id: WorkerId) -> u64 {
-        let Some(proc) = self.procs.get(&id) else { return 0 };
-        let record = proc.board(&self.board).record(proc.record).read();
+    fn fold(&mut self, id: WorkerId) -> Work {
+        let Some(proc) = self.procs.get(&id) else { return Work::default() };
+        let work = proc.board(&self.board).record(proc.record).work();
         let past = &mut self.pools[proc.pool].past;
-        past.connections = past.connections.saturating_add(record.connections);
-        past.requests = past.requests.saturating_add(record.requests);
+        let sum = past.work().plus(work);
+        (past.connections, past.requests, past.errors) =
+            (sum.connections, sum.requests, sum.errors);
         past.exits += 1;
-        record.connections
+        work
     }
 
     /// Finds the workers that a signal has stopped, or let go on.

@@ -1,14 +1,18 @@
 //! Random lives of a supervisor, against a world without processes: whatever happens, the promises of
 //! the architecture hold.
 
+mod moves;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use self::moves::{Move, moves};
 use super::action::{Action, Outcome};
 use super::event::{Command, Event, Exit, Load, Overrun};
 use super::scale::Sizing;
 use super::state::{MILLISECOND, Nanos, Phase, Rules, SECOND, Stage, State, WorkerId};
+use super::trial::Work;
 use super::turnover::Turnover;
 
 /// Rules with short, round numbers.
@@ -44,55 +48,6 @@ pub(super) fn rules(sizing: Sizing) -> Rules {
     }
 }
 
-/// What the random player may do; numbers pick among those it applies to.
-#[derive(Clone, Debug)]
-enum Move {
-    Ready(usize),
-    Exit(usize, Exit),
-    Expiring(usize),
-    Leaving(usize),
-    Halt(usize),
-    Continue(usize),
-    Overrun(usize),
-    Weigh(usize, u64),
-    Busy(u32, u32),
-    FailForks(bool),
-    Command(Command),
-    Wait(Nanos),
-    UntilDeadline,
-}
-
-fn moves() -> impl Strategy<Value = Move> {
-    let exits = prop_oneof![
-        Just(Exit::Clean),
-        Just(Exit::BootFailed),
-        Just(Exit::Code(1)),
-        Just(Exit::Signal { number: 9, core: false }),
-        Just(Exit::Signal { number: 11, core: true }),
-    ];
-    let commands = prop_oneof![
-        Just(Command::Reload),
-        Just(Command::Grow),
-        Just(Command::Shrink),
-        Just(Command::Nothing),
-    ];
-    prop_oneof![
-        8 => any::<usize>().prop_map(Move::Ready),
-        4 => (any::<usize>(), exits).prop_map(|(who, how)| Move::Exit(who, how)),
-        2 => any::<usize>().prop_map(Move::Expiring),
-        2 => any::<usize>().prop_map(Move::Leaving),
-        1 => any::<usize>().prop_map(Move::Halt),
-        1 => any::<usize>().prop_map(Move::Continue),
-        1 => any::<usize>().prop_map(Move::Overrun),
-        2 => (any::<usize>(), 0_u64..200).prop_map(|(who, bytes)| Move::Weigh(who, bytes)),
-        4 => (0_u32..40, 0_u32..40).prop_map(|(busy, queued)| Move::Busy(busy, queued)),
-        1 => any::<bool>().prop_map(Move::FailForks),
-        2 => commands.prop_map(Move::Command),
-        4 => (0_u64..3 * SECOND).prop_map(Move::Wait),
-        4 => Just(Move::UntilDeadline),
-    ]
-}
-
 /// A supervisor's state and the processes it believes in.
 struct World {
     rules: Vec<Rules>,
@@ -105,6 +60,10 @@ struct World {
     taken: u64,
     /// The listeners are watched.
     watched: bool,
+    /// A generation gets its share of the connections.
+    steered: bool,
+    /// The program before could not come back: both generations serve.
+    barred: bool,
 }
 
 impl World {
@@ -123,6 +82,8 @@ impl World {
             steps: 0,
             taken: 0,
             watched: false,
+            steered: false,
+            barred: false,
         };
         world.tell(Event::Time);
         world
@@ -153,7 +114,7 @@ impl World {
                 }
                 Action::Kill(worker) if self.alive.remove(&worker).is_some() => {
                     let exit = Exit::Signal { number: 9, core: false };
-                    self.tell(Event::Exited { worker, exit, served: 0 });
+                    self.tell(Event::Exited { worker, exit, did: Work::default() });
                 }
                 Action::Watch { on, .. } => {
                     assert_ne!(on, self.watched, "watched twice, or not at all");
@@ -164,8 +125,22 @@ impl World {
                     self.tell(Event::ReloadFailed("it is none".to_owned()));
                 }
                 Action::Probe => self.tell(Event::Probed),
-                Action::HandOver => self.tell(Event::TookOver),
-                Action::GoBack { .. } => self.tell(Event::ReloadFailed("it went back".to_owned())),
+                Action::HandOver => {
+                    self.barred = false;
+                    self.tell(Event::TookOver);
+                }
+                // Some programs are gone by then, and some do not answer.
+                Action::GoBack(_) if self.steps.is_multiple_of(3) => {
+                    self.barred = true;
+                    self.tell(Event::NoWayBack("it could not".to_owned()));
+                }
+                Action::GoBack(_) if self.steps.is_multiple_of(2) => {}
+                Action::GoBack(_) => self.tell(Event::ReloadFailed("it went back".to_owned())),
+                Action::EndProbe => {
+                    self.barred |= self.state.reloads.goes_back();
+                    self.tell(Event::NoWayBack("it did not answer".to_owned()));
+                }
+                Action::Steer(trial) => self.steered = trial.is_some(),
                 Action::End(outcome) => self.ended = Some(outcome),
                 _ => {}
             }
@@ -189,7 +164,11 @@ impl World {
             Move::Exit(who, exit) => {
                 if let Some(id) = self.pick(who, any) {
                     self.alive.remove(&id);
-                    self.tell(Event::Exited { worker: id, exit, served: 1 });
+                    self.tell(Event::Exited {
+                        worker: id,
+                        exit,
+                        did: Work { connections: 1, ..Work::default() },
+                    });
                 }
             }
             Move::Expiring(who) => self.tell_one(who, |s| *s == Stage::Serving, Event::Expiring),
@@ -203,6 +182,11 @@ impl World {
             }),
             Move::Weigh(who, private) => {
                 self.tell_one(who, any, |worker| Event::Memory { worker, private });
+            }
+            Move::Observe(requests, errors) => {
+                let trial = Work { connections: requests, requests, errors };
+                let all = Work { connections: 900, requests: 900, errors: 0 }.plus(trial);
+                self.tell(Event::Observed { trial, all });
             }
             Move::Busy(busy, queued) => self.look(busy, queued),
             Move::FailForks(fail) => self.forks_fail = fail,
@@ -254,6 +238,7 @@ impl World {
         let bound = 2 * (self.rules[0].capacity as usize) + 1;
         assert!(draining <= bound, "{draining} drain, {bound} may");
         self.check_turnover();
+        assert_eq!(self.steered, self.state.observes(), "a share is kept while one is on trial");
         let needs_deadline = self
             .state
             .workers
@@ -364,6 +349,8 @@ proptest! {
                 world.tell(Event::Ready(id));
             }
             world.look(0, 0);
+            // One that is held would be looked at for ever.
+            world.tell(Event::Command(Command::Promote));
             let Some(at) = world.state.deadline() else { break };
             world.now = world.now.max(at);
             world.tell(Event::Time);
@@ -372,7 +359,8 @@ proptest! {
         prop_assert_eq!(world.state.serving(0), pool.sizing.start() as usize);
         let old = |worker: &super::state::Worker| worker.generation != world.state.generation;
         let left = world.state.workers.values().filter(|it| it.stage == Stage::Serving);
-        prop_assert!(!left.into_iter().any(old), "everybody is of the generation that serves");
+        let mixed = left.into_iter().any(old);
+        prop_assert!(!mixed || world.barred, "everybody is of the generation that serves");
         prop_assert_eq!(world.watched, pool.sizing.is_on_demand(), "somebody must see who comes");
         prop_assert_eq!(world.state.deadline(), None, "an idle pool has nothing to wake for");
     }

@@ -7,9 +7,10 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::action::{Action, Note};
+use super::action::{Action, Back, Note};
 use super::event::Exit;
-use super::state::{Nanos, Rules, Stage as WorkerStage, State, Succession, Why, Worker, WorkerId};
+use super::state::{Nanos, Rules, Stage as WorkerStage, State, Why, Worker, WorkerId};
+use super::trial::{Canary, Trial};
 
 /// Results that are kept for whoever asks, the last ones.
 const RESULTS: usize = 16;
@@ -24,13 +25,15 @@ pub enum Stage {
     Probing(Nanos),
     /// It is about to take over.
     HandingOver,
+    /// It has, and some of its workers are on trial.
+    Trial(Trial),
     /// It has, and replaces the workers.
     Rolling {
         /// Workers of its generation that could not boot.
         failures: u32,
     },
-    /// The program before is about to take over again.
-    GoingBack,
+    /// The program before is to take over again, and is being tried; it must have answered by then.
+    GoingBack(Nanos),
 }
 
 /// How a reload ended.
@@ -53,8 +56,12 @@ pub struct Reloads {
     pub stage: Stage,
     /// The number of the last that has begun.
     pub number: u64,
+    /// The trial that it begins with.
+    pub canary: Option<Canary>,
     /// Another one is to follow.
     pub again: bool,
+    /// The trial that that one begins with.
+    pub asked: Option<Canary>,
     /// Results of the last ones, the newest last.
     pub ended: VecDeque<Ended>,
 }
@@ -72,10 +79,15 @@ impl Reloads {
         self.ended.iter().find(|ended| ended.number >= number)
     }
 
+    /// Whether the program before is to come back.
+    pub(super) fn goes_back(&self) -> bool {
+        matches!(self.stage, Stage::GoingBack(_))
+    }
+
     /// When a probe must have answered.
     pub(super) fn deadline(&self) -> Option<Nanos> {
         match self.stage {
-            Stage::Probing(until) => Some(until),
+            Stage::Probing(until) | Stage::GoingBack(until) => Some(until),
             _ => None,
         }
     }
@@ -89,9 +101,9 @@ impl State {
             return;
         }
         reloads.again = false;
+        reloads.canary = reloads.asked.take();
         reloads.number += 1;
-        let patience = rules.iter().map(|rules| rules.boot_timeout).max().unwrap_or(0);
-        reloads.stage = Stage::Probing(now.saturating_add(patience));
+        reloads.stage = Stage::Probing(now.saturating_add(patience(rules)));
         actions.push(Action::Probe);
     }
 
@@ -113,6 +125,11 @@ impl State {
     pub(super) fn expire_probe(&mut self, now: Nanos, actions: &mut Vec<Action>) {
         if self.reloads.deadline().is_some_and(|until| until <= now) {
             actions.push(Action::EndProbe);
+            if self.reloads.goes_back() {
+                // Whoever ends it knows why the program before should come back, and says so.
+                self.reloads.stage = Stage::GoingBack(Nanos::MAX);
+                return;
+            }
             self.end_reload(
                 Some("the new program did not answer in time".to_owned()),
                 now,
@@ -128,8 +145,10 @@ impl State {
         now: Nanos,
         actions: &mut Vec<Action>,
     ) {
-        if self.reloads.stage == Stage::Idle {
-            return;
+        match self.reloads.stage {
+            Stage::Idle => return,
+            Stage::Trial(_) => actions.push(Action::Steer(None)),
+            _ => {}
         }
         self.reloads.stage = Stage::Idle;
         let (number, generation) = (self.reloads.number, self.generation);
@@ -146,7 +165,7 @@ impl State {
 
     /// A stop ends a reload.
     pub(super) fn stop_reload(&mut self, now: Nanos, actions: &mut Vec<Action>) {
-        if matches!(self.reloads.stage, Stage::Probing(_)) {
+        if matches!(self.reloads.stage, Stage::Probing(_) | Stage::GoingBack(_)) {
             actions.push(Action::EndProbe);
         }
         self.reloads.again = false;
@@ -160,22 +179,14 @@ impl State {
         if self.is_stopping() {
             return;
         }
-        self.reloads.stage = Stage::Rolling { failures: 0 };
+        self.reloads.stage = match self.reloads.canary {
+            Some(_) => Stage::Trial(Trial { begun: now, ..Trial::default() }),
+            None => Stage::Rolling { failures: 0 },
+        };
         self.generation += 1;
         actions.push(Action::Note(Note::Rolling { generation: self.generation }));
         self.supersede();
         self.leave_lost_places(rules, now, actions);
-    }
-
-    /// Who serves and is of another generation waits for a successor.
-    fn supersede(&mut self) {
-        let (pools, generation) = (&self.pools, self.generation);
-        for worker in self.workers.values_mut() {
-            let stays = pools[worker.pool].every.is_some();
-            if worker.stage == WorkerStage::Serving && !stays && worker.generation != generation {
-                worker.succession = Some(Succession::WhenReady);
-            }
-        }
     }
 
     /// Tells workers to leave whose pool or place the new plan does not have.
@@ -221,7 +232,11 @@ impl State {
         actions: &mut Vec<Action>,
     ) {
         let generation = self.generation;
-        let Stage::Rolling { failures } = &mut self.reloads.stage else { return };
+        let failures = match &mut self.reloads.stage {
+            Stage::Rolling { failures } => failures,
+            Stage::Trial(trial) => &mut trial.failures,
+            _ => return,
+        };
         if worker.generation != generation || worker.ready_at.is_some() {
             return;
         }
@@ -231,10 +246,38 @@ impl State {
         if *failures < rules[worker.pool].boot_attempts && !final_one {
             return;
         }
-        self.reloads.stage = Stage::GoingBack;
+        self.go_back(rules, Back::Boot { pool: worker.pool, exit }, now, actions);
+    }
+
+    /// The generation before is to serve again, and the program before to take over, if it still can.
+    pub(super) fn go_back(
+        &mut self,
+        rules: &[Rules],
+        why: Back,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        if matches!(self.reloads.stage, Stage::Trial(_)) {
+            actions.push(Action::Steer(None));
+        }
+        self.reloads.stage = Stage::GoingBack(now.saturating_add(patience(rules)));
         self.generation -= 1;
         self.give_back(rules, now, actions);
-        actions.push(Action::GoBack { pool: worker.pool, exit });
+        actions.push(Action::GoBack(why));
+    }
+
+    /// It cannot: whoever serves goes on, of either generation, and this program forks.
+    pub(super) fn no_way_back(&mut self, text: String, now: Nanos, actions: &mut Vec<Action>) {
+        if !self.reloads.goes_back() {
+            return;
+        }
+        self.generation += 1;
+        for worker in self.workers.values_mut() {
+            if worker.generation == self.generation {
+                worker.succession = None;
+            }
+        }
+        self.end_reload(Some(text), now, actions);
     }
 
     /// The generation before is the one that serves again.
@@ -259,4 +302,9 @@ impl State {
         }
         self.supersede();
     }
+}
+
+/// How long a program may take to say that it could serve.
+fn patience(rules: &[Rules]) -> Nanos {
+    rules.iter().map(|rules| rules.boot_timeout).max().unwrap_or(0)
 }

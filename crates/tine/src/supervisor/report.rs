@@ -8,7 +8,8 @@ use super::reload::{self, Ended};
 use super::run::Supervisor;
 use super::state::{Phase, Stage, Worker, WorkerId};
 use crate::control::{
-    ListenerStatus, PoolStatus, ReloadStatus, Reply, Request, Status, WorkerStatus,
+    ListenerStatus, PoolStatus, ReloadStatus, Reply, Request, RolloutStatus, Status, TrialStatus,
+    WorkerStatus,
 };
 
 impl Supervisor {
@@ -24,12 +25,30 @@ impl Supervisor {
                 commands.push(if now { Command::StopNow } else { Command::Stop });
                 Reply::Done
             }
-            Request::Reload | Request::Grow | Request::Shrink if stopping => {
+            Request::Reload | Request::Rollout(_) | Request::Grow | Request::Shrink if stopping => {
                 Reply::Refused("the service is stopping".to_owned())
             }
             Request::Reload => {
                 commands.push(Command::Reload);
                 Reply::Reloading(self.state.reloads.next())
+            }
+            Request::Rollout(canary) => {
+                commands.push(Command::Rollout(canary));
+                Reply::Reloading(self.state.reloads.next())
+            }
+            Request::Promote if self.state.trial().is_none() => {
+                Reply::Refused("no rollout is on trial".to_owned())
+            }
+            Request::Promote => {
+                commands.push(Command::Promote);
+                Reply::Done
+            }
+            Request::Abort if !self.state.can_abort() => {
+                Reply::Refused("no rollout is under way".to_owned())
+            }
+            Request::Abort => {
+                commands.push(Command::Abort);
+                Reply::Done
             }
             Request::Reloaded(which) => match self.state.reloads.result(which) {
                 None => Reply::Reloading(which),
@@ -73,6 +92,7 @@ impl Supervisor {
             },
             ready: self.state.is_ready(),
             generation: u64::from(self.state.generation),
+            rollout: self.rollout_status(now),
             reload: self.state.reloads.ended.back().map(|ended| ReloadStatus {
                 number: ended.number,
                 ago: seconds(now.saturating_sub(ended.at)),
@@ -84,6 +104,36 @@ impl Supervisor {
             workers: workers.collect(),
             reports: self.casualties.reports(now),
         }
+    }
+
+    fn rollout_status(&self, now: u64) -> Option<RolloutStatus> {
+        let reloads = &self.state.reloads;
+        let phase = reload_text(reloads.stage).to_owned();
+        if reloads.stage == reload::Stage::Idle {
+            return None;
+        }
+        let mut status =
+            RolloutStatus { number: reloads.number, phase, ..RolloutStatus::default() };
+        if let Some((trial, canary)) = self.state.trial() {
+            let (new, old) = trial.seen;
+            let of_it = self.state.workers.values().filter(|it| self.state.is_on_trial(it));
+            let workers = of_it.count();
+            status.trial = Some(TrialStatus {
+                share: f64::from(canary.share) / 1000.0,
+                workers: u32::try_from(workers).unwrap_or(u32::MAX),
+                seconds: trial.since.map_or(0.0, |since| seconds(now.saturating_sub(since))),
+                observe: canary.observe.as_secs_f64(),
+                least_requests: canary.requests,
+                connections: new.connections,
+                requests: new.requests,
+                errors: new.errors,
+                old_connections: old.connections,
+                old_requests: old.requests,
+                old_errors: old.errors,
+                hold: canary.hold,
+            });
+        }
+        Some(status)
     }
 
     fn pool_status(&self, index: usize) -> PoolStatus {
@@ -98,6 +148,7 @@ impl Supervisor {
             queued: self.queued(Some(index)),
             connections: pool.past.connections,
             requests: pool.past.requests,
+            errors: pool.past.errors,
             exits: pool.past.exits,
             crashes: pool.past.crashes,
             ..PoolStatus::default()
@@ -107,6 +158,7 @@ impl Supervisor {
             let read = record.read();
             status.connections = status.connections.saturating_add(read.connections);
             status.requests = status.requests.saturating_add(read.requests);
+            status.errors = status.errors.saturating_add(read.errors);
             match self.state.workers.get(id).map(|worker| worker.stage) {
                 Some(Stage::Serving) => {
                     status.serving += 1;
@@ -140,6 +192,7 @@ impl Supervisor {
             open: read.open,
             connections: read.connections,
             requests: read.requests,
+            errors: read.errors,
             age: seconds(now.saturating_sub(worker.since)),
             in_state: seconds(now.saturating_sub(read.since)),
             request: read.request,
@@ -163,7 +216,8 @@ fn reload_text(stage: reload::Stage) -> &'static str {
         reload::Stage::Idle => "running",
         reload::Stage::Probing(_) => "probing",
         reload::Stage::HandingOver | reload::Stage::Rolling { .. } => "reloading",
-        reload::Stage::GoingBack => "rolling back",
+        reload::Stage::Trial(_) => "canary",
+        reload::Stage::GoingBack(_) => "rolling back",
     }
 }
 

@@ -104,6 +104,8 @@ pub(crate) struct Supervisor {
     pub(super) next: Option<Image>,
     /// The program before, while this one has not shown that it can serve.
     pub(super) before: Option<Image>,
+    /// Why it is to come back, while it is tried.
+    pub(super) back: Option<String>,
     pub(super) leaving: Option<Leaving>,
     pub(super) birth: Option<Birth>,
     /// Who wants to be told how the service is.
@@ -184,6 +186,7 @@ impl Supervisor {
             probe: None,
             next: None,
             before: None,
+            back: None,
             leaving: None,
             birth: parts.birth,
             manager: parts.manager,

@@ -50,7 +50,8 @@ impl State {
 
     /// Asks for the forks that are due.
     pub(super) fn fill(&mut self, rules: &[Rules], now: Nanos, actions: &mut Vec<Action>) {
-        if self.is_stopping() {
+        // What this program would fork while the one before is to come back would pass for its generation.
+        if self.is_stopping() || self.reloads.goes_back() {
             return;
         }
         let mut budget = match self.fork_trouble {

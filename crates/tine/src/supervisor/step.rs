@@ -9,6 +9,7 @@ use super::event::{Command, Event, Exit};
 use super::state::{
     MILLISECOND, Nanos, Rules, Rung, Stage, State, Succession, Why, Worker, WorkerId,
 };
+use super::trial::Work;
 
 impl State {
     /// Takes one event and says what to do about it.
@@ -31,7 +32,7 @@ impl State {
             Event::Expiring(worker) => self.wants_successor(worker, Succession::AtLimit),
             Event::Leaving(worker) => self.leaving(rules, worker, now),
             Event::Fatal(worker) => self.fatal(rules, worker),
-            Event::Panicked(worker) => actions.push(Action::Note(Note::Panicked(worker))),
+            Event::Panicked(worker) => self.panicked(worker, &mut actions),
             Event::Halted(worker) => self.halt(rules, worker, now, &mut actions),
             Event::Continued(worker) => self.resume(rules, worker, now),
             Event::Overrun { worker, what, ran } => {
@@ -40,19 +41,24 @@ impl State {
             Event::Memory { worker, private } => {
                 self.weigh(rules, (worker, private), now, &mut actions);
             }
-            Event::Exited { worker, exit, served } => {
-                self.exited(rules, worker, exit, served, now, &mut actions);
+            Event::Exited { worker, exit, did } => {
+                self.exited(rules, worker, exit, did, now, &mut actions);
             }
             Event::Load { pool, load } => self.resize(rules, pool, &load, now, &mut actions),
             Event::HookFailed => self.hook_failed(rules, now, &mut actions),
             Event::QueuesEmpty => self.close(&mut actions),
             Event::Probed => self.probed(&mut actions),
             Event::ReloadFailed(text) => self.end_reload(Some(text), now, &mut actions),
+            Event::Observed { trial, all } => {
+                self.observed(rules, (trial, all), now, &mut actions);
+            }
+            Event::NoWayBack(text) => self.no_way_back(text, now, &mut actions),
             Event::TookOver => self.took_over(rules, now, &mut actions),
         }
         self.expire_probe(now, &mut actions);
         self.end_lame_duck(rules, now, &mut actions);
         self.expire(rules, now, &mut actions);
+        self.expire_look(now);
         self.begin_runs(now);
         self.settle(rules, now, &mut actions);
         actions
@@ -67,6 +73,7 @@ impl State {
         self.note_staffed(actions);
         self.give_up_places(rules, now, actions);
         self.fill(rules, now, actions);
+        self.begin_to_observe(now, actions);
         self.finish_roll(now, actions);
         self.tell_staffed(rules, actions);
         self.begin_reload(rules, now, actions);
@@ -90,6 +97,13 @@ impl State {
                 self.stop_now(rules, now, actions);
             }
             Command::Reload => self.reloads.again |= self.may_reload(),
+            Command::Rollout(canary) if self.may_reload() => {
+                self.reloads.again = true;
+                self.reloads.asked = Some(canary);
+            }
+            Command::Rollout(_) => {}
+            Command::Promote => self.promote_trial(actions),
+            Command::Abort => self.abort_rollout(rules, now, actions),
             Command::Reopen => actions.push(Action::Reopen),
             Command::Grow => self.shift(rules, true, now, actions),
             Command::Shrink => self.shift(rules, false, now, actions),
@@ -204,13 +218,15 @@ impl State {
 
     /// Lets a ready incumbent work.
     fn promote(&mut self, id: WorkerId, actions: &mut Vec<Action>) {
-        let generation = self.generation;
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        if worker.stage != Stage::Standby {
+        let Some(worker) = self.workers.get(&id).filter(|it| it.stage == Stage::Standby) else {
             return;
-        }
+        };
+        let (pool, place) = (worker.pool, worker.place);
+        let is_old = worker.generation != self.generation && !self.is_helper(pool);
+        let is_renewed = is_old && self.renews(pool, place);
+        let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.stage = Stage::Serving;
-        if worker.generation != generation && self.pools[worker.pool].every.is_none() {
+        if is_renewed {
             worker.succession = Some(Succession::WhenReady);
         }
         if worker.standby {
@@ -224,7 +240,7 @@ impl State {
         rules: &[Rules],
         id: WorkerId,
         exit: Exit,
-        served: u64,
+        did: Work,
         now: Nanos,
         actions: &mut Vec<Action>,
     ) {
@@ -232,6 +248,7 @@ impl State {
             self.fatal(rules, id);
         }
         let Some(worker) = self.forget(id) else { return };
+        self.keep_work(&worker, did);
         let (why, asked) = match worker.stage {
             Stage::Draining { why, rung, .. } => (Some(why), rung == Rung::Asked),
             _ => (None, false),
@@ -246,16 +263,28 @@ impl State {
         };
         let wait = if unwanted && !self.is_stopping() && !self.is_helper(worker.pool) {
             self.blame_reload(rules, &worker, exit, now, actions);
-            self.count_failure(&rules[worker.pool], &worker, exit, served, now, actions)
+            self.count_failure(&rules[worker.pool], &worker, exit, did.connections, now, actions)
         } else {
             0
         };
         let crash = unwanted && exit != Exit::Clean;
+        if crash && worker.ready_at.is_some() && !exit.is_from_outside() {
+            let how = super::note::exit_text(exit);
+            self.blame_trial(rules, (id, &worker), &how, now, actions);
+        }
         let retry_ms = wait / MILLISECOND;
         actions.push(Action::Note(Note::Exited { worker: id, exit, why, crash, retry_ms }));
         // Who leaves in good order has passed its wake-up on.
         if exit != Exit::Clean || why.is_none() {
             actions.push(Action::Poke(worker.pool));
+        }
+    }
+
+    /// A connection was lost, and nobody has counted it.
+    fn panicked(&mut self, id: WorkerId, actions: &mut Vec<Action>) {
+        actions.push(Action::Note(Note::Panicked(id)));
+        if let Some(worker) = self.workers.get(&id).cloned() {
+            self.keep_work(&worker, Work { connections: 0, requests: 1, errors: 1 });
         }
     }
 

@@ -68,7 +68,7 @@ impl State {
         now: Nanos,
         actions: &mut Vec<Action>,
     ) {
-        if self.is_stopping() {
+        if self.is_stopping() || self.reloads.goes_back() {
             return;
         }
         for pool in 0..self.pools.len() {
@@ -141,7 +141,11 @@ mod tests {
         }
 
         fn end(&mut self, id: u64) -> Vec<Action> {
-            self.tell(Event::Exited { worker: WorkerId(id), exit: Exit::Clean, served: 1 })
+            self.tell(Event::Exited {
+                worker: WorkerId(id),
+                exit: Exit::Clean,
+                did: Default::default(),
+            })
         }
     }
 

@@ -61,7 +61,12 @@ fn reply(request: Request) -> Reply {
         Request::Status => Reply::Status(Box::new(status(5000))),
         Request::Reload => Reply::Refused("not today".into()),
         Request::Reloaded(which) => Reply::Reloading(which),
-        Request::Stop { .. } | Request::Grow | Request::Shrink => Reply::Done,
+        Request::Rollout(_) => Reply::Reloading(1),
+        Request::Stop { .. }
+        | Request::Promote
+        | Request::Abort
+        | Request::Grow
+        | Request::Shrink => Reply::Done,
     }
 }
 

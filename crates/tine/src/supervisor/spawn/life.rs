@@ -41,6 +41,9 @@ const DISREGARDS: [Signal; 6] = [
     Signal::XFSZ,
 ];
 
+/// Why a worker ends that has nothing to serve on: whoever takes its place will not either.
+const DESERTED: &str = "its listeners were shut down by another process that has them";
+
 /// The process that is a worker; 0 = none yet. A number, so that a child of a worker's own is not one.
 static WORKER: AtomicU32 = AtomicU32::new(0);
 
@@ -139,6 +142,7 @@ pub(crate) fn live(kit: Kit<'_>) -> i32 {
     hooks.worker_ended(&info);
     match result {
         Ok(()) if seat.is_fatal() => status::FATAL,
+        Ok(()) if seat.is_deserted() && !orphaned => fail(DESERTED.to_owned(), status::FAILED),
         Ok(()) => 0,
         Err(error) if Fatal::is(&error) => {
             seat.tell(FATAL, &error.to_string());
