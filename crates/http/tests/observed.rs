@@ -88,3 +88,21 @@ fn bytes_of_every_kind_of_answer_are_those_on_the_wire() {
     }
     stop(&server);
 }
+
+#[test]
+fn answers_of_500_and_above_are_counted_as_failures_and_what_was_asked_wrongly_is_not() {
+    let directory = testkit::TempDir::new().expect("a directory");
+    let control = directory.path().join("control");
+    let (server, address) = start(&[&format!("control={}", control.display())]);
+    let mut client = Client::connect(&address);
+    for code in [500, 200, 503, 404] {
+        assert_eq!(client.get(&format!("/status/{code}")).status, code);
+    }
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\nExpect: much\r\n\r\n");
+    assert_eq!(client.read_response().status, 417);
+    let control = tine::control::Client::connect(&control);
+    let status = control.and_then(|control| control.status()).expect("it answers");
+    let (pool, worker) = (&status.pools[0], &status.workers[0]);
+    assert_eq!((pool.requests, pool.errors, worker.errors), (5, 2, 2));
+    stop(&server);
+}

@@ -166,6 +166,7 @@ fn a_generation_that_does_not_boot_is_rolled_back_with_the_reason() {
     for (more, named) in [
         ("--workers 2 --boot error", "told to fail"),
         ("--workers 2 --boot exit=9", "status 9"),
+        ("--workers 2 --boot panic", "told to panic"),
         ("--workers 2 --boot hang", "SIGKILL"),
     ] {
         it.change(more);

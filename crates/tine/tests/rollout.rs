@@ -87,8 +87,8 @@ fn a_generation_that_does_well_on_trial_replaces_all() {
 
 #[test]
 fn it_gets_its_share_of_the_connections_however_many_places_it_has() {
-    for share in [200, 500, 20] {
-        let it = Renewable::start("", "--workers 4");
+    for (share, spawn) in [(200, ""), (500, ""), (20, ""), (250, "--spawn exec")] {
+        let it = Renewable::start(spawn, "--workers 4");
         it.service.wait_serving(4);
         let number = client(&it).begin_rollout(Canary { share, ..HELD }).expect("it begins");
         let seen = under_load(

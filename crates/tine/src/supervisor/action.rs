@@ -70,13 +70,20 @@ pub enum Action {
 pub enum Back {
     /// No worker of this pool could boot.
     Boot {
+        /// The last that was tried.
+        worker: WorkerId,
         /// The pool's index.
         pool: usize,
         /// How the last try ended.
         exit: Exit,
     },
     /// The trial says so, or somebody.
-    Trial(String),
+    Trial {
+        /// Which worker came to grief, if one did.
+        worker: Option<WorkerId>,
+        /// In words.
+        text: String,
+    },
 }
 
 /// What a worker is told about itself when it is forked.

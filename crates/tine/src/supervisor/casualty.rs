@@ -20,6 +20,8 @@ use crate::scoreboard::TailLine;
 
 /// Reports that are kept for the status, the last ones.
 const REPORTS: usize = 16;
+/// Of a worker's last lines, how many say why a reload failed.
+const LAST_LINES: usize = 4;
 /// The signal with which the kernel ends a process for want of memory, and others do too (signal(7)).
 const KILL: i32 = 9;
 /// The signal of abort(3).
@@ -95,6 +97,17 @@ impl Casualties {
             ..report.clone()
         });
         dated.collect()
+    }
+
+    /// The panic and the last lines of a worker that is reported of.
+    pub(super) fn last_words_of(&self, worker: WorkerId) -> Option<String> {
+        let report = self.reports.iter().rev().map(|(_, report)| report);
+        let report = report.into_iter().find(|report| report.worker == worker.0)?;
+        let lines = &report.lines[report.lines.len().saturating_sub(LAST_LINES)..];
+        let lines = lines.iter().filter(|line| **line != report.panic).map(String::as_str);
+        let panic = Some(report.panic.as_str()).filter(|panic| !panic.is_empty());
+        let words: Vec<&str> = panic.into_iter().chain(lines).collect();
+        (!words.is_empty()).then(|| format!("its last words: {}", words.join(" | ")))
     }
 
     /// Whether the kernel has killed somebody for want of memory since this was last asked.

@@ -37,7 +37,15 @@ pub(super) enum Leaving {
     /// To the program that was probed.
     Onward,
     /// To the program before, for this reason.
-    Back(String),
+    Back(Reason),
+}
+
+/// Why the program before is to come back.
+#[derive(Clone, Debug)]
+pub(super) struct Reason {
+    text: String,
+    /// Whose last lines say more.
+    worker: Option<WorkerId>,
 }
 
 impl Supervisor {
@@ -72,8 +80,10 @@ impl Supervisor {
     /// The program before is to take over again; whether it still could serve is seen first.
     pub(super) fn begin_to_return(&mut self, why: &Back) {
         let reason = match why {
-            Back::Boot { pool, exit } => self.reason_to_go_back(*pool, *exit),
-            Back::Trial(text) => text.clone(),
+            Back::Boot { worker, pool, exit } => {
+                Reason { text: self.reason_to_go_back(*pool, *exit), worker: Some(*worker) }
+            }
+            Back::Trial { worker, text } => Reason { text: text.clone(), worker: *worker },
         };
         let Some(image) = self.before.take() else {
             return self.stay(&reason, "it is not known any more");
@@ -90,7 +100,8 @@ impl Supervisor {
     }
 
     /// This program goes on, though it should not.
-    fn stay(&mut self, reason: &str, error: &str) {
+    fn stay(&mut self, reason: &Reason, error: &str) {
+        let reason = self.whole_reason(reason);
         let text = format!("{reason}; the program before cannot take over again: {error}");
         self.events.push_back(Event::NoWayBack(text));
     }
@@ -132,13 +143,23 @@ impl Supervisor {
             },
             (Leaving::Back(reason), Stage::GoingBack(_)) => {
                 let Some(image) = self.before.take() else { return };
-                let error = self.become_program(&image, Some(&reason));
+                let text = self.whole_reason(&reason);
+                let error = self.become_program(&image, Some(&text));
                 self.stay(&reason, &error.to_string());
                 return self.happen(Event::Time);
             }
             _ => return,
         };
         self.happen(Event::ReloadFailed(text));
+    }
+
+    /// With what the worker that failed said last: known when its report is made, a moment after the decision.
+    fn whole_reason(&self, reason: &Reason) -> String {
+        let words = reason.worker.and_then(|worker| self.casualties.last_words_of(worker));
+        match words {
+            Some(words) if !reason.text.contains(&words) => format!("{}; {words}", reason.text),
+            _ => reason.text.clone(),
+        }
     }
 
     fn reason_to_go_back(&mut self, pool: usize, exit: Exit) -> String {

@@ -226,7 +226,7 @@ impl State {
     pub(super) fn blame_reload(
         &mut self,
         rules: &[Rules],
-        worker: &Worker,
+        (id, worker): (WorkerId, &Worker),
         exit: Exit,
         now: Nanos,
         actions: &mut Vec<Action>,
@@ -246,7 +246,8 @@ impl State {
         if *failures < rules[worker.pool].boot_attempts && !final_one {
             return;
         }
-        self.go_back(rules, Back::Boot { pool: worker.pool, exit }, now, actions);
+        let why = Back::Boot { worker: id, pool: worker.pool, exit };
+        self.go_back(rules, why, now, actions);
     }
 
     /// The generation before is to serve again, and the program before to take over, if it still can.

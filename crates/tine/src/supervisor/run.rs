@@ -17,7 +17,7 @@ use tine_os::signal::{Signal, SignalFd};
 use super::action::Outcome;
 use super::casualty::Casualties;
 use super::event::{Command, Event};
-use super::handover::Leaving;
+use super::handover::{Leaving, Reason};
 use super::held::taken_signals;
 use super::procs::Proc;
 use super::state::{Rules, State, WorkerId};
@@ -105,7 +105,7 @@ pub(crate) struct Supervisor {
     /// The program before, while this one has not shown that it can serve.
     pub(super) before: Option<Image>,
     /// Why it is to come back, while it is tried.
-    pub(super) back: Option<String>,
+    pub(super) back: Option<Reason>,
     pub(super) leaving: Option<Leaving>,
     pub(super) birth: Option<Birth>,
     /// Who wants to be told how the service is.

@@ -262,7 +262,7 @@ impl State {
             Some(Why::Halted | Why::Overrun | Why::Stop) => false,
         };
         let wait = if unwanted && !self.is_stopping() && !self.is_helper(worker.pool) {
-            self.blame_reload(rules, &worker, exit, now, actions);
+            self.blame_reload(rules, (id, &worker), exit, now, actions);
             self.count_failure(&rules[worker.pool], &worker, exit, did.connections, now, actions)
         } else {
             0

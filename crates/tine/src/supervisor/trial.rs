@@ -213,12 +213,12 @@ impl State {
                     "inconclusive: the new generation answered {units} requests within {:?}, and {least} were asked for",
                     canary.observe
                 );
-                self.go_back(rules, Back::Trial(text), now, actions);
+                self.go_back(rules, Back::Trial { worker: None, text }, now, actions);
             }
             Verdict::TooManyErrors => {
                 let text =
                     format!("the new generation failed {}, the old one {}", part(new), part(old));
-                self.go_back(rules, Back::Trial(text), now, actions);
+                self.go_back(rules, Back::Trial { worker: None, text }, now, actions);
             }
         }
     }
@@ -248,7 +248,7 @@ impl State {
             }
             Stage::HandingOver => self.end_reload(Some(text), now, actions),
             Stage::Trial(_) | Stage::Rolling { .. } => {
-                self.go_back(rules, Back::Trial(text), now, actions);
+                self.go_back(rules, Back::Trial { worker: None, text }, now, actions);
             }
             Stage::Idle | Stage::GoingBack(_) => {}
         }
@@ -265,7 +265,7 @@ impl State {
     ) {
         if self.is_on_trial(worker) {
             let text = format!("worker {id} of the new generation {how}");
-            self.go_back(rules, Back::Trial(text), now, actions);
+            self.go_back(rules, Back::Trial { worker: Some(id), text }, now, actions);
         }
     }
 

@@ -51,7 +51,7 @@ impl Rollout {
 
     fn reason(actions: &[Action]) -> Option<&str> {
         actions.iter().find_map(|action| match action {
-            Action::GoBack(Back::Trial(text)) => Some(&**text),
+            Action::GoBack(Back::Trial { text, .. }) => Some(&**text),
             _ => None,
         })
     }
