@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tine::endpoint::Endpoint;
 use tine::log::LogFile;
-use tine::{BoxError, Level, Log, Prefork, Worker};
+use tine::{BoxError, Level, Log, Nursery, Prefork, Worker};
 use tine_http::access_log::AccessLog;
 use tine_http::{Options, Trust};
 use tine_web::Files;
@@ -15,10 +15,10 @@ use crate::failure::Failure;
 pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     refuse_datagrams(&typed.listen)?;
     // Before anything is bound, and before privileges are dropped.
-    let files = Files::new(typed.root.clone())?;
+    let files = Nursery::gather(|| Files::new(typed.root.clone()))?;
     let hello = Hello::of(&typed);
     let (solo, inetd) = (typed.solo, typed.inetd);
-    let (options, log_file) = options(&typed)?;
+    let (options, log_file) = Nursery::gather(|| options(&typed))?;
     let mut server = server(typed)?;
     if let Some(file) = log_file {
         server = server.log_file(file);

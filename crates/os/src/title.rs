@@ -9,6 +9,8 @@ use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
+use crate::nursery::gather;
+
 /// Bytes of a title, the zero at its end included.
 const ROOM: usize = 128;
 /// Where titles stand: at the same address in every forked process, and each has its own. Of the heap, because
@@ -52,7 +54,8 @@ pub fn set(title: &str) -> io::Result<()> {
     while !title.is_char_boundary(length) {
         length -= 1;
     }
-    let text = TEXT.get_or_init(|| Box::leak(Box::new([const { AtomicU8::new(0) }; ROOM])));
+    let text =
+        TEXT.get_or_init(|| gather(|| Box::leak(Box::new([const { AtomicU8::new(0) }; ROOM]))));
     for (place, byte) in text.iter().zip(title.as_bytes()[..length].iter().chain(&[0])) {
         place.store(*byte, Relaxed);
     }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use tine_os::signal::Signal;
 
 use crate::conn::Conn;
+use crate::counted::rc;
 use crate::listen::Listener;
 use crate::log::Log;
 use crate::supervisor::event::Exit;
@@ -233,7 +234,7 @@ impl Hooks for Empty {}
 
 impl Default for Hooked {
     fn default() -> Self {
-        Self(Rc::new(Empty))
+        Self(rc(Empty))
     }
 }
 
@@ -253,7 +254,7 @@ impl Deref for Hooked {
 
 impl Hooked {
     pub(crate) fn new(hooks: impl Hooks + 'static) -> Self {
-        Self(Rc::new(hooks))
+        Self(rc(hooks))
     }
 
     /// Calls a hook in the supervisor's process: its panic is logged, and `None`.

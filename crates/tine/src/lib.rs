@@ -46,6 +46,7 @@ mod config;
 mod conn;
 pub mod control;
 mod corrections;
+mod counted;
 pub mod daemon;
 mod door;
 pub mod endpoint;

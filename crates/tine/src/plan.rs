@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::accept::Accept;
 use crate::access::{AccessConfig, Gate, Resolver, ResolverConfig, Rules as AccessRules};
 use crate::config::{Affinity, Exhausted, OnFatal, Policy, PoolConfig, PrivilegeConfig, Workers};
+use crate::counted::arc;
 use crate::privileges::{self, Privileges};
 use crate::program::{Producer, Readiness};
 use crate::supervisor::scale::Sizing;
@@ -139,7 +140,7 @@ fn gate(access: &AccessConfig) -> Result<Option<Arc<Gate>>> {
         return Ok(None);
     }
     let resolver = Resolver::new(&ResolverConfig::default())?;
-    Ok(Some(Arc::new(Gate::new(AccessRules::new(access)?, resolver))))
+    Ok(Some(arc(Gate::new(AccessRules::new(access)?, resolver))))
 }
 
 fn processors(affinity: &Affinity) -> std::result::Result<Vec<usize>, String> {

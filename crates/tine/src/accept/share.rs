@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use tine_os::event::EventFd;
 
 use super::Accept;
+use crate::counted::arc;
 use crate::shared::Region;
 use crate::{Error, Result};
 
@@ -47,7 +48,7 @@ impl Share {
                 let lock = EventFd::new()
                     .map_err(|error| Error::os("cannot make an event descriptor", error))?;
                 lock.signal();
-                Some(Arc::new(lock))
+                Some(arc(lock))
             }
             _ => None,
         };

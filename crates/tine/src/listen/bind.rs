@@ -4,12 +4,12 @@ use super::left::Leftovers;
 use super::refusal::Refused;
 use super::resolve::{Place, Want, Without6, distinct, wants};
 use super::{Kind, ListenOptions, Listener, Listeners, inherit, refusal, unix};
+use crate::counted::rc;
 use crate::endpoint::Endpoint;
 use crate::{Error, Result};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use tine_os::socket::{self, Address};
 
 /// How often a port the kernel chose for one socket may turn out to be taken for the next.
@@ -79,8 +79,8 @@ fn bind_all_with(
     }
     let Binder { made: Listeners(mut all), mut notes, .. } = binder;
     notes.extend(all.iter().filter_map(|listener| short_backlog(listener)));
-    all.extend(adopted.into_iter().map(Rc::new));
-    all.extend(left.passed_in(pool, &there)?.into_iter().map(Rc::new));
+    all.extend(adopted.into_iter().map(rc));
+    all.extend(left.passed_in(pool, &there)?.into_iter().map(rc));
     if sockets > 1 {
         notes.extend(all.iter().filter_map(|listener| unsharded(listener)));
     }
@@ -154,7 +154,7 @@ impl Binder<'_> {
             if sockets > 1 && !kept.is_empty() && !kept[0].adopted {
                 self.more(want, &mut kept)?;
             }
-            self.made.0.extend(kept.into_iter().map(Rc::new));
+            self.made.0.extend(kept.into_iter().map(rc));
         }
         Ok(rest)
     }
@@ -165,7 +165,7 @@ impl Binder<'_> {
         loop {
             match self.attempt(group) {
                 Ok((listeners, notes)) => {
-                    self.made.0.extend(listeners.into_iter().map(Rc::new));
+                    self.made.0.extend(listeners.into_iter().map(rc));
                     self.notes.extend(notes);
                     return Ok(());
                 }

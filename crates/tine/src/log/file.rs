@@ -15,6 +15,7 @@ use super::level::Level;
 use super::mailbox::Mailbox;
 use super::sink::{LINE_BYTES, append, append_lines};
 use super::{Log, error, warning};
+use crate::counted::rc;
 use crate::handover::LogLeft;
 use crate::{Error, Result};
 
@@ -54,7 +55,7 @@ impl LogFile {
     /// # Errors
     /// A configuration error if it cannot be opened.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Ok(Self { file: Rc::new(File::open(path.as_ref())?), lost: Rc::default() })
+        Ok(Self { file: rc(File::open(path.as_ref())?), lost: rc(Cell::default()) })
     }
 
     /// See [`Log::shared`].

@@ -35,6 +35,7 @@ pub use syslog::{Facility, Syslog};
 
 use self::sink::Sink;
 use crate::Result;
+use crate::counted::rc;
 use crate::handover::LogLeft;
 use crate::scoreboard::Tail;
 
@@ -76,9 +77,9 @@ impl Default for Log {
     fn default() -> Self {
         Self {
             level: Level::Info,
-            sink: Rc::new(Sink::Stderr(Cell::default())),
-            lost: Rc::default(),
-            tail: Rc::default(),
+            sink: rc(Sink::Stderr(Cell::default())),
+            lost: rc(Cell::default()),
+            tail: rc(OnceCell::new()),
         }
     }
 }
@@ -127,7 +128,7 @@ impl Log {
     }
 
     fn to(self, sink: Sink) -> Self {
-        Self { sink: Rc::new(sink), lost: Rc::default(), ..self }
+        Self { sink: rc(sink), lost: rc(Cell::default()), ..self }
     }
 
     /// Keeps what is said from now on where the supervisor finds it, too, by whichever clone. In the worker.
@@ -159,7 +160,7 @@ impl Log {
         }
         let before = self.lost();
         let told = before.lines == 0 || self.put(Level::Warn, &before.to_string());
-        if told {
+        if told && before.lines > 0 {
             self.lost.set(Lost::default());
         }
         if !told || !self.put(level, &text) {

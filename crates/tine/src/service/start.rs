@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tine_os::event::EventFd;
@@ -10,6 +9,7 @@ use tine_os::event::EventFd;
 use super::{ControlAt, Pool};
 use crate::accept::{Accept, Share};
 use crate::control;
+use crate::counted::{arc, rc};
 use crate::handover::{Estate, ProgramFile};
 use crate::listen::{Leftovers, Listeners, bind_pool};
 use crate::log::{Log, info, warning};
@@ -167,7 +167,7 @@ pub(super) fn bind(
         let _ = bound.unlink();
         return Err(Error::config(format!("pool {}: {text}", plan.name)));
     }
-    let bound = Rc::new(bound);
+    let bound = rc(bound);
     cleanup.bound.push(bound.clone());
     let poke = estate.map_or_else(EventFd::semaphore, |estate| estate.poke(&plan.name));
     let poke = poke.map_err(|error| Error::os("cannot make an event descriptor", error))?;
@@ -181,7 +181,7 @@ pub(super) fn bind(
         bound,
         line,
         bell,
-        poke: Arc::new(poke),
+        poke: arc(poke),
         past: crate::supervisor::procs::Totals::default(),
     })
 }

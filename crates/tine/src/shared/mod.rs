@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tine_os::memory::SharedMemory;
 
+use crate::counted::arc;
 use crate::{Error, Result};
 
 pub(crate) mod cache;
@@ -71,7 +72,7 @@ impl Region {
         header[1].store(u64::from(version), Relaxed);
         header[2].store(words as u64, Relaxed);
         header[0].store(MAGIC, Relaxed);
-        Ok(Self { memory: Arc::new(memory) })
+        Ok(Self { memory: arc(memory) })
     }
 
     /// Takes over a region from its descriptor.
@@ -83,7 +84,7 @@ impl Region {
         let wrong = |what: &str| Error::config(format!("shared region {name:?}: {what}"));
         let memory = SharedMemory::from_fd(descriptor)
             .map_err(|error| Error::os(format!("cannot map the shared region {name:?}"), error))?;
-        let region = Self { memory: Arc::new(memory) };
+        let region = Self { memory: arc(memory) };
         let words = region.memory.words();
         if words.len() <= HEADER || words[0].load(Relaxed) != MAGIC {
             return Err(wrong("the descriptor is no region"));

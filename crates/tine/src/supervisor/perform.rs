@@ -2,18 +2,15 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use tine_os::clock::monotonic;
-use tine_os::fd::{message_pair, send_message};
+use tine_os::fd::send_message;
 use tine_os::poll::Interest;
 use tine_os::process;
 use tine_os::signal::Signal;
 
-use super::action::{Action, Assignment, Note, Tell};
-use super::event::Event;
+use super::action::{Action, Note, Tell};
+use super::forks::Newborns;
 use super::handover::Leaving;
-use super::procs::Proc;
 use super::run::{KIND, LISTENER, Supervisor};
-use super::spawn;
 use super::state::WorkerId;
 use crate::daemon::Ready as Birth;
 use crate::handover::Probe;
@@ -25,15 +22,8 @@ use crate::seat::{FINISH, GO, LEAVE, SOCKETS, TRIM};
 impl Supervisor {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
-            Action::Fork(assignment) => {
-                self.before_fork(&assignment);
-                let event = self.fork(assignment);
-                let forked = matches!(event, Event::Forked { .. });
-                self.events.push_back(event);
-                if forked {
-                    self.after_fork(&assignment);
-                }
-            }
+            // All of a step together: see `perform_all`.
+            Action::Fork(_) => {}
             Action::Tell(worker, tell) => self.tell(worker, tell),
             Action::PassOn(worker, number) => {
                 if let Some(signal) = Signal::from_number(number) {
@@ -155,32 +145,6 @@ impl Supervisor {
         }
     }
 
-    fn fork(&mut self, assignment: Assignment) -> Event {
-        let worker = assignment.worker;
-        match self.try_fork(assignment) {
-            Ok(pid) => Event::Forked { worker, pid },
-            Err(error) => {
-                crate::log::debug!(self.log, "worker {worker}: cannot fork: {error}");
-                Event::ForkFailed { worker, errno: error.raw_os_error().unwrap_or(0) }
-            }
-        }
-    }
-
-    fn try_fork(&mut self, assignment: Assignment) -> std::io::Result<u32> {
-        const ENOMEM: i32 = 12;
-        let (ours, theirs) = message_pair()?;
-        let free = self.free_records.last().copied();
-        let record = free.ok_or_else(|| std::io::Error::from_raw_os_error(ENOMEM))?;
-        let Assignment { worker, pool, place, generation, .. } = assignment;
-        self.board.record(record).begin(worker.0, pool, place, generation, monotonic());
-        let pid = spawn::fork(self, assignment, record, theirs, &ours)?;
-        let mut proc = Proc::watch(&self.epoll, &assignment, pid, ours, record)?;
-        proc.is_command = self.pools[assignment.pool].program.producer().is_some();
-        self.free_records.pop();
-        self.procs.insert(worker, proc);
-        Ok(pid.get())
-    }
-
     fn tell(&mut self, worker: WorkerId, tell: Tell) {
         let Some(proc) = self.procs.get(&worker) else { return };
         let message = match tell {
@@ -222,13 +186,14 @@ impl Supervisor {
     }
 
     /// Numbers of the descriptors that are the supervisor's alone: a child closes them.
-    pub(super) fn descriptors(&self) -> Vec<i32> {
+    pub(super) fn descriptors(&self, newborns: &Newborns) -> Vec<i32> {
         // One allocation: a child that has just been forked pays for every page it writes.
-        let mut all = Vec::with_capacity(2 * self.procs.len() + 32);
+        let mut all = Vec::with_capacity(2 * self.procs.len() + newborns.len() + 32);
         all.extend([self.epoll.as_fd().as_raw_fd(), self.signals.as_fd().as_raw_fd()]);
         for proc in self.procs.values() {
             all.extend([proc.pidfd.as_raw_fd(), proc.channel.as_raw_fd()]);
         }
+        all.extend(newborns.descriptors());
         if let Some(control) = &self.control {
             control.descriptors(&mut all);
         }

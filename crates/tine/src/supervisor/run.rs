@@ -10,6 +10,7 @@ use tine_os::clock::monotonic;
 use tine_os::event::EventFd;
 use tine_os::fd::copy_of;
 use tine_os::image::Image;
+use tine_os::nursery::gather;
 use tine_os::poll::{Epoll, Interest, Ready};
 use tine_os::process;
 use tine_os::signal::{Signal, SignalFd};
@@ -25,6 +26,7 @@ use super::tend::Tended;
 use super::watch::Watch;
 use crate::accept::Share;
 use crate::control;
+use crate::counted::arc;
 use crate::daemon::Ready as Birth;
 use crate::handover::{Estate, Probe, ProgramFile};
 use crate::hooks::{Hooked, WorkerInfo};
@@ -169,7 +171,7 @@ impl Supervisor {
             log: parts.log,
             log_files: parts.log_files,
             pid: process::pid(),
-            wake: Arc::new(match &parts.estate {
+            wake: arc(match &parts.estate {
                 Some(estate) => copy_of(estate.letter.wake)?.into(),
                 None => EventFd::new()?,
             }),
@@ -321,9 +323,8 @@ impl Supervisor {
     pub(super) fn happen(&mut self, event: Event) {
         self.events.push_back(event);
         while let Some(event) = self.next_event() {
-            for action in self.state.step(&self.rules, monotonic(), event) {
-                self.perform(action);
-            }
+            let actions = self.state.step(&self.rules, monotonic(), event);
+            self.perform_all(actions);
         }
         if self.birth.is_some()
             && self.refusal.is_none()
@@ -392,7 +393,8 @@ impl Supervisor {
 /// features at first use, which costs tens of microseconds on a virtual machine, and makes the main
 /// thread's handle, in a page that would be copied for it.
 fn warm_up() {
-    drop(std::thread::current());
+    // Tokio counts it.
+    gather(|| drop(std::thread::current()));
     #[cfg(target_arch = "x86_64")]
     let _ = std::arch::is_x86_feature_detected!("avx2");
 }

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tine_os::process::{self, Forked, Pid};
 
 use super::action::Assignment;
+use super::forks::Newborns;
 use super::run::Supervisor;
 use crate::program::{Way, status};
 
@@ -23,25 +24,25 @@ pub(crate) use again::{Summons, refuse, summons};
 pub(crate) use letter::{Descriptors, Letter};
 pub(crate) use life::{Kit, LEAVES_ON, is_worker, live};
 
-/// Forks; returns in the parent only.
+/// Forks; returns in the parent only. `newborns` are those of the same step.
 pub(super) fn fork(
     supervisor: &Supervisor,
-    assignment: Assignment,
-    record: usize,
+    newborns: &Newborns,
+    seat: (Assignment, usize),
     channel: OwnedFd,
     parents_end: &OwnedFd,
 ) -> std::io::Result<Pid> {
     match process::fork()? {
         Forked::Parent(pid) => Ok(pid),
-        Forked::Child => end(|| child(supervisor, assignment, record, channel, parents_end)),
+        Forked::Child => end(|| child(supervisor, newborns, seat, channel, parents_end)),
     }
 }
 
 /// A child's life; its value is the exit status.
 fn child(
     supervisor: &Supervisor,
-    assignment: Assignment,
-    record: usize,
+    newborns: &Newborns,
+    (assignment, record): (Assignment, usize),
     channel: OwnedFd,
     parents_end: &OwnedFd,
 ) -> i32 {
@@ -50,7 +51,7 @@ fn child(
         return again::go(supervisor, &assignment, record, channel, parents_end);
     }
     tine_os::nursery::open();
-    let mut inherited = supervisor.descriptors();
+    let mut inherited = supervisor.descriptors(newborns);
     inherited.push(parents_end.as_raw_fd());
     tine_os::fd::close_many(&mut inherited);
     let kit = Kit::inherited(supervisor, assignment, record, channel);
