@@ -25,6 +25,7 @@ impl State {
         let state = &self.pools[pool];
         let may_hand_over = self.draining(pool) <= state.most_draining();
         let (mut surge, held) = (self.surge_left(pool), self.held_places(pool));
+        let anybody_waits = self.in_pool(pool).any(|worker| worker.succession.is_some());
         let mut vacancies = Vec::new();
         for (index, place) in state.places.iter().enumerate().filter(|(_, place)| place.wanted) {
             let mut vacancy =
@@ -32,6 +33,7 @@ impl State {
             match place.incumbent {
                 _ if place.successor.is_some() || held.contains(&index) => continue,
                 None if may_hand_over => vacancy.standby = false,
+                Some(_) if !anybody_waits => continue,
                 Some(id) => match self.workers[&id].succession {
                     Some(Succession::AtLimit) if self.surges(pool) => {}
                     Some(Succession::WhenReady) if surge > 0 && may_hand_over => {

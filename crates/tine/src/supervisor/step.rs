@@ -4,6 +4,8 @@
 //! [`super::staff`] (who is forked), [`super::size`] (how many) or [`super::ending`] (who is ended). After each event the places
 //! are filled, so no row has to remember to.
 
+use std::collections::BTreeSet;
+
 use super::action::{Action, Note, Outcome, Tell};
 use super::event::{Command, Event, Exit};
 use super::state::{
@@ -169,6 +171,8 @@ impl State {
         for pool in 0..self.pools.len() {
             let bound = self.pools[pool].most_draining();
             let mut draining = self.draining(pool);
+            let standby = self.in_pool(pool).filter(|worker| worker.stage == Stage::Standby);
+            let standby: BTreeSet<usize> = standby.map(|worker| worker.place).collect();
             for place in 0..self.pools[pool].places.len() {
                 if let Some(old) = self.superseded(pool, place) {
                     self.dismiss(rules, old, Why::Recycled, now, actions);
@@ -178,7 +182,9 @@ impl State {
                 if seat.incumbent.is_none() && draining <= bound {
                     seat.incumbent = seat.successor.take();
                 }
-                if let Some(id) = seat.incumbent {
+                if let Some(id) = seat.incumbent
+                    && standby.contains(&place)
+                {
                     self.promote(id, actions);
                 }
             }
