@@ -5,13 +5,9 @@
 //! whose error is the kernel's. There is no policy here, no logging and no configuration: those live in
 //! the crates above.
 //!
-//! Linux only.
+//! Linux only: on another system, or with `--cfg tine_unsupported`, there is nothing in it.
+#![cfg(all(target_os = "linux", not(tine_unsupported)))]
 #![warn(missing_docs)]
-
-#[cfg(not(target_os = "linux"))]
-compile_error!(
-    "Tine needs Linux: it is made of fork, pidfd, epoll and memfd; on another system, run it in a container or a virtual machine"
-);
 
 pub mod beneath;
 pub mod clock;

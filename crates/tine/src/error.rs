@@ -4,6 +4,8 @@
 //! ask the predicates ([`Error::is_config`], [`Error::is_bind`] …) and people read the text once, in the
 //! command line's `main`.
 
+#![cfg_attr(any(not(target_os = "linux"), tine_unsupported), allow(dead_code))]
+
 use std::{fmt, io};
 
 /// The result of everything in this crate that can fail.
@@ -30,11 +32,19 @@ enum Kind {
     Hook,
     Fatal,
     Os,
+    Unsupported,
 }
 
 impl Error {
     fn new(kind: Kind, text: impl Into<String>, source: Option<io::Error>) -> Self {
         Self(Box::new(Inner { kind, text: text.into(), source }))
+    }
+
+    #[cfg(any(not(target_os = "linux"), tine_unsupported))]
+    pub(crate) fn unsupported() -> Self {
+        let text = "Tine needs Linux: it is made of fork, pidfd, epoll and memfd; on another system, run the \
+                    program in a container or a virtual machine";
+        Self::new(Kind::Unsupported, text, None)
     }
 
     pub(crate) fn config(text: impl Into<String>) -> Self {
@@ -90,8 +100,19 @@ impl Error {
             Kind::Bind => 3,
             Kind::Privilege => 4,
             Kind::Command => 5,
-            Kind::Boot | Kind::Exhausted | Kind::Fatal | Kind::Hook | Kind::Os => 1,
+            Kind::Boot
+            | Kind::Exhausted
+            | Kind::Fatal
+            | Kind::Hook
+            | Kind::Os
+            | Kind::Unsupported => 1,
         }
+    }
+
+    /// This system is not Linux, and there is nothing to serve with (row F22).
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        self.0.kind == Kind::Unsupported
     }
 
     /// Something that was asked for makes no sense, or names something that does not exist.
