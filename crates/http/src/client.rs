@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use tine_tls::Agreed;
 
 use crate::id::{ConnectionId, RequestId};
 
@@ -19,11 +22,12 @@ use crate::id::{ConnectionId, RequestId};
 /// }
 /// # let _: Router = Router::new().route("/", get(whoami));
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
     pub(crate) address: Option<IpAddr>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) https: bool,
+    pub(crate) tls: Option<Arc<Agreed>>,
     pub(crate) id: RequestId,
 }
 
@@ -41,10 +45,17 @@ impl Client {
         self.peer
     }
 
-    /// Whether the client speaks HTTPS, as far as a trusted proxy says so.
+    /// Whether the client speaks HTTPS: with us, or, if a trusted proxy asks for it and says so, with that.
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.https
+    }
+
+    /// What was agreed upon with the peer, if the connection is one of TLS: the protocol, the cipher, the host it has
+    /// asked for.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Agreed> {
+        self.tls.as_deref()
     }
 
     /// As the scoreboard shows it: with its port, if it is the peer.
@@ -64,7 +75,7 @@ impl Client {
 }
 
 /// A connection, as far as it matters to who asks on it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub(crate) id: ConnectionId,
     /// Who is connected.
@@ -75,4 +86,6 @@ pub(crate) struct Origin {
     pub(crate) local: Option<SocketAddr>,
     /// What the source says of further clients is believed.
     pub(crate) trusted: bool,
+    /// What was agreed upon, with TLS.
+    pub(crate) tls: Option<Arc<Agreed>>,
 }

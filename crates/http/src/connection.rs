@@ -15,7 +15,8 @@ use http::StatusCode;
 use hyper::server::conn::http1::{self, UpgradeableConnection};
 use hyper::server::conn::http2 as hyper_http2;
 use hyper_util::service::TowerToHyperService;
-use tine::{Activity, Conn, Context, Stream as Socket};
+use tine::{Activity, Conn, Context, Level, Stream as Socket};
+use tine_tls::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
@@ -28,6 +29,7 @@ use crate::observe::{Arrival, Observer};
 use crate::observed::Observed;
 use crate::progress::Progress;
 use crate::refusal::note_refused;
+use crate::secured::{Failure, shake};
 use crate::service::HttpService;
 use crate::watch::{Overdue, Watch};
 use crate::wire::Wire;
@@ -39,22 +41,30 @@ pub(crate) struct Settings {
     pub(crate) context: Context,
     pub(crate) observer: Observer,
     pub(crate) crowd: Rc<Crowd>,
+    secure: Option<Acceptor>,
     http1: http1::Builder,
     pub(crate) http2: hyper_http2::Builder<Local>,
 }
 
 impl Settings {
-    pub(crate) fn new(limits: Limits, observer: Observer, context: Context) -> Self {
+    pub(crate) fn new(
+        limits: Limits,
+        observer: Observer,
+        context: Context,
+        secure: Option<Acceptor>,
+    ) -> Self {
         let crowd = Rc::new(Crowd::default());
         let members = crowd.clone();
         context.when_crowded(move |waiting| members.make_room(waiting, tine::now()));
-        Self { http1: limits.http1(), http2: limits.http2(), limits, context, observer, crowd }
+        let (http1, http2) = (limits.http1(), limits.http2());
+        Self { http1, http2, limits, context, observer, crowd, secure }
     }
 }
 
 /// Serves one connection to its end. Errors end the connection; they are the client's.
 pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<Settings>) {
     let peer = conn.peer();
+    let secure = settings.secure.as_ref().filter(|_| conn.listener().tls());
     let (socket, busy) = conn.into_parts();
     let inner = TowerToHyperService::new(service);
     match socket {
@@ -63,14 +73,14 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
             if let Ok(mut stream) = TcpStream::from_std(stream)
                 && let Some(arrival) = settings.observer.arrive(&mut stream, peer, local).await
             {
-                serve(stream, inner, arrival, &settings).await;
+                begin(stream, secure, inner, arrival, &settings).await;
             }
         }
         Socket::Unix(stream) => {
             if let Ok(mut stream) = UnixStream::from_std(stream)
                 && let Some(arrival) = settings.observer.arrive(&mut stream, peer, |_| None).await
             {
-                serve(stream, inner, arrival, &settings).await;
+                begin(stream, secure, inner, arrival, &settings).await;
             }
         }
     }
@@ -78,15 +88,46 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
     drop(busy);
 }
 
+/// Serves a connection that is there, after its handshake if there is to be one.
+async fn begin<I: Channel, S: HttpService>(
+    stream: I,
+    secure: Option<&Acceptor>,
+    inner: TowerToHyperService<S>,
+    mut arrival: Arrival,
+    settings: &Rc<Settings>,
+) {
+    let progress = Arc::new(Progress::new(tine::now()));
+    let Some(acceptor) = secure else {
+        return serve(stream, inner, arrival, progress, settings).await;
+    };
+    // Short, and large: a connection that waits for a request should not carry it.
+    match Box::pin(shake(acceptor, stream, settings, &progress)).await {
+        Ok((stream, agreed)) => {
+            arrival.is_secured(agreed);
+            serve(stream, inner, arrival, progress, settings).await;
+        }
+        Err(Failure::Plain(stream)) => {
+            note_refused(settings, &arrival, &progress, StatusCode::BAD_REQUEST);
+            Box::pin(linger(Wire::new(stream, progress), NO_TLS)).await;
+        }
+        Err(Failure::Broken(error)) => {
+            settings.observer.log_of(&arrival, Level::Debug, &format!("TLS handshake: {error}"));
+        }
+        Err(Failure::Late) => {
+            settings.observer.log_of(&arrival, Level::Debug, "TLS handshake: not done in time");
+        }
+    }
+}
+
 async fn serve<I: Channel, S: HttpService>(
     stream: I,
     inner: TowerToHyperService<S>,
     arrival: Arrival,
+    progress: Arc<Progress>,
     settings: &Rc<Settings>,
 ) {
-    let progress = Arc::new(Progress::new(tine::now()));
     let io = Heard::new(Wire::new(stream, progress.clone()), progress.clone());
-    let (settings, progress) = (settings.clone(), progress);
+    let settings = settings.clone();
     let service = Observed {
         inner,
         settings: settings.clone(),
@@ -134,6 +175,11 @@ async fn serve<I: Channel, S: HttpService>(
 /// What is said to a client whose request does not come to an end.
 const TOO_LATE: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// What is said to a client that should speak TLS, and does not.
+const NO_TLS: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\
+    content-length: 43\r\n\r\nThis port speaks HTTPS: write https:// here\n";
 
 /// How a connection's driving ended.
 #[derive(Debug)]

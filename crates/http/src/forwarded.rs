@@ -21,7 +21,8 @@ pub enum Forwarded {
 const X_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The client's address, and whether it speaks HTTPS, of a request that `proxy` has sent, whom we trust.
+/// The client's address, and whether it speaks HTTPS, of a request that `proxy` has sent, whom we trust, itself over
+/// `https` or not: that is believed of the client, too, unless the proxy says otherwise.
 ///
 /// Each proxy adds at the end whom it has seen. So they are read from there, as long as who is named is
 /// trusted, too; what stands before that anybody can have written. Whoever does not say whom he has seen
@@ -29,8 +30,8 @@ const X_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(crate) fn client(
     headers: &HeaderMap,
     proxy: Option<IpAddr>,
-    trust: &Trust,
-    which: Forwarded,
+    (trust, which): (&Trust, Forwarded),
+    https: bool,
 ) -> (Option<IpAddr>, bool) {
     match which {
         Forwarded::X => {
@@ -38,7 +39,7 @@ pub(crate) fn client(
             let (address, hops) = walk(nodes.map(Some), proxy, trust);
             // One for each proxy, or one that they pass on.
             let protocols = from_the_end(headers, &X_PROTO).take(hops.max(1));
-            (address, protocols.last().is_some_and(is_https))
+            (address, protocols.last().map_or(https, is_https))
         }
         Forwarded::Standard => {
             let values = headers.get_all(FORWARDED).iter().filter_map(|value| value.to_str().ok());
@@ -47,7 +48,7 @@ pub(crate) fn client(
             let (address, hops) = walk(nodes, proxy, trust);
             let mut said = elements.iter().skip(elements.len().saturating_sub(hops.max(1)));
             let protocol = said.find_map(|element| parameter(element, "proto"));
-            (address, protocol.is_some_and(is_https))
+            (address, protocol.map_or(https, is_https))
         }
     }
 }
@@ -129,7 +130,7 @@ mod tests {
     fn check(which: Forwarded, all: &[(&HeaderName, &str)], expected: (&str, bool)) {
         let trust = Trust::new(["10.0.0.0/8", "2001:db8::/32"]).unwrap();
         let proxy = Some("10.0.0.1".parse().unwrap());
-        let (address, https) = client(&headers(all), proxy, &trust, which);
+        let (address, https) = client(&headers(all), proxy, (&trust, which), false);
         assert_eq!((address, https), (Some(expected.0.parse().unwrap()), expected.1), "{all:?}");
     }
 

@@ -33,6 +33,7 @@ mod options;
 mod progress;
 mod proxy;
 mod refusal;
+mod secured;
 mod send;
 mod serve;
 mod service;
@@ -50,6 +51,7 @@ pub use limits::Limits;
 pub use options::Options;
 pub use serve::{serve, serve_with};
 pub use service::HttpService;
+pub use tine_tls::{Agreed, Tls};
 pub use trust::Trust;
 
 // What the README shows must compile.

@@ -22,6 +22,9 @@ pub struct Limits {
     /// A request's header and line, in bytes; over HTTP/2 also all of its fields decoded, which is what
     /// a compression bomb grows in. Default 64 KiB: room for large cookies; more is answered 431.
     pub header_bytes: usize,
+    /// A TLS handshake must be complete within this. Default 10 s: three round trips and a packet lost in each,
+    /// on the worst of links. Who fails is closed; who speaks HTTP without TLS is answered 400.
+    pub handshake_timeout: Duration,
     /// A request's header must be complete within this, counted from its first byte. Default 15 s, as
     /// in Net::Server's HTTP personality; then 408. Over HTTP/2 half a header is silence: see
     /// [`idle_timeout`](Self::idle_timeout).
@@ -65,6 +68,7 @@ impl Default for Limits {
         Self {
             target_bytes: 8 * 1024,
             header_bytes: 64 * 1024,
+            handshake_timeout: tine_tls::HANDSHAKE_TIMEOUT,
             header_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(60),
             body_bytes: 1 << 30,

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use tine::{Context, Level, Log, Worker};
+use tine_tls::Agreed;
 use tokio::io::AsyncRead;
 
 use crate::access_log::{Line, Open, Writer};
@@ -59,6 +61,13 @@ impl Station {
     }
 }
 
+impl Arrival {
+    /// Its handshake is done.
+    pub(crate) fn is_secured(&mut self, agreed: Agreed) {
+        self.origin.tls = Some(Arc::new(agreed));
+    }
+}
+
 /// A connection, for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Arrival {
@@ -77,7 +86,7 @@ impl Observer {
     ) -> Option<Arrival> {
         let id = self.numbers.next();
         let trusted = !self.trust.is_empty() && self.trust.holds(peer.map(|peer| peer.ip()));
-        let mut origin = Origin { id, peer, source: peer, local: None, trusted };
+        let mut origin = Origin { id, peer, source: peer, local: None, trusted, tls: None };
         if self.writer.as_ref().is_some_and(|writer| writer.asks_local()) {
             origin.local = local(stream);
         }
@@ -116,13 +125,23 @@ impl Observer {
         let mut client = client(origin, number);
         if origin.trusted {
             let proxy = client.address;
-            (client.address, client.https) =
-                forwarded::client(request.headers(), proxy, &self.trust, self.forwarded);
+            (client.address, client.https) = forwarded::client(
+                request.headers(),
+                proxy,
+                (&self.trust, self.forwarded),
+                client.https,
+            );
         }
         let line =
             self.writer.as_ref().map(|writer| Line::begin(writer, request, &client, origin, now));
-        request.extensions_mut().insert(client);
-        (client, Asking { id: client.id, line })
+        request.extensions_mut().insert(client.clone());
+        let id = client.id;
+        (client, Asking { id, line })
+    }
+
+    /// Says something of a connection, in the log of the service.
+    pub(crate) fn log_of(&self, arrival: &Arrival, level: Level, text: &str) {
+        self.log.line(level, format_args!("{}: {text}", arrival.origin.id));
     }
 
     /// The answer to who asks how the service is; `None` if it is not asked.
@@ -160,7 +179,8 @@ fn client(origin: &Origin, number: u64) -> Client {
     Client {
         address: origin.source.map(|source| source.ip()),
         peer: origin.peer,
-        https: false,
+        https: origin.tls.is_some(),
+        tls: origin.tls.clone(),
         id: RequestId::new(origin.id, number),
     }
 }

@@ -6,6 +6,7 @@ use crate::access_log::AccessLog;
 use crate::forwarded::Forwarded;
 use crate::limits::Limits;
 use crate::trust::Trust;
+use tine_tls::Tls;
 
 /// How to serve. The default is [`Limits::default`], no log, and nobody's word taken.
 ///
@@ -30,6 +31,10 @@ pub struct Options {
     /// Connections of trusted peers begin with a PROXY header, of version 1 or 2; one that does not is logged
     /// and closed. Others are served as they are. Default: off.
     pub proxy_protocol: bool,
+    /// Certificates, for listeners that are marked for TLS (`443/tls`, see [`tine::endpoint`]); the others are
+    /// served without. [`Tls::share_tickets`] has all workers resume each other's sessions. Default: none, and no
+    /// listener may be marked.
+    pub tls: Option<Tls>,
     /// A path that says whether this is a good place to send requests to: 200 while the service serves, 503
     /// from the moment on at which it is to end, which is before its last connections are drained. A worker
     /// that is only replaced says 200 to the end. Default: none.

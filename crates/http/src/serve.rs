@@ -4,10 +4,12 @@ use std::future::Future;
 use std::rc::Rc;
 
 use tine::{BoxError, Context, Worker};
+use tine_tls::Acceptor;
 
 use crate::connection::{Settings, drive};
 use crate::observe::Station;
 use crate::options::Options;
+use crate::secured::PROTOCOLS;
 use crate::service::HttpService;
 
 /// Serves a tower service over HTTP/1 and HTTP/2 on the worker's stream listeners, with
@@ -33,7 +35,7 @@ where
 /// The same with [`Options`], or [`Limits`](crate::Limits) alone, of one's own.
 ///
 /// # Errors
-/// As [`serve`]; and if a PROXY header is asked for of peers none of which is trusted.
+/// As [`serve`]; if a listener is marked for TLS and there is no [`Options::tls`]; and if a PROXY header is asked for of peers none of which is trusted.
 pub fn serve_with<M, F, S>(
     worker: Worker,
     options: impl Into<Options>,
@@ -48,14 +50,28 @@ where
     if options.proxy_protocol && options.trust.is_empty() {
         return Err("the PROXY protocol needs peers to be trusted, and there are none".into());
     }
+    let secure = secure(&worker, &options)?;
     let station = Station::of(&worker);
     worker.serve_async(|context| {
         let made = make(context.clone());
         async move {
             let service = made.await?;
             let observer = station.observer(&options, &context);
-            let settings = Rc::new(Settings::new(options.limits, observer, context));
+            let settings = Rc::new(Settings::new(options.limits, observer, context, secure));
             Ok(move |conn| drive(conn, service.clone(), settings.clone()))
         }
     })
+}
+
+/// What shakes hands, if anybody asks for it.
+fn secure(worker: &Worker, options: &Options) -> Result<Option<Acceptor>, BoxError> {
+    let marked = worker.listeners().iter().find(|listener| listener.tls());
+    match (&options.tls, marked) {
+        (None, None) => Ok(None),
+        (None, Some(listener)) => {
+            let address = listener.address();
+            Err(format!("the listener {address} is for TLS, and there is no certificate").into())
+        }
+        (Some(tls), _) => Ok(Some(tls.acceptor(worker, &PROTOCOLS)?)),
+    }
 }

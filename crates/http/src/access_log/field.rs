@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method, Request, Uri, Version};
+use tine_tls::Agreed;
 
 use super::User;
 use super::clock::Clock;
@@ -25,6 +26,26 @@ impl Unit {
             Self::Microseconds => time.as_micros(),
         };
         u64::try_from(count).unwrap_or(u64::MAX)
+    }
+}
+
+/// What is known of a TLS session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Session {
+    Protocol,
+    Cipher,
+    Host,
+    Resumed,
+}
+
+impl Session {
+    fn of(self, tls: &Agreed) -> Option<&str> {
+        match self {
+            Self::Protocol => Some(tls.protocol()),
+            Self::Cipher => Some(tls.cipher()),
+            Self::Host => tls.server_name(),
+            Self::Resumed => Some(if tls.resumed() { "Resumed" } else { "Initial" }),
+        }
     }
 }
 
@@ -51,6 +72,7 @@ pub(super) enum Field {
     RequestId,
     ConnectionId,
     Pid,
+    Tls(Session),
     User,
     Answered(HeaderName),
     Status,
@@ -167,6 +189,10 @@ impl Field {
             Self::RequestId => out.plain(format_args!("{}", client.id)),
             Self::ConnectionId => out.plain(format_args!("{}", client.id.connection())),
             Self::Pid => out.number(std::process::id().into()),
+            Self::Tls(which) => match origin.tls.as_deref().and_then(|tls| which.of(tls)) {
+                Some(value) => out.text(&[value.as_bytes()]),
+                None => out.absent(),
+            },
             _ => match &asked.head {
                 Some(head) => self.ask_head(out, head),
                 None => out.absent(),

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use http::HeaderName;
 
-use super::field::{Field, Phase, Unit};
+use super::field::{Field, Phase, Session, Unit};
 
 /// How a line looks. [The module](super) lists what can be written.
 ///
@@ -290,7 +290,7 @@ fn status(digits: &str) -> Option<u16> {
 
 /// What can be written; the end of a refusal.
 const DIRECTIVES: &str = "the directives are %% %a %A %b %B %D %h %H %{NAME}i %k %l %L %m %{NAME}o %O %p %P \
-                          %q %r %s %t %T %u %U %v %V %X";
+                          %q %r %s %t %T %u %U %v %V %{SSL_PROTOCOL}x %X";
 
 /// The value a letter means; `None` is a percent sign.
 fn field(letter: char, argument: Option<&str>) -> Result<Option<Field>, String> {
@@ -325,6 +325,12 @@ fn field(letter: char, argument: Option<&str>) -> Result<Option<Field>, String> 
             ("sec", Field::Since(Unit::Seconds)),
             ("msec", Field::Since(Unit::Milliseconds)),
             ("usec", Field::Since(Unit::Microseconds)),
+        ]),
+        ('x', _) => named(&[
+            ("SSL_PROTOCOL", Field::Tls(Session::Protocol)),
+            ("SSL_CIPHER", Field::Tls(Session::Cipher)),
+            ("SSL_TLS_SNI", Field::Tls(Session::Host)),
+            ("SSL_SESSION_RESUMED", Field::Tls(Session::Resumed)),
         ]),
         ('r', _) => takes_none(Field::RequestLine),
         ('m', _) => takes_none(Field::Method),

@@ -49,6 +49,7 @@
 //! | `%k` | requests on the connection before this one |
 //! | `%L`, `%{c}L` | the request's, the connection's id: `C3.17-2`, `C3.17` |
 //! | `%P` | the worker's pid |
+//! | `%{SSL_PROTOCOL}x`, `%{SSL_CIPHER}x`, `%{SSL_TLS_SNI}x`, `%{SSL_SESSION_RESUMED}x` | TLS: protocol, cipher, the host asked for, `Resumed` or `Initial` |
 //! | `%X` | the connection afterwards: `+` kept, `-` closed, `X` the client was gone before the end |
 //!
 //! `%400,501{User-Agent}i` is written for these statuses alone, `%!200,304{Referer}i` for all others; there is

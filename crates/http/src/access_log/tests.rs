@@ -26,9 +26,10 @@ fn who(address: &str) -> (Client, Origin) {
     let peer: SocketAddr = address.parse().unwrap();
     let id = Numbers::new(3).next();
     let address = Some(peer.ip());
-    let client = Client { address, peer: Some(peer), https: false, id: RequestId::new(id, 2) };
+    let client =
+        Client { address, peer: Some(peer), https: false, tls: None, id: RequestId::new(id, 2) };
     let local = Some("10.0.0.9:8080".parse().unwrap());
-    (client, Origin { id, peer: Some(peer), source: Some(peer), local, trusted: false })
+    (client, Origin { id, peer: Some(peer), source: Some(peer), local, trusted: false, tls: None })
 }
 
 fn request() -> http::request::Builder {
