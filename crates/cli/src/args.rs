@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::ArgPredicate;
 use clap::{Args, Parser, Subcommand};
 use tine::control::By;
 use tine::{Accept, Bytes, Level, Span, Workers};
@@ -59,8 +60,15 @@ pub(crate) struct Serve {
     pub(crate) root: PathBuf,
 
     /// Where to listen: HOST:PORT, PORT or unix:PATH; may be given several times
+    ///
+    /// With /tls at the end (HOST:PORT/tls, tls:unix:PATH) it is for HTTPS, which needs --cert. With --cert the default
+    /// is 127.0.0.1:8443/tls.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(default_value_if("cert", ArgPredicate::IsPresent, "127.0.0.1:8443/tls"))]
     pub(crate) listen: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) tls: Tls,
 
     /// How many workers: always N, between MIN and MAX by load, or auto: one a CPU
     #[arg(long, value_name = "N|MIN..MAX|auto", default_value = "auto")]
@@ -197,7 +205,7 @@ pub(crate) struct Serve {
     pub(crate) core_directory: Option<PathBuf>,
 
     /// Serve the one connection on standard input and end: for inetd, or systemd with Accept=yes
-    #[arg(long, conflicts_with_all = ["solo", "inherited", "listen", "daemonize", "workers", "max_requests", "timeout",
+    #[arg(long, conflicts_with_all = ["solo", "inherited", "listen", "cert", "daemonize", "workers", "max_requests", "timeout",
           "max_memory", "pid_file", "user", "group", "control", "drain_timeout", "lame_duck"])]
     pub(crate) inetd: bool,
 
@@ -205,6 +213,29 @@ pub(crate) struct Serve {
     #[arg(long, conflicts_with_all = ["daemonize", "workers", "accept", "max_requests", "timeout", "max_memory", "pid_file", "user", "group",
           "control", "drain_timeout", "lame_duck"])]
     pub(crate) solo: bool,
+}
+
+/// What HTTPS needs.
+#[derive(Debug, Args)]
+pub(crate) struct Tls {
+    /// A certificate for HTTPS: a PEM file with the whole chain; may be given several times, each with its --key
+    ///
+    /// A client is shown that of the host it asks for, or the first. The files are read once, before privileges are dropped;
+    /// `tine reload` reads them anew, and leaves the old ones in use if it cannot.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Vec<PathBuf>,
+
+    /// The key of the --cert in the same place of the order: a PEM file, not encrypted
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Vec<PathBuf>,
+
+    /// Send clients of the listeners without TLS to https://; to this port, or to that of the first listener with TLS
+    #[arg(long, value_name = "PORT", requires = "cert", num_args = 0..=1, require_equals = true)]
+    pub(crate) https_redirect: Option<Option<u16>>,
+
+    /// How long a TLS session can be resumed, in any worker; its keys change every half of it
+    #[arg(long, value_name = "SECONDS", requires = "cert", value_parser = seconds)]
+    pub(crate) ticket_life: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -344,6 +375,13 @@ mod tests {
         let line = "tine serve site --listen 80 --listen unix:/s --workers 2..4 --control off";
         let Ok(Command::Serve(serve)) = parse(line) else { panic!("it is serve") };
         assert_eq!(serve.listen, ["80", "unix:/s"]);
+        let line = "tine serve --cert a --key b --https-redirect site";
+        let Ok(Command::Serve(secure)) = parse(line) else { panic!("it is serve") };
+        assert_eq!(
+            (secure.listen, secure.root),
+            (vec!["127.0.0.1:8443/tls".into()], "site".into())
+        );
+        assert_eq!(secure.tls.https_redirect, Some(None));
         assert_eq!((serve.workers, serve.control), (Workers::dynamic(2..=4), Some(Control::Off)));
     }
 
@@ -365,6 +403,11 @@ mod tests {
             ("tine serve --access-log-format json", "--access-log"),
             ("tine serve --proxy-protocol", "--trust"),
             ("tine serve --health health", "--health"),
+            ("tine serve --cert a", "--key"),
+            ("tine serve --key a", "--cert"),
+            ("tine serve --https-redirect", "--cert"),
+            ("tine serve --inetd --cert a --key b", "--cert"),
+            ("tine serve --cert a --key b --ticket-life long", "--ticket-life"),
             ("tine serve --trust 10.0.0.1 --forwarded x", "x-forwarded or forwarded"),
             ("tine serve --inetd --timeout 3", "--timeout"),
             ("tine serve --inetd --max-memory 1G", "--max-memory"),

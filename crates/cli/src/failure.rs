@@ -59,6 +59,12 @@ impl From<tine::Error> for Failure {
     }
 }
 
+impl From<tine_tls::Error> for Failure {
+    fn from(error: tine_tls::Error) -> Self {
+        Self::Reason(USAGE, error.to_string())
+    }
+}
+
 impl From<tine_web::FilesError> for Failure {
     fn from(error: tine_web::FilesError) -> Self {
         Self::Reason(USAGE, with_causes(&error))

@@ -7,6 +7,7 @@ mod instance;
 mod rollout;
 mod serve;
 mod table;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -6,24 +6,29 @@ use tine::endpoint::Endpoint;
 use tine::log::LogFile;
 use tine::{BoxError, Level, Log, Nursery, Prefork, Worker};
 use tine_http::access_log::AccessLog;
-use tine_http::{Options, Trust};
-use tine_web::Files;
+use tine_http::{Options, Tls, Trust};
+use tine_web::{Files, HttpsOnly};
 
 use crate::args::{Control, Serve};
 use crate::failure::Failure;
+use crate::tls;
 
 pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     refuse_datagrams(&typed.listen)?;
+    let tls = tls::read(&typed)?;
     // Before anything is bound, and before privileges are dropped.
     let files = Nursery::gather(|| Files::new(typed.root.clone()))?;
     let hello = Hello::of(&typed);
     let (solo, inetd) = (typed.solo, typed.inetd);
-    let (options, log_file) = Nursery::gather(|| options(&typed))?;
+    let (options, log_file) = Nursery::gather(|| options(&typed, tls.certificates.clone()))?;
     let mut server = server(typed)?;
+    if let Some(certificates) = &tls.certificates {
+        server = certificates.share_tickets(server);
+    }
     if let Some(file) = log_file {
         server = server.log_file(file);
     }
-    let serve = move |worker| serve(worker, &files, &options, &hello);
+    let serve = move |worker| serve(worker, &files, &options, tls.redirect, &hello);
     if inetd {
         server.run_inetd(serve)?
     } else if solo {
@@ -35,7 +40,7 @@ pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
 }
 
 /// How HTTP is served, and the file of its log.
-fn options(typed: &Serve) -> Result<(Options, Option<LogFile>), Failure> {
+fn options(typed: &Serve, tls: Option<Tls>) -> Result<(Options, Option<LogFile>), Failure> {
     let file = typed.access_log.as_ref().map(LogFile::open).transpose()?;
     let format = typed.access_log_format.clone();
     let options = Options {
@@ -44,18 +49,31 @@ fn options(typed: &Serve) -> Result<(Options, Option<LogFile>), Failure> {
         forwarded: typed.forwarded,
         proxy_protocol: typed.proxy_protocol,
         health: typed.health.clone(),
+        tls,
         ..Options::default()
     };
     Ok((options, file))
 }
 
-fn serve(worker: Worker, files: &Files, options: &Options, hello: &Hello) -> Result<(), BoxError> {
+fn serve(
+    worker: Worker,
+    files: &Files,
+    options: &Options,
+    redirect: Option<u16>,
+    hello: &Hello,
+) -> Result<(), BoxError> {
     // Said by the first worker of all: from then on it is true.
     if worker.id() == 1 && !hello.inetd {
         worker.log().line(Level::Info, format_args!("{}", hello.text()));
     }
-    let files = files.clone();
-    tine_http::serve_with(worker, options.clone(), |_context| async { Ok(files) })
+    let (files, options) = (files.clone(), options.clone());
+    match redirect {
+        None => tine_http::serve_with(worker, options, |_context| async { Ok(files) }),
+        Some(port) => {
+            let files = HttpsOnly::new(files, port);
+            tine_http::serve_with(worker, options, |_context| async { Ok(files) })
+        }
+    }
 }
 
 /// Files go over connections.

@@ -16,6 +16,7 @@ mod coding;
 mod conditions;
 mod files;
 mod gzip;
+mod https_only;
 mod page;
 mod path;
 mod ranges;
@@ -23,3 +24,4 @@ mod resource;
 mod validators;
 
 pub use files::{Files, FilesError};
+pub use https_only::HttpsOnly;

@@ -37,13 +37,17 @@ pub(crate) fn with_slash(uri: &Uri) -> Response<FileBody> {
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let location = format!("{}/{query}", uri.path());
     // Bytes beyond ASCII are accepted in a request, and have no place in a field (RFC 9110, 5.5).
-    let location = utf8_percent_encode(&location, CONTROLS).to_string();
-    match HeaderValue::try_from(location) {
-        Ok(location) => {
+    moved(Some(utf8_percent_encode(&location, CONTROLS).to_string()))
+}
+
+/// Sends the client there; says that it has asked for nothing that there is, if there is no telling.
+pub(crate) fn moved(location: Option<String>) -> Response<FileBody> {
+    match location.map(HeaderValue::try_from) {
+        Some(Ok(location)) => {
             let mut response = status(StatusCode::PERMANENT_REDIRECT);
             response.headers_mut().insert(LOCATION, location);
             response
         }
-        Err(_) => status(StatusCode::BAD_REQUEST),
+        _ => status(StatusCode::BAD_REQUEST),
     }
 }

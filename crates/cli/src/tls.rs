@@ -1,0 +1,89 @@
+//! What `tine serve` is told of TLS, read and checked against where it listens.
+
+use tine::endpoint::{Endpoint, Inet, Port};
+use tine_http::Tls;
+
+use crate::args::Serve;
+use crate::failure::Failure;
+
+/// Where HTTPS is unless told.
+const HTTPS: u16 = 443;
+
+/// See the module.
+pub(crate) struct Secure {
+    pub(crate) certificates: Option<Tls>,
+    /// The port that clients without TLS are sent to.
+    pub(crate) redirect: Option<u16>,
+}
+
+/// Reads the certificates: before anything is bound, and with all rights.
+pub(crate) fn read(typed: &Serve) -> Result<Secure, Failure> {
+    let listens = Listens::of(typed)?;
+    let (certificates, keys) = (&typed.tls.cert, &typed.tls.key);
+    if certificates.len() != keys.len() {
+        let (one, other) = (certificates.len(), keys.len());
+        return wrong(format!(
+            "{one} --cert and {other} --key: each has the other, in the same order"
+        ));
+    }
+    if certificates.is_empty() {
+        return match listens.marked {
+            Some(address) => wrong(format!("--listen {address}: TLS needs a --cert and its --key")),
+            None => Ok(Secure { certificates: None, redirect: None }),
+        };
+    }
+    if listens.marked.is_none() && !typed.inherited {
+        return wrong("--cert: no --listen is for TLS: write --listen HOST:PORT/tls".to_owned());
+    }
+    if typed.tls.https_redirect.is_some() && !listens.plain && !typed.inherited {
+        let text =
+            "--https-redirect: every --listen is for TLS: add one without, such as --listen 80";
+        return wrong(text.to_owned());
+    }
+    let mut tls = Tls::from_files(certificates.iter().zip(keys))?;
+    if let Some(life) = typed.tls.ticket_life {
+        tls = tls.ticket_life(life).map_err(|error| at("--ticket-life", &error))?;
+    }
+    let redirect = typed.tls.https_redirect.map(|port| port.or(listens.port).unwrap_or(HTTPS));
+    Ok(Secure { certificates: Some(tls), redirect })
+}
+
+/// Where it is to listen, as far as it matters here.
+struct Listens {
+    /// The first address that is for TLS, as it was typed.
+    marked: Option<String>,
+    /// Its port, if that is a number and known before it is bound.
+    port: Option<u16>,
+    /// One is not for TLS.
+    plain: bool,
+}
+
+impl Listens {
+    fn of(typed: &Serve) -> Result<Self, Failure> {
+        let mut found = Self { marked: None, port: None, plain: false };
+        if typed.inherited {
+            return Ok(found);
+        }
+        for address in &typed.listen {
+            for endpoint in Endpoint::parse_all(address)? {
+                if !endpoint.tls() {
+                    found.plain = true;
+                    continue;
+                }
+                found.marked.get_or_insert_with(|| address.clone());
+                if let Endpoint::Tcp(Inet { port: Port::Number(port @ 1..), .. }) = endpoint {
+                    found.port.get_or_insert(port);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn wrong<T>(text: String) -> Result<T, Failure> {
+    Err(Failure::Reason(2, text))
+}
+
+fn at(flag: &str, error: &tine_tls::Error) -> Failure {
+    Failure::Reason(2, format!("{flag}: {error}"))
+}

@@ -1,0 +1,106 @@
+//! A site that is for HTTPS alone, and sends others there.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+
+use http::header::HOST;
+use http::{HeaderMap, Request, Response, Uri};
+use tine_http::{Client, FileBody};
+use tower_service::Service;
+
+use crate::Files;
+use crate::page;
+
+/// Files for clients that speak HTTPS; the others are sent to the same address there, with a 308.
+///
+/// Who speaks HTTPS is [`Client::is_https`]'s matter: with us, or with a proxy that is trusted.
+#[derive(Clone, Debug)]
+pub struct HttpsOnly {
+    files: Files,
+    port: u16,
+}
+
+impl HttpsOnly {
+    /// `port` is where clients find HTTPS.
+    #[must_use]
+    pub fn new(files: Files, port: u16) -> Self {
+        Self { files, port }
+    }
+
+    fn elsewhere(&self, uri: &Uri, headers: &HeaderMap) -> Response<FileBody> {
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let location = host(uri, headers).map(|host| match self.port {
+            443 => format!("https://{host}{path}"),
+            port => format!("https://{host}:{port}{path}"),
+        });
+        page::moved(location)
+    }
+}
+
+impl<B> Service<Request<B>> for HttpsOnly {
+    type Response = Response<FileBody>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<FileBody>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match request.extensions().get::<Client>() {
+            Some(client) if client.is_https() => self.files.call(request),
+            _ => ready(Ok(self.elsewhere(request.uri(), request.headers()))),
+        }
+    }
+}
+
+/// Whom the client believes to speak to, without the port. `tine-http` has let no other bytes in than a host can have.
+fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    if let Some(host) = uri.host() {
+        return Some(host);
+    }
+    let host = headers.get(HOST)?.to_str().ok()?;
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    (!name.is_empty()).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::LOCATION;
+    use http::{HeaderValue, StatusCode};
+
+    use super::*;
+
+    #[test]
+    fn a_client_is_sent_to_the_same_place() {
+        let files = Files::new("/".into()).expect("a directory");
+        let only = |port| HttpsOnly::new(files.clone(), port);
+        for (port, uri, host, location) in [
+            (443, "/a/b?c=d", Some("example.org"), Some("https://example.org/a/b?c=d")),
+            (443, "/", Some("example.org:80"), Some("https://example.org/")),
+            (8443, "/", Some("example.org:8080"), Some("https://example.org:8443/")),
+            (8443, "/", Some("[::1]:80"), Some("https://[::1]:8443/")),
+            (443, "/", Some("[::1]"), Some("https://[::1]/")),
+            (443, "http://other.test:81/x", Some("example.org"), Some("https://other.test/x")),
+            (443, "//evil.test/x", Some("example.org"), Some("https://example.org//evil.test/x")),
+            (443, "/", None, None),
+            (443, "/", Some(":80"), None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.extend(host.map(|host| (HOST, HeaderValue::from_static(host))));
+            let answer = only(port).elsewhere(&uri.parse().expect("an address"), &headers);
+            let told = answer.headers().get(LOCATION).map(|told| told.to_str().expect("text"));
+            assert_eq!(told, location, "{uri} {host:?}");
+            let status = answer.status();
+            let expected = match location {
+                Some(_) => StatusCode::PERMANENT_REDIRECT,
+                None => StatusCode::BAD_REQUEST,
+            };
+            assert_eq!(status, expected);
+        }
+    }
+}
