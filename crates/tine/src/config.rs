@@ -187,7 +187,8 @@ pub enum Affinity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFatal {
     /// It stops in good order: what is in flight is finished, and the reason is its error. The default. A
-    /// worker of an older generation that says so while a newer one takes over is only replaced.
+    /// worker of an older generation that says so while a newer one takes over is only replaced, and one of that newer
+    /// generation leads back to the older.
     Stop,
     /// The worker is replaced, like one that failed.
     Replace,

@@ -165,6 +165,7 @@ fn a_generation_that_does_not_boot_is_rolled_back_with_the_reason() {
     let workers = it.service.wait_serving(2);
     for (more, named) in [
         ("--workers 2 --boot error", "told to fail"),
+        ("--workers 2 --boot fatal=no-database", "no-database"),
         ("--workers 2 --boot exit=9", "status 9"),
         ("--workers 2 --boot panic", "told to panic"),
         ("--workers 2 --boot hang", "SIGKILL"),

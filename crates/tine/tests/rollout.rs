@@ -171,6 +171,31 @@ fn a_crash_on_trial_brings_the_old_generation_back() {
 }
 
 #[test]
+fn what_is_fatal_to_the_new_generation_ends_the_rollout_and_not_the_service() {
+    let it = Renewable::start("", "--workers 2");
+    it.service.wait_serving(2);
+    it.change("--workers 2 --boot fatal=no-database");
+    let number = client(&it).begin_rollout(HELD).expect("it begins");
+    let reason = end(&it, number).expect_err("it goes back");
+    assert!(reason.contains("cannot go on") && reason.contains("no-database"), "{reason}");
+    it.change("--workers 2");
+    let number = client(&it).begin_rollout(HELD).expect("it begins");
+    on_trial(&it);
+    let mut talks: Vec<Talk> = (0..2).map(|_| it.service.talk()).collect();
+    for talk in &mut talks {
+        if talk.ask("generation") == "2" {
+            talk.tell("fatal the licence has run out");
+        }
+    }
+    let reason = end(&it, number).expect_err("it goes back");
+    assert!(reason.contains("the licence has run out"), "{reason}");
+    drop(talks);
+    it.service.wait_serving(2);
+    assert_eq!(it.service.ask("generation"), "1");
+    it.service.stop();
+}
+
+#[test]
 fn a_generation_that_does_not_boot_touches_nobody() {
     let it = Renewable::start("--boot-attempts 2", "--workers 2");
     let before = it.service.wait_serving(2);

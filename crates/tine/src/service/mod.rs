@@ -45,7 +45,8 @@ use start::{
 pub struct Handle(Arc<EventFd>);
 
 impl Handle {
-    /// Asks for a graceful stop; a second time, for an end at once (row F13).
+    /// Asks for a graceful stop, after the lame-duck time if there is one; a second time, for the end of that time, or for
+    /// an end at once (row F13).
     pub fn stop(&self) {
         self.0.signal();
     }

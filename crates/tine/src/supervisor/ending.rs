@@ -1,6 +1,6 @@
 //! Ending workers, and the service: ask, then `SIGTERM`, then `SIGKILL`, each with its deadline.
 
-use super::action::{Action, Note, Outcome, Tell};
+use super::action::{Action, Back, Note, Outcome, Tell};
 use super::event::Overrun;
 use super::state::{
     MILLISECOND, Nanos, Phase, Rules, Rung, SECOND, Stage, State, Succession, Why, Worker, WorkerId,
@@ -83,14 +83,26 @@ impl State {
     }
 
     /// A worker says that the service cannot go on. Of one that is being replaced by a newer generation it is
-    /// believed for itself only.
-    pub(super) fn fatal(&mut self, rules: &[Rules], id: WorkerId) {
+    /// believed for itself only; of one that is to replace an older, for its generation.
+    pub(super) fn fatal(
+        &mut self,
+        rules: &[Rules],
+        id: WorkerId,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(worker) = self.workers.get(&id) else { return };
         let pool = worker.pool;
         let speaks_for_all = worker.generation == self.generation && rules[pool].fatal_stops;
-        if speaks_for_all && self.outcome == Outcome::Stopped && !self.is_stopping() {
-            self.outcome = Outcome::Fatal { pool, worker: id };
+        if !speaks_for_all || self.outcome != Outcome::Stopped || self.is_stopping() {
+            return;
         }
+        if self.reloads.is_rolling() {
+            let text =
+                format!("worker {id} of the new generation says that the service cannot go on");
+            return self.go_back(rules, Back::Trial { worker: Some(id), text }, now, actions);
+        }
+        self.outcome = Outcome::Fatal { pool, worker: id };
     }
 
     /// Notes that a worker takes nothing new, frees its place and sets its deadline.

@@ -13,7 +13,7 @@ use tine_os::image::Image;
 use tine_os::poll::Interest;
 
 use super::action::Back;
-use super::event::{Event, Exit};
+use super::event::Event;
 use super::note::exit_text;
 use super::procs::Proc;
 use super::reload::Stage;
@@ -79,12 +79,7 @@ impl Supervisor {
 
     /// The program before is to take over again; whether it still could serve is seen first.
     pub(super) fn begin_to_return(&mut self, why: &Back) {
-        let reason = match why {
-            Back::Boot { worker, pool, exit } => {
-                Reason { text: self.reason_to_go_back(*pool, *exit), worker: Some(*worker) }
-            }
-            Back::Trial { worker, text } => Reason { text: text.clone(), worker: *worker },
-        };
+        let reason = self.reason_to_go_back(why);
         let Some(image) = self.before.take() else {
             return self.stay(&reason, "it is not known any more");
         };
@@ -162,11 +157,24 @@ impl Supervisor {
         }
     }
 
-    fn reason_to_go_back(&mut self, pool: usize, exit: Exit) -> String {
-        let name = &self.pools[pool].plan.name;
-        let words = self.last_words.take().filter(|_| exit.is_explained());
-        let words = words.unwrap_or_else(|| exit_text(exit));
-        format!("pool {name}: no worker of the new generation could boot: {words}")
+    /// What is known at the moment of the decision.
+    fn reason_to_go_back(&self, why: &Back) -> Reason {
+        let told = |worker: &WorkerId| self.procs.get(worker)?.story.failure.clone();
+        match why {
+            Back::Boot { worker, pool, exit } => {
+                let words = told(worker).filter(|_| exit.is_explained());
+                let words = words.unwrap_or_else(|| exit_text(*exit));
+                let name = &self.pools[*pool].plan.name;
+                let text =
+                    format!("pool {name}: no worker of the new generation could boot: {words}");
+                Reason { text, worker: Some(*worker) }
+            }
+            Back::Trial { worker, text } => {
+                let words = worker.as_ref().and_then(told);
+                let text = words.map_or(text.clone(), |words| format!("{text}: {words}"));
+                Reason { text, worker: *worker }
+            }
+        }
     }
 
     fn become_program(&mut self, image: &Image, reason: Option<&str>) -> io::Error {

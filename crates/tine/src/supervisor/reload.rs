@@ -79,6 +79,11 @@ impl Reloads {
         self.ended.iter().find(|ended| ended.number >= number)
     }
 
+    /// Whether a new generation replaces another, and that one could still come back.
+    pub(super) fn is_rolling(&self) -> bool {
+        matches!(self.stage, Stage::Trial(_) | Stage::Rolling { .. })
+    }
+
     /// Whether the program before is to come back.
     pub(super) fn goes_back(&self) -> bool {
         matches!(self.stage, Stage::GoingBack(_))

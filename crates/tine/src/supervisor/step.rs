@@ -33,7 +33,7 @@ impl State {
             Event::Ready(worker) => self.ready(worker, now),
             Event::Expiring(worker) => self.wants_successor(worker, Succession::AtLimit),
             Event::Leaving(worker) => self.leaving(rules, worker, now),
-            Event::Fatal(worker) => self.fatal(rules, worker),
+            Event::Fatal(worker) => self.fatal(rules, worker, now, &mut actions),
             Event::Panicked(worker) => self.panicked(worker, &mut actions),
             Event::Halted(worker) => self.halt(rules, worker, now, &mut actions),
             Event::Continued(worker) => self.resume(rules, worker, now),
@@ -251,7 +251,7 @@ impl State {
         actions: &mut Vec<Action>,
     ) {
         if exit == Exit::Fatal {
-            self.fatal(rules, id);
+            self.fatal(rules, id, now, actions);
         }
         let Some(worker) = self.forget(id) else { return };
         self.keep_work(&worker, did);
