@@ -205,10 +205,11 @@ impl<'a> Arena<'a> {
 
     fn tine_files(&self, setup: &Setup) -> Server {
         let Setup { workers, concurrency, .. } = setup;
+        let listen = if setup.tls { "127.0.0.1:0/tls" } else { "127.0.0.1:0" };
         let mut command = Server::command(&self.programs.tine)
             .arg("serve")
             .arg(self.site())
-            .args(["--listen", "127.0.0.1:0", "--control", "off"])
+            .args(["--listen", listen, "--control", "off"])
             .args(["--workers", &workers.to_string(), "--concurrency", &concurrency.to_string()]);
         if setup.tls {
             let [certificate, key] = self.certificate();

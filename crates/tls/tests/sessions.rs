@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use support::{HUP, Served, ask, start};
 use testkit::tls::{Connector, Identity};
-use testkit::{Client, DEADLINE};
+use testkit::{Client, DEADLINE, Server, TempDir};
 
 #[test]
 fn plain_tls_unix_and_datagrams_are_served_by_one_process_group() {
@@ -167,4 +167,44 @@ fn the_host_that_is_asked_for_decides_which_certificate_is_shown() {
         assert!(error.to_string().contains("not valid for name"), "{unknown}: {error}");
     }
     it.stop();
+}
+
+#[test]
+fn no_two_workers_draw_the_same_random_bytes() {
+    // The supervisor has drawn some before the forks, and each of these is a worker's first.
+    let it = start(&["localhost"], |_| {
+        "--workers 2 --listen 127.0.0.1:0/tls --max-connections 1".to_owned()
+    });
+    let connector = Connector::trusting(&[&it.identities[0]]);
+    let mut seen = BTreeSet::new();
+    for _ in 0..30 {
+        let mut client = Client::connect(&it.address());
+        client.transmit(&connector.begin("localhost").hello()).expect("it is sent");
+        // A record's header, that of a message, the version; then the random bytes (RFC 8446, 4.1.3).
+        let random = client.read_exact(43).split_off(11);
+        assert!(seen.insert(random), "twice the same");
+    }
+    it.stop();
+}
+
+#[test]
+fn the_example_echoes_with_and_without_tls() {
+    let directory = TempDir::new().expect("a directory");
+    let identity = Identity::new(&["localhost"]);
+    let (certificate, key) = identity.write(directory.path(), "site");
+    let running = Server::command(testkit::bin("examples/tls_echo"))
+        .args([&certificate, &key])
+        .args(["127.0.0.1:0", "127.0.0.1:0/tls"])
+        .start();
+    let addresses = running.addresses(2);
+    let plain = Client::connect(&addresses[0]);
+    let encrypted = Connector::trusting(&[&identity]).connect(&addresses[1], "localhost");
+    for mut client in [plain, encrypted] {
+        client.send(b"to and fro");
+        assert_eq!(client.read_exact(10), b"to and fro");
+        client.finish_sending();
+        assert!(client.read_to_end().is_empty());
+    }
+    running.signal(support::TERM);
+    assert!(running.wait_exit().success());
 }

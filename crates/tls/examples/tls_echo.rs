@@ -1,6 +1,6 @@
 //! A protocol of one's own, plain and over TLS by one handler: what Net::Server is for.
 //!
-//! `cargo run -p tine-tls --example echo -- cert.pem key.pem 127.0.0.1:7007 127.0.0.1:7443/tls`, then
+//! `cargo run -p tine-tls --example tls_echo -- cert.pem key.pem 127.0.0.1:7007 127.0.0.1:7443/tls`, then
 //! `openssl s_client -connect 127.0.0.1:7443 -quiet`.
 #![allow(clippy::print_stderr, reason = "it is a program")]
 
@@ -13,7 +13,7 @@ use tine_tls::{Session, Tls};
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [certificate, key, addresses @ ..] = words.as_slice() else {
-        eprintln!("usage: echo CERTIFICATE KEY ADDRESS...");
+        eprintln!("usage: tls_echo CERTIFICATE KEY ADDRESS...");
         return ExitCode::from(2);
     };
     let tls = match Tls::from_files([(certificate, key)]) {
