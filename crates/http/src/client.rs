@@ -1,12 +1,12 @@
 //! Who asks: decided once for each request, for handlers, the scoreboard and the access log alike.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tine_tls::Agreed;
 
 use crate::id::{ConnectionId, RequestId};
+use crate::text::Text;
 
 /// Who asks, in the extensions of every request.
 ///
@@ -59,12 +59,14 @@ impl Client {
     }
 
     /// As the scoreboard shows it: with its port, if it is the peer.
-    pub(crate) fn show(&self, out: &mut impl fmt::Write) -> fmt::Result {
+    pub(crate) fn show(&self) -> Text {
+        let mut text = Text::default();
         match (self.address, self.peer) {
-            (Some(address), Some(peer)) if peer.ip() == address => write!(out, "{peer}"),
-            (Some(address), _) => write!(out, "{address}"),
-            (None, _) => Ok(()),
+            (Some(address), Some(peer)) if peer.ip() == address => text.socket_address(peer),
+            (Some(address), _) => text.address(address),
+            (None, _) => {}
         }
+        text
     }
 
     /// What the request is called in logs.

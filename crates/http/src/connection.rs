@@ -206,6 +206,15 @@ where
         if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
             return Poll::Ready(End::Done(result));
         }
+        if watch.releases(cx) {
+            // In another turn, for the socket is hyper's.
+            watch.release(true);
+            let done = Pin::new(&mut *connection).poll(cx);
+            watch.release(false);
+            if let Poll::Ready(result) = done {
+                return Poll::Ready(End::Done(result));
+            }
+        }
         if let Poll::Ready(overdue) = watch.poll(cx) {
             return Poll::Ready(End::Overdue(overdue));
         }

@@ -1,20 +1,26 @@
 //! The client's socket as hyper sees it: notes that something was heard, and, while the worker leaves,
 //! whether the client has everything that was written. A loan in what is to be written ([`crate::send`])
-//! goes out as the file it stands for.
+//! goes out as the file it stands for; small answers wait for others ([`crate::hold`]).
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::file::Section;
+use crate::hold::Hold;
 use crate::progress::Progress;
 use crate::send;
+
+/// Pieces of one write, as many as hyper gives at most and what has waited.
+const PARTS: usize = 65;
+const PRESENT: &str = "the stream is there until HTTP is over";
 
 /// A stream of bytes to a client, whatever carries it.
 pub(crate) trait Channel: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static {
@@ -56,21 +62,39 @@ macro_rules! plain_channel {
 plain_channel!(TcpStream);
 plain_channel!(UnixStream);
 
-/// A stream whose reads leave a mark.
+/// A stream whose reads leave a mark, and whose small writes may wait for others.
 #[derive(Debug)]
-pub(crate) struct Heard<S> {
-    stream: TokioIo<S>,
+pub(crate) struct Heard<S: Channel> {
+    /// There until HTTP is over.
+    stream: Option<TokioIo<S>>,
     progress: Arc<Progress>,
+    hold: Hold,
 }
 
-impl<S: AsFd> Heard<S> {
+impl<S: Channel> Heard<S> {
     pub(crate) fn new(stream: S, progress: Arc<Progress>) -> Self {
-        Self { stream: TokioIo::new(stream), progress }
+        Self { stream: Some(TokioIo::new(stream)), progress, hold: Hold::default() }
     }
 
     /// The stream under it, when HTTP is over.
-    pub(crate) fn into_inner(self) -> S {
-        self.stream.into_inner()
+    pub(crate) fn into_inner(mut self) -> S {
+        self.write_rest();
+        self.stream.take().expect(PRESENT).into_inner()
+    }
+
+    fn stream(&mut self) -> Pin<&mut TokioIo<S>> {
+        Pin::new(self.stream.as_mut().expect(PRESENT))
+    }
+
+    fn inner(&self) -> &S {
+        self.stream.as_ref().expect(PRESENT).inner()
+    }
+
+    /// What has waited when a later request broke the connection off, as far as the socket takes it.
+    fn write_rest(&mut self) {
+        if !self.hold.is_empty() {
+            let _ = self.poll_held(&mut Context::from_waker(Waker::noop()));
+        }
     }
 
     fn note_written<T>(&self, written: &Poll<T>) {
@@ -82,19 +106,102 @@ impl<S: AsFd> Heard<S> {
     /// reading once an answer has said that it is the last.
     fn note_receiving<T>(&self, written: &Poll<T>) {
         if self.progress.leaving.get() {
-            let unsent = || tine::bytes_unsent(self.stream.inner()).unwrap_or(0) > 0;
+            let unsent = || tine::bytes_unsent(self.inner()).unwrap_or(0) > 0;
             self.progress.receiving.set(written.is_pending() || unsent());
+        }
+    }
+
+    /// Whether answers may wait. HTTP/2 gathers its frames itself, and what an application does with a
+    /// connection of its own is its own.
+    fn holds(&self) -> bool {
+        let Progress { http2, upgrades, release, .. } = &*self.progress;
+        !http2.get() && !upgrades.get() && !release.get()
+    }
+
+    /// Writes what has waited, without regard to anything else.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.hold.is_empty() {
+            let stream = Pin::new(self.stream.as_mut().expect(PRESENT));
+            let written = stream.poll_write(cx, self.hold.rest());
+            self.note_written(&written);
+            match ready!(written)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.hold.advance(count),
+            };
+        }
+        self.progress.held.set(false);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what has waited and this behind it; how much of this was written.
+    fn poll_behind_held(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut all = [IoSlice::new(&[]); PARTS];
+            all[0] = IoSlice::new(self.hold.rest());
+            let count = parts.len().min(PARTS - 1);
+            all[1..=count].copy_from_slice(&parts[..count]);
+            let stream = Pin::new(self.stream.as_mut().expect(PRESENT));
+            let written = stream.poll_write_vectored(cx, &all[..=count]);
+            self.note_written(&written);
+            let written = ready!(written)?;
+            let behind = self.hold.advance(written);
+            self.progress.held.set(!self.hold.is_empty());
+            if behind > 0 || written == 0 {
+                return Poll::Ready(Ok(behind));
+            }
+        }
+    }
+
+    /// Sends a file, its header before it, and before that what has waited.
+    fn poll_loan(
+        &mut self,
+        cx: &mut Context<'_>,
+        before: &[IoSlice<'_>],
+        section: &Section,
+    ) -> Poll<io::Result<usize>> {
+        if self.hold.is_empty() {
+            let stream = self.inner();
+            let mut send = || send::send(stream.as_fd(), before, section);
+            let written = stream.poll_with(cx, &mut send);
+            self.note_written(&written);
+            return written;
+        }
+        let ahead: usize = before.iter().map(|part| part.len()).sum();
+        if ahead > 0 {
+            // It is the hold's from now on; the file comes with the next call.
+            self.hold.put(before);
+            return Poll::Ready(Ok(ahead));
+        }
+        loop {
+            let held = [IoSlice::new(self.hold.rest())];
+            let stream = self.inner();
+            let mut send = || send::send(stream.as_fd(), &held, section);
+            let written = stream.poll_with(cx, &mut send);
+            self.note_written(&written);
+            let sent = self.hold.advance(ready!(written)?);
+            self.progress.held.set(!self.hold.is_empty());
+            if sent > 0 {
+                return Poll::Ready(Ok(sent));
+            }
         }
     }
 }
 
-impl<S: AsyncRead + AsFd + Unpin> Read for Heard<S> {
+impl<S: Channel> Read for Heard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if !self.hold.is_empty() {
+            // Who has answers to take is read from when they are taken.
+            ready!(self.poll_held(cx))?;
+        }
+        let result = self.stream().poll_read(cx, buffer);
         if !self.progress.writing.get() {
             self.note_receiving(&Poll::Ready(()));
         }
@@ -111,24 +218,34 @@ impl<S: Channel> Write for Heard<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.note_written(&written);
-        written
+        if self.hold.is_empty() && !self.holds() {
+            let written = self.stream().poll_write(cx, bytes);
+            self.note_written(&written);
+            return written;
+        }
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let written = Pin::new(&mut self.stream).poll_flush(cx);
+        if !self.hold.is_empty() {
+            if self.holds() && !self.progress.writing.get() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_held(cx))?;
+        }
+        let written = self.stream().poll_flush(cx);
         self.note_written(&written);
         written
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        ready!(self.poll_held(cx))?;
+        self.stream().poll_shutdown(cx)
     }
 
     /// Asked once by hyper, which then writes its buffers as they are; a loan must never be copied.
     fn is_write_vectored(&self) -> bool {
-        S::SENDS_FILES || self.stream.is_write_vectored()
+        S::SENDS_FILES || self.stream.as_ref().expect(PRESENT).is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -136,15 +253,26 @@ impl<S: Channel> Write for Heard<S> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = match send::first_loan(parts) {
-            None => Pin::new(&mut self.stream).poll_write_vectored(cx, parts),
-            Some((index, section)) => {
-                let stream = self.stream.inner();
-                let mut send = || send::send(stream.as_fd(), &parts[..index], &section);
-                stream.poll_with(cx, &mut send)
-            }
-        };
+        if let Some((index, section)) = send::first_loan(parts) {
+            return self.poll_loan(cx, &parts[..index], &section);
+        }
+        if self.holds() && self.hold.take(parts) {
+            self.progress.held.set(true);
+            return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
+        }
+        if !self.hold.is_empty() {
+            return self.poll_behind_held(cx, parts);
+        }
+        let written = self.stream().poll_write_vectored(cx, parts);
         self.note_written(&written);
         written
+    }
+}
+
+impl<S: Channel> Drop for Heard<S> {
+    fn drop(&mut self) {
+        if self.stream.is_some() {
+            self.write_rest();
+        }
     }
 }

@@ -15,6 +15,7 @@ use hyper::service::Service;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use tine::{Activity, BoxError, Context};
 
+use crate::access_log;
 use crate::body::{RequestBody, Verdict};
 use crate::client::Client;
 use crate::connection::Settings;
@@ -91,15 +92,13 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
 
 /// Writes the request into the scoreboard; its query may hold secrets and stays out.
 fn stamp(context: &Context, request: &Request<Incoming>, client: &Client, now: u64) {
-    use std::fmt::Write;
     let mut line = Text::default();
-    let mut who = Text::default();
-    let query = if request.uri().query().is_some() { "?…" } else { "" };
-    let (method, path, version) = (request.method(), request.uri().path(), request.version());
-    // A text that does not fit is cut: it is for eyes.
-    let _ = write!(line, "{method} {path}{query} {version:?}");
-    let _ = client.show(&mut who);
-    context.record().request_began(line.as_str(), who.as_str(), now);
+    let query = if request.uri().query().is_some() { "?… " } else { " " };
+    let version = access_log::protocol(request.version());
+    for piece in [request.method().as_str(), " ", request.uri().path(), query, version] {
+        line.push(piece);
+    }
+    context.record().request_began(line.as_str(), client.show().as_str(), now);
 }
 
 pin_project_lite::pin_project! {
@@ -167,7 +166,9 @@ where
         let endless = *this.old
             && response.body().size_hint().exact().is_none()
             && !response.headers().contains_key(CONTENT_LENGTH);
-        if !upgrades && (endless || response.body().served.is_last()) {
+        if upgrades {
+            response.body().served.progress.upgrades.set(true);
+        } else if endless || response.body().served.is_last() {
             close(&mut response, *this.old);
         }
         Poll::Ready(Ok(made(response)))

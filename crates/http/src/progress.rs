@@ -80,6 +80,12 @@ pub(crate) struct Progress {
     pub(crate) unwanted: Flag,
     /// The socket would not take what hyper has to write.
     pub(crate) writing: Flag,
+    /// Answers wait for company ([`crate::hold`]).
+    pub(crate) held: Flag,
+    /// They may wait no longer: nothing more is done for this client now.
+    pub(crate) release: Flag,
+    /// None may wait: the socket is the application's from this answer on.
+    pub(crate) upgrades: Flag,
     /// The client had not got everything at the last look.
     pub(crate) receiving: Flag,
     /// It speaks HTTP/2.

@@ -15,7 +15,6 @@ use crate::connection::Settings;
 use crate::limits::Limits;
 use crate::observe::Arrival;
 use crate::progress::Progress;
-use crate::text::Text;
 
 /// Why this request must not reach the service, if it must not.
 pub(crate) fn reason(request: &Request<Incoming>, limits: &Limits) -> Option<StatusCode> {
@@ -75,9 +74,7 @@ pub(crate) fn note_refused(
 ) {
     let Settings { context, observer, .. } = settings;
     let number = progress.requests.get() + 1;
-    let mut who = Text::default();
-    // A text that does not fit is cut: it is for eyes.
-    let _ = observer.refused(arrival, number, status).show(&mut who);
+    let who = observer.refused(arrival, number, status).show();
     let now = tine::now();
     context.record().request_began(&format!("(refused: {})", status.as_u16()), who.as_str(), now);
     context.request_ended(now);

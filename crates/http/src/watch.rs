@@ -49,6 +49,8 @@ pub(crate) struct Watch {
     isolated: bool,
     /// Its place among the worker's connections, where there are several.
     member: Option<Member>,
+    /// How many requests had begun when hyper last let others go first.
+    turned: u64,
     /// All there is to be sent waited for the client, when last seen.
     stalled: bool,
     /// How often in a row somebody else was found to wait for this worker.
@@ -68,6 +70,7 @@ impl Watch {
             requests: 0,
             isolated,
             member: None,
+            turned: 0,
             stalled: false,
             wanted: 0,
             settings,
@@ -75,6 +78,27 @@ impl Watch {
         };
         watch.set(watch.due(), now);
         watch
+    }
+
+    /// Whether answers still wait for company that will not come now; asked at the end of a turn.
+    pub(crate) fn releases(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.progress.held.get() || self.progress.writing.get() {
+            return false;
+        }
+        let requests = self.progress.requests.get();
+        if self.progress.busy.get() == 0 && requests != self.turned {
+            // hyper has let others go first, with more requests to be answered. Should it not come back by
+            // itself, it does by this; and if there were none after all they are written then.
+            self.turned = requests;
+            cx.waker().wake_by_ref();
+            return false;
+        }
+        true
+    }
+
+    /// From now on no answer waits, or any may again.
+    pub(crate) fn release(&self, release: bool) {
+        self.progress.release.set(release);
     }
 
     /// Ready when the connection is to end; call it after the connection was polled.

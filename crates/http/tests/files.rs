@@ -85,6 +85,19 @@ fn files_of_every_size_arrive_whole() {
 }
 
 #[test]
+fn files_come_in_order_behind_answers_that_have_waited() {
+    let site = Site::new();
+    let (small, large) = (site.file("small", 13), site.file("large", 3 * MIB));
+    let mut client = Client::connect(&site.address);
+    let names = ["small", "large", "small", "small", "large", "large", "small"];
+    let get = |name: &&str| format!("GET /file/{name} HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.send(names.iter().map(get).collect::<String>().as_bytes());
+    for name in names {
+        assert_same(&client.read_response().body, if name == "small" { &small } else { &large });
+    }
+}
+
+#[test]
 fn files_arrive_over_a_unix_socket() {
     let directory = TempDir::new().expect("a directory");
     let address = format!("unix:{}", directory.path().join("socket").display());

@@ -204,7 +204,7 @@ impl Field {
         let Head { method, uri, version, headers } = head;
         match self {
             Self::RequestLine => {
-                let (method, version) = (method.as_str().as_bytes(), protocol(*version));
+                let (method, version) = (method.as_str().as_bytes(), protocol(*version).as_bytes());
                 match uri.path_and_query() {
                     // As nearly every request has it: a path alone.
                     Some(target) if uri.authority().is_none() => {
@@ -219,7 +219,7 @@ impl Field {
                 Some(query) => out.text(&[b"?", query.as_bytes()]),
                 None => out.text(&[]),
             },
-            Self::Protocol => out.text(&[protocol(*version)]),
+            Self::Protocol => out.text(&[protocol(*version).as_bytes()]),
             Self::Host => match host(uri, headers) {
                 Some(host) => out.text(&[host]),
                 None => out.absent(),
@@ -291,12 +291,13 @@ fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a [u8]> {
     Some(port.filter(|&at| digits(at)).map_or(host, |at| &host[..at]))
 }
 
-pub(super) fn protocol(version: Version) -> &'static [u8] {
+/// As it stands in a request line.
+pub(crate) fn protocol(version: Version) -> &'static str {
     match version {
-        Version::HTTP_09 => b"HTTP/0.9",
-        Version::HTTP_10 => b"HTTP/1.0",
-        Version::HTTP_2 => b"HTTP/2.0",
-        Version::HTTP_3 => b"HTTP/3.0",
-        _ => b"HTTP/1.1",
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
     }
 }

@@ -75,6 +75,7 @@ use std::rc::Rc;
 
 use tine::log::LogFile;
 
+pub(crate) use field::protocol;
 pub use format::{Format, FormatError};
 pub(crate) use line::Line;
 pub(crate) use writer::{Open, Writer};

@@ -1,0 +1,116 @@
+//! Answers that wait for company: a client that sends several requests at once gets their answers in one
+//! write.
+//!
+//! hyper writes each answer as it is made. Small ones are copied here instead, and go out together as soon
+//! as there is nothing more to be done for this client: when hyper wants to read, when its turn ends, with
+//! what does not fit, or at the end. So an answer waits for other answers and for nothing else, and one
+//! that comes alone costs no more than before: a write of one piece is cheaper than one of two.
+//!
+//! The room is the thread's, lent to whichever connection is being served: an idle one has none.
+
+use std::cell::Cell;
+use std::io::IoSlice;
+
+/// What may wait, in bytes.
+const HOLD: usize = 16 * 1024;
+/// Larger answers are not copied, in bytes; nor do they wait.
+const SMALL: usize = 4 * 1024;
+
+thread_local! {
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Hold {
+    bytes: Vec<u8>,
+    /// How many of them are written.
+    written: usize,
+}
+
+impl Hold {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Copies all of this, if it is small and there is room; says whether it has.
+    pub(crate) fn take(&mut self, parts: &[IoSlice<'_>]) -> bool {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let fits = length <= SMALL && self.bytes.len() + length <= HOLD;
+        if fits {
+            self.put(parts);
+        }
+        fits
+    }
+
+    /// Copies all of this.
+    pub(crate) fn put(&mut self, parts: &[IoSlice<'_>]) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = SPARE.take();
+        }
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+    }
+
+    /// What is to be written.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    /// So many bytes were written, of these and perhaps of others behind them: how many of the others.
+    pub(crate) fn advance(&mut self, count: usize) -> usize {
+        let ours = count.min(self.bytes.len() - self.written);
+        self.written += ours;
+        if self.written == self.bytes.len() {
+            self.give_back();
+        }
+        count - ours
+    }
+
+    fn give_back(&mut self) {
+        self.written = 0;
+        self.bytes.clear();
+        if self.bytes.capacity() > 0 {
+            // While a thread ends it may be gone.
+            let _ = SPARE.try_with(|spare| spare.set(std::mem::take(&mut self.bytes)));
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_comes_out_in_order_and_what_is_behind_it_is_told_apart() {
+        let mut hold = Hold::default();
+        assert!(
+            hold.take(&[IoSlice::new(b"ab"), IoSlice::new(b"cd")])
+                && hold.take(&[IoSlice::new(b"ef")])
+        );
+        assert_eq!(hold.rest(), b"abcdef");
+        assert_eq!(hold.advance(4), 0);
+        assert_eq!(hold.rest(), b"ef");
+        assert_eq!(hold.advance(5), 3);
+        assert!(hold.is_empty() && hold.rest().is_empty());
+    }
+
+    #[test]
+    fn what_is_large_or_too_much_is_not_taken_and_no_idle_connection_has_room() {
+        let mut hold = Hold::default();
+        let small = [0; SMALL];
+        assert!(!hold.take(&[IoSlice::new(&[0; SMALL + 1])]) && hold.bytes.capacity() == 0);
+        for _ in 0..HOLD / SMALL {
+            assert!(hold.take(&[IoSlice::new(&small)]));
+        }
+        assert!(!hold.take(&[IoSlice::new(b"x")]));
+        hold.advance(HOLD);
+        assert_eq!(hold.bytes.capacity(), 0);
+        assert!(SPARE.take().capacity() >= HOLD, "it is used again");
+    }
+}
