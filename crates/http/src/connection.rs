@@ -18,10 +18,10 @@ use hyper_util::service::TowerToHyperService;
 use tine::{Activity, Conn, Context, Level, Stream as Socket};
 use tine_tls::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
 use crate::crowd::Crowd;
+use crate::fresh::Fresh;
 use crate::http2::{self, Local};
 use crate::io::{Channel, Heard};
 use crate::limits::{LINGER, LINGER_BYTES, LINGER_SILENCE, Limits};
@@ -69,17 +69,18 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
     let inner = TowerToHyperService::new(service);
     match socket {
         Socket::Tcp(stream) => {
-            let local = |stream: &TcpStream| stream.local_addr().ok();
-            if let Ok(mut stream) = TcpStream::from_std(stream)
-                && let Some(arrival) = settings.observer.arrive(&mut stream, peer, local).await
-            {
+            let local = match settings.observer.asks_local() {
+                true => stream.local_addr().ok(),
+                false => None,
+            };
+            let mut stream = Fresh::New(stream);
+            if let Some(arrival) = settings.observer.arrive(&mut stream, peer, local).await {
                 begin(stream, secure, inner, arrival, &settings).await;
             }
         }
         Socket::Unix(stream) => {
-            if let Ok(mut stream) = UnixStream::from_std(stream)
-                && let Some(arrival) = settings.observer.arrive(&mut stream, peer, |_| None).await
-            {
+            let mut stream = Fresh::New(stream);
+            if let Some(arrival) = settings.observer.arrive(&mut stream, peer, None).await {
                 begin(stream, secure, inner, arrival, &settings).await;
             }
         }
@@ -267,11 +268,11 @@ async fn until_gone(progress: &Progress, context: &Context) {
 /// listens to it for a while (RFC 9112, section 9.6).
 async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8]) {
     let listen = async {
-        // Where hyper has answered it has also ended our side, and even no bytes cannot be written then.
+        // Where hyper has answered it may also have ended our side, and even no bytes can be written then.
         if !answer.is_empty() {
             poll_fn(|cx| Pin::new(&mut wire).poll_write(cx, answer)).await?;
         }
-        poll_fn(|cx| Pin::new(&mut wire).poll_shutdown(cx)).await?;
+        poll_fn(|cx| wire.poll_end_writing(cx)).await?;
         let mut unwanted = vec![0; 16 * 1024];
         let mut heard = 0;
         while heard < LINGER_BYTES {

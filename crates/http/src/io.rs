@@ -3,7 +3,7 @@
 //! goes out as the file it stands for; small answers wait for others ([`crate::hold`]).
 
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -30,9 +30,9 @@ pub(crate) trait Channel: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static
 
     /// Does `write` to the descriptor as soon as it can be written to, and again when it could not.
     fn poll_with(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
-        write: &mut dyn FnMut() -> io::Result<usize>,
+        write: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>>;
 }
 
@@ -42,13 +42,13 @@ macro_rules! plain_channel {
             const SENDS_FILES: bool = true;
 
             fn poll_with(
-                &self,
+                &mut self,
                 cx: &mut Context<'_>,
-                write: &mut dyn FnMut() -> io::Result<usize>,
+                write: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<usize>,
             ) -> Poll<io::Result<usize>> {
                 loop {
                     ready!(self.poll_write_ready(cx))?;
-                    match self.try_io(Interest::WRITABLE, &mut *write) {
+                    match self.try_io(Interest::WRITABLE, || write(self.as_fd())) {
                         // It is no longer ready, so the next look registers for when it is.
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         result => return Poll::Ready(result),
@@ -84,6 +84,10 @@ impl<S: Channel> Heard<S> {
 
     fn stream(&mut self) -> Pin<&mut TokioIo<S>> {
         Pin::new(self.stream.as_mut().expect(PRESENT))
+    }
+
+    fn channel(&mut self) -> &mut S {
+        self.stream.as_mut().expect(PRESENT).inner_mut()
     }
 
     fn inner(&self) -> &S {
@@ -130,7 +134,10 @@ impl<S: Channel> Heard<S> {
             };
         }
         self.progress.held.set(false);
-        Poll::Ready(Ok(()))
+        // TLS may hold some of it back itself.
+        let flushed = self.stream().poll_flush(cx);
+        self.note_written(&flushed);
+        flushed
     }
 
     /// Writes what has waited and this behind it; how much of this was written.
@@ -164,9 +171,8 @@ impl<S: Channel> Heard<S> {
         section: &Section,
     ) -> Poll<io::Result<usize>> {
         if self.hold.is_empty() {
-            let stream = self.inner();
-            let mut send = || send::send(stream.as_fd(), before, section);
-            let written = stream.poll_with(cx, &mut send);
+            let mut send = |socket: BorrowedFd<'_>| send::send(socket, before, section);
+            let written = self.channel().poll_with(cx, &mut send);
             self.note_written(&written);
             return written;
         }
@@ -178,9 +184,9 @@ impl<S: Channel> Heard<S> {
         }
         loop {
             let held = [IoSlice::new(self.hold.rest())];
-            let stream = self.inner();
-            let mut send = || send::send(stream.as_fd(), &held, section);
-            let written = stream.poll_with(cx, &mut send);
+            let mut send = |socket: BorrowedFd<'_>| send::send(socket, &held, section);
+            let channel = self.stream.as_mut().expect(PRESENT).inner_mut();
+            let written = channel.poll_with(cx, &mut send);
             self.note_written(&written);
             let sent = self.hold.advance(ready!(written)?);
             self.progress.held.set(!self.hold.is_empty());

@@ -23,6 +23,7 @@ mod connection;
 mod crowd;
 mod file;
 mod forwarded;
+mod fresh;
 mod hold;
 mod http2;
 mod id;

@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
-use tine::{Context, Level, Log, Worker};
+use tine::{Context, Level, Log, Record, Worker};
 use tine_tls::Agreed;
 use tokio::io::AsyncRead;
 
-use crate::access_log::{Line, Open, Writer};
+use crate::access_log::{self, Line, Open, Writer};
 use crate::client::{Client, Origin};
 use crate::forwarded::{self, Forwarded};
 use crate::id::{Numbers, RequestId};
 use crate::options::Options;
 use crate::proxy::{self, Malformed, Proxied};
+use crate::text::Text;
 use crate::trust::Trust;
 
 /// See the module. One a worker.
@@ -72,24 +73,51 @@ impl Arrival {
 #[derive(Debug)]
 pub(crate) struct Arrival {
     origin: Origin,
+    /// As the scoreboard shows whose it is.
+    who: Box<str>,
     _open: Option<Open>,
 }
 
+impl Arrival {
+    /// Writes a request into the scoreboard; its query may hold secrets and stays out.
+    pub(crate) fn stamp<B>(
+        &self,
+        record: &Record,
+        request: &Request<B>,
+        client: &Client,
+        now: u64,
+    ) {
+        let mut line = Text::default();
+        let query = if request.uri().query().is_some() { "?… " } else { " " };
+        let version = access_log::protocol(request.version());
+        for piece in [request.method().as_str(), " ", request.uri().path(), query, version] {
+            line.push(piece);
+        }
+        if client.address == self.origin.source.map(|source| source.ip()) {
+            record.request_began(line.as_bytes(), &*self.who, now);
+        } else {
+            record.request_began(line.as_bytes(), client.show().as_bytes(), now);
+        }
+    }
+}
+
 impl Observer {
-    /// A connection begins: says whose it is; `None` if it should have said so and has not. `local` is asked
-    /// only where a line says it.
+    /// Whether a line says where clients connected to.
+    pub(crate) fn asks_local(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| writer.asks_local())
+    }
+
+    /// A connection begins: says whose it is; `None` if it should have said so and has not. `local` is where
+    /// the client connected to, if that [is asked](Self::asks_local).
     pub(crate) async fn arrive<S: AsyncRead + Unpin>(
         &self,
         stream: &mut S,
         peer: Option<SocketAddr>,
-        local: impl FnOnce(&S) -> Option<SocketAddr>,
+        local: Option<SocketAddr>,
     ) -> Option<Arrival> {
         let id = self.numbers.next();
         let trusted = !self.trust.is_empty() && self.trust.holds(peer.map(|peer| peer.ip()));
-        let mut origin = Origin { id, peer, source: peer, local: None, trusted, tls: None };
-        if self.writer.as_ref().is_some_and(|writer| writer.asks_local()) {
-            origin.local = local(stream);
-        }
+        let mut origin = Origin { id, peer, source: peer, local, trusted, tls: None };
         if self.proxy_protocol && trusted {
             // Rare, and large: a connection that waits for a request should not carry it.
             match Box::pin(proxy::read(stream)).await {
@@ -109,7 +137,8 @@ impl Observer {
                 }
             }
         }
-        Some(Arrival { origin, _open: self.writer.as_ref().map(Writer::open) })
+        let who = client(&origin, 0).show().as_str().into();
+        Some(Arrival { origin, who, _open: self.writer.as_ref().map(Writer::open) })
     }
 
     /// A request has come, the `number`th of its connection, at this monotonic nanosecond: decides who asks,

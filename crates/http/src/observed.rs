@@ -13,18 +13,15 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
-use tine::{Activity, BoxError, Context};
+use tine::{Activity, BoxError};
 
-use crate::access_log;
 use crate::body::{RequestBody, Verdict};
-use crate::client::Client;
 use crate::connection::Settings;
 use crate::observe::{Arrival, Asking};
 use crate::progress::Progress;
 use crate::refusal;
 use crate::send::{Outgoing, Piece};
 use crate::service::HttpService;
-use crate::text::Text;
 use bytes::Buf;
 
 /// A service with a connection around it.
@@ -54,7 +51,7 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
         let (client, asking) = observer.ask(&mut request, &self.arrival, number, now);
         let began = if context.concurrency() == 1 { now } else { 0 };
         let served = Served::begin(&self.settings, &self.progress, asking, http2, began);
-        stamp(context, &request, &client, now);
+        self.arrival.stamp(context.record(), &request, &client, now);
         if number == limits.requests {
             self.progress.last.set(true);
         }
@@ -90,17 +87,6 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
     }
 }
 
-/// Writes the request into the scoreboard; its query may hold secrets and stays out.
-fn stamp(context: &Context, request: &Request<Incoming>, client: &Client, now: u64) {
-    let mut line = Text::default();
-    let query = if request.uri().query().is_some() { "?… " } else { " " };
-    let version = access_log::protocol(request.version());
-    for piece in [request.method().as_str(), " ", request.uri().path(), query, version] {
-        line.push(piece);
-    }
-    context.record().request_began(line.as_str(), client.show().as_str(), now);
-}
-
 pin_project_lite::pin_project! {
     /// The answer to one request.
     pub(crate) struct Answering<F> {
@@ -134,8 +120,10 @@ where
         };
         let Some(mut served) = this.served.take() else { return Poll::Pending };
         // Counted before it is asked whether to leave: this may be the last one.
-        served.settings.context.request_ended(tine::now());
+        let now = tine::now();
+        served.settings.context.request_ended(now);
         served.answered = true;
+        served.ended = (now, served.progress.turns.get());
         if served.began > 0 {
             // Counted, and not over: its body may be long in coming.
             served.settings.context.record().answering(served.began);
@@ -204,6 +192,8 @@ struct Served {
     /// When it began (monotonic nanoseconds), in a worker that is isolated; else 0.
     began: u64,
     answered: bool,
+    /// When it was answered, all but its body (monotonic nanoseconds), and in which turn.
+    ended: (u64, u64),
     /// A piece of the answer is handed out, and the next not asked for yet.
     owed: bool,
 }
@@ -226,6 +216,7 @@ impl Served {
             http2,
             began,
             answered: false,
+            ended: (0, 0),
             owed: false,
         }
     }
@@ -291,7 +282,10 @@ impl Drop for Served {
         } else {
             progress.cancelled.add(1);
         }
-        let now = tine::now();
+        // Mostly all of it in one turn, at one look at the clock; streams of HTTP/2 have turns of their own.
+        let (ended, turn) = self.ended;
+        let at_once = self.answered && !self.http2 && turn == progress.turns.get();
+        let now = if at_once { ended } else { tine::now() };
         progress.busy.take_one();
         progress.since.set(now);
         progress.heard.set(true);

@@ -60,6 +60,8 @@ pub(crate) struct Progress {
     pub(crate) requests: Number,
     /// Requests that their client gave up before they were answered, less those it let be.
     pub(crate) cancelled: Number,
+    /// Turns of its driver.
+    pub(crate) turns: Number,
     /// When there was last nothing to do: the connection's beginning, or the end of an answer.
     pub(crate) since: Number,
     /// When the first byte of the request to come was read; 0 = not yet.

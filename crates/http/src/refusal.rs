@@ -76,6 +76,7 @@ pub(crate) fn note_refused(
     let number = progress.requests.get() + 1;
     let who = observer.refused(arrival, number, status).show();
     let now = tine::now();
-    context.record().request_began(&format!("(refused: {})", status.as_u16()), who.as_str(), now);
+    let line = format!("(refused: {})", status.as_u16());
+    context.record().request_began(line, who.as_bytes(), now);
     context.request_ended(now);
 }

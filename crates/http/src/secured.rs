@@ -207,9 +207,9 @@ impl<S: Channel> Channel for Secured<S> {
     const SENDS_FILES: bool = false;
 
     fn poll_with(
-        &self,
+        &mut self,
         _cx: &mut Context<'_>,
-        _write: &mut dyn FnMut() -> io::Result<usize>,
+        _write: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }

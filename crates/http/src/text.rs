@@ -24,6 +24,10 @@ impl Text {
         }
     }
 
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
     pub(crate) fn push(&mut self, text: &str) {
         let room = &mut self.bytes[self.length..];
         let length = text.len().min(room.len());

@@ -103,6 +103,7 @@ impl Watch {
 
     /// Ready when the connection is to end; call it after the connection was polled.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
+        self.progress.turns.add(1);
         if !self.isolated && self.member.is_none() {
             // A connection's driver is one task from beginning to end, so its first waker is its last.
             let (progress, waker) = (self.progress.clone(), cx.waker().clone());

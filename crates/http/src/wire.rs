@@ -43,6 +43,11 @@ impl<S: Channel> Wire<S> {
         Self { stream, first: First::Unknown, progress }
     }
 
+    /// Ends our side of the connection, which is otherwise ended by being closed.
+    pub(crate) fn poll_end_writing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
     fn poll_first(
         &mut self,
         cx: &mut Context<'_>,
@@ -159,6 +164,10 @@ impl<S: Channel> AsyncWrite for Wire<S> {
             // HTTP/1 takes its leave, and what HTTP/2 begins with is still to be read.
             return Poll::Ready(Ok(()));
         }
+        if S::SENDS_FILES && !self.progress.http2.get() && !self.progress.upgrades.get() {
+            // A plain socket of ours is closed next, or listened to for a while: see `end_writing`.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
@@ -167,9 +176,9 @@ impl<S: Channel> Channel for Wire<S> {
     const SENDS_FILES: bool = S::SENDS_FILES;
 
     fn poll_with(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
-        write: &mut dyn FnMut() -> io::Result<usize>,
+        write: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let result = self.stream.poll_with(cx, write);
         self.note_written(&result);

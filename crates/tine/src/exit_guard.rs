@@ -45,7 +45,8 @@ impl Clone for ExitGuard {
 
 impl Drop for ExitGuard {
     fn drop(&mut self) {
-        if self.guards.held.fetch_sub(1, SeqCst) == 1 {
+        // Whoever waits for the last one has first begun to leave, and looks at the count after that.
+        if self.guards.held.fetch_sub(1, SeqCst) == 1 && self.guards.seat.is_leaving() {
             self.guards.released.notify_one();
         }
     }

@@ -170,18 +170,19 @@ impl Record {
         }
     }
 
-    /// A request has begun; `line` and `client` are cut to 128 and 64 bytes. In the worker.
-    pub fn request_began(&self, line: &str, client: &str, now: u64) {
-        self.put_text(REQUEST, line);
-        self.put_text(CLIENT, client);
+    /// A request has begun; `line` and `client` are text, and cut to 128 and 64 bytes. In the worker.
+    pub fn request_began(&self, line: impl AsRef<[u8]>, client: impl AsRef<[u8]>, now: u64) {
+        self.put_text(REQUEST, line.as_ref());
+        self.put_text(CLIENT, client.as_ref());
         self.field(Field::RequestBegan).store(now, Relaxed);
         self.set_at(Activity::Working, now);
     }
 
     /// A request is answered; returns how many are. In the worker.
     pub fn request_ended(&self, now: u64) -> u64 {
-        let began = self.field(Field::RequestBegan).swap(0, Relaxed);
-        self.field(Field::RequestTook).store(now.saturating_sub(began), Relaxed);
+        let began = self.field(Field::RequestBegan);
+        self.field(Field::RequestTook).store(now.saturating_sub(began.load(Relaxed)), Relaxed);
+        began.store(0, Relaxed);
         self.field(Field::Requests).fetch_add(1, Relaxed).wrapping_add(1)
     }
 
@@ -211,8 +212,7 @@ impl Record {
         self.field(Field::Generation).load(Relaxed)
     }
 
-    fn put_text(&self, range: std::ops::Range<usize>, text: &str) {
-        let mut bytes = text.as_bytes();
+    fn put_text(&self, range: std::ops::Range<usize>, mut bytes: &[u8]) {
         for word in &self.words()[range] {
             let (now, rest) = bytes.split_at(bytes.len().min(8));
             let mut chunk = [0; 8];
