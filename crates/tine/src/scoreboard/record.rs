@@ -360,7 +360,7 @@ mod tests {
     fn a_short_text_does_not_show_the_end_of_a_longer_one() {
         let board = Scoreboard::create(1, 1).expect("a board");
         let record = board.record(0);
-        record.request_began(&"x".repeat(500), "somebody", 1);
+        record.request_began("x".repeat(500), "somebody", 1);
         assert_eq!(record.read().request.len(), 128);
         record.request_began("GET /short", "", 2);
         assert_eq!(record.read().request, "GET /short");
