@@ -126,6 +126,8 @@ fn nonsense_is_refused_with_a_way_out() {
         ("localhost:", "port is missing"),
         ("*", "port is missing"),
         ("tcp", "port is missing"),
+        ("SOCK_DGRAM", "port is missing"),
+        (":SOCK_DGRAM", "port is missing"),
         ("[::1", "closing ]"),
         ("[::1]80", "colon"),
         ("256.0.0.1:80", "not an IP address"),

@@ -93,6 +93,12 @@ pub(super) fn parse(text: &str, families: &[Family]) -> Parsed<Vec<Endpoint>> {
         .collect())
 }
 
+/// Whether this says how to listen, and never where.
+fn is_word(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    Protocol::named(text).is_some() || lower.starts_with("sock_") || lower.starts_with("ipv")
+}
+
 fn separates(c: char) -> bool {
     matches!(c, ',' | '|' | ' ' | '\t' | '/' | ':')
 }
@@ -297,7 +303,7 @@ fn port_from(text: &str) -> Parsed<Port> {
             text.parse().map_err(|_| format!("the port {text} is not between 0 and 65535"))?;
         return Ok(Port::Number(number));
     }
-    if text.parse::<IpAddr>().is_ok() || Protocol::named(text).is_some() {
+    if text.parse::<IpAddr>().is_ok() || is_word(text) {
         return Err(PORT_MISSING.into());
     }
     let letters = text.bytes().any(|b| b.is_ascii_alphabetic());

@@ -1,0 +1,8 @@
+//! See `check::endpoint`.
+#![no_main]
+
+#[path = "../src/check.rs"]
+#[allow(dead_code, reason = "each target takes what it needs")]
+mod check;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| check::endpoint(bytes));
