@@ -126,7 +126,8 @@ fn exchange(name: &str, bytes: &[u8]) -> Vec<u8> {
 fn is_http(answer: &[u8], request: &[u8]) -> bool {
     let first = answer.starts_with(b"HTTP/1.1 ") || answer.starts_with(b"HTTP/1.0 ");
     // Nothing is answered to no request; HTTP/2 answers in frames.
-    first || answer.is_empty() || request.starts_with(PREFACE)
+    let http2 = || request.windows(PREFACE.len()).any(|window| window == PREFACE);
+    first || answer.is_empty() || http2()
 }
 
 /// Now and then, for it costs as much again.
