@@ -321,8 +321,12 @@ impl From<OsString> for Control {
 }
 
 /// A size, or two.
-fn sizes(text: &str) -> Result<Span, tine::Error> {
-    let size = |text: &str| text.parse::<Bytes>().map(|bytes| bytes.0);
+fn sizes(text: &str) -> Result<Span, String> {
+    let size = |text: &str| match text.parse::<Bytes>() {
+        Ok(bytes) if bytes.0 == 0 => Err("0 would be no bound: leave the flag out".to_owned()),
+        Ok(bytes) => Ok(bytes.0),
+        Err(error) => Err(error.to_string()),
+    };
     match text.split_once("..") {
         None => Ok(Span::from(size(text)?)),
         Some((min, max)) => Ok(Span::from(size(min)?..=size(max)?)),

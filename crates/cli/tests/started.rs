@@ -47,6 +47,30 @@ fn one_connection_on_standard_input_is_served_and_that_is_all() {
 }
 
 #[test]
+fn a_client_that_has_gone_already_is_no_failure() {
+    let site = site();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let client = TcpStream::connect(address).expect("somebody listens");
+    let mut connection = listener.accept().expect("a connection").0;
+    connection.write_all(b"unread").expect("it is sent");
+    let mut byte = [0];
+    client.peek(&mut byte).expect("it has arrived");
+    // With something unread that is a reset (RFC 1122, 4.2.2.13).
+    drop(client);
+    connection.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+    connection.read(&mut byte).expect_err("it is reset");
+    let output = Command::new(env!("CARGO_BIN_EXE_tine"))
+        .args(["serve", "--inetd"])
+        .arg(site.path())
+        .stdin(Stdio::from(OwnedFd::from(connection)))
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nobody is told anything");
+}
+
+#[test]
 fn without_a_connection_there_is_nothing_to_serve() {
     let output = Command::new(env!("CARGO_BIN_EXE_tine"))
         .args(["serve", "--inetd"])

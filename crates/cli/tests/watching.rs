@@ -54,6 +54,7 @@ fn memory_and_casualties_are_shown_by_status() {
 fn a_bound_that_makes_no_sense_is_refused_with_its_reason() {
     for (flags, said) in [
         (["--max-memory", "64"], "max_memory 64: it is in bytes, at least 1048576"),
+        (["--max-memory", "0"], "0 would be no bound: leave the flag out"),
         (["--max-memory", "2M..1M"], "max_memory 2097152..1048576"),
         (["--timeout", "0"], "request_timeout 0"),
     ] {

@@ -220,7 +220,13 @@ fn workers_by_exec_accept_in_every_mode() {
     for mode in ["sharded", "serialized"] {
         let service = start(&format!("--spawn exec --workers 3 --accept {mode}"));
         let pids = service.wait_serving(3);
-        assert!(all_are_answered(&service).len() > 1);
+        // Each serves one at a time, so three that stay are three workers'.
+        let address = service.address();
+        let mut talks: Vec<Talk> = (0..3).map(|_| Talk::to(&address)).collect();
+        let mut places: Vec<String> = talks.iter_mut().map(|talk| talk.ask("place")).collect();
+        places.sort();
+        assert_eq!(places, ["0", "1", "2"], "{mode}");
+        drop(talks);
         assert!(process::signal(pids[0], KILL));
         all_are_answered(&service);
         testkit::wait_gone(pids[0]);

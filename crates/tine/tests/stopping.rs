@@ -101,7 +101,7 @@ fn a_worker_that_does_not_end_gets_term_and_then_kill() {
     assert!(!alive(pid));
     service.wait_line("did not end in time: SIGTERM");
     service.wait_line("did not end in time: SIGKILL");
-    service.wait_line("was killed by SIGKILL (9) while it was leaving (Stop)");
+    service.wait_line("was killed by SIGKILL (9) while it was leaving (the service stops)");
 }
 
 #[test]

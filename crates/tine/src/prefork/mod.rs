@@ -156,8 +156,10 @@ impl Prefork {
         self,
         serve: impl Fn(Worker) -> std::result::Result<(), BoxError> + 'static,
     ) -> Result<()> {
-        let worker = self.service.pool(self.pool).inetd()?;
-        run_here(worker, serve)
+        match self.service.pool(self.pool).inetd()? {
+            Some(worker) => run_here(worker, serve),
+            None => Ok(()),
+        }
     }
 
     /// Serves in this very process until a signal (TERM, INT, QUIT, HUP) or [`Handle::stop`] ends it

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tine_os::clock::monotonic;
 use tine_os::inspect::{self, Usage};
+use tine_os::signal::Signal;
 
 use super::event::Exit;
 use super::note::exit_text;
@@ -23,9 +24,9 @@ const REPORTS: usize = 16;
 /// Of a worker's last lines, how many say why a reload failed.
 const LAST_LINES: usize = 4;
 /// The signal with which the kernel ends a process for want of memory, and others do too (signal(7)).
-const KILL: i32 = 9;
+const KILL: i32 = Signal::KILL.number();
 /// The signal of abort(3).
-const ABORT: i32 = 6;
+const ABORT: i32 = Signal::ABRT.number();
 
 /// What there is to tell of one worker that its record does not hold.
 #[derive(Debug)]

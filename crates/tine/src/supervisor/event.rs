@@ -4,6 +4,7 @@
 //! here; [`super::step`] answers each with a list of [`super::action::Action`]s and nothing else.
 
 use serde::{Deserialize, Serialize};
+use tine_os::signal::Signal;
 
 use super::state::{Nanos, WorkerId};
 use super::trial::{Canary, Work};
@@ -193,11 +194,8 @@ impl Exit {
     /// Whether somebody else ended it: a signal that no fault of its own raises (`signal(7)`).
     #[must_use]
     pub fn is_from_outside(self) -> bool {
-        const HUP: i32 = 1;
-        const INT: i32 = 2;
-        const QUIT: i32 = 3;
-        const KILL: i32 = 9;
-        const TERM: i32 = 15;
-        matches!(self, Self::Signal { number: HUP | INT | QUIT | KILL | TERM, .. })
+        let asked = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::KILL, Signal::TERM];
+        let Self::Signal { number, .. } = self else { return false };
+        Signal::from_number(number).is_some_and(|signal| asked.contains(&signal))
     }
 }

@@ -175,10 +175,10 @@ impl Supervisor {
             (None, _) if helper => debug!(log, "{who} is done"),
             (None, _) => info!(log, "{who} ended by itself{after}"),
             (Some(why), Exit::Signal { number: TERM, .. }) if self.is_command(id) => {
-                debug!(log, "{who} is gone ({why:?})")
+                debug!(log, "{who} is gone ({why})")
             }
-            (Some(why), Exit::Clean) => debug!(log, "{who} is gone ({why:?})"),
-            (Some(why), _) => warning!(log, "{who} {text} while it was leaving ({why:?})"),
+            (Some(why), Exit::Clean) => debug!(log, "{who} is gone ({why})"),
+            (Some(why), _) => warning!(log, "{who} {text} while it was leaving ({why})"),
         }
     }
 

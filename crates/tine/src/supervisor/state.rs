@@ -4,6 +4,7 @@
 //! [`super::step`] alone.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -146,6 +147,19 @@ pub enum Why {
     Overrun,
     /// The service stops.
     Stop,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Recycled => "to be replaced",
+            Self::Retired => "the pool shrinks",
+            Self::Halted => "it was stopped by a signal",
+            Self::BootTimeout => "it was not ready in time",
+            Self::Overrun => "it was at one thing for too long",
+            Self::Stop => "the service stops",
+        })
+    }
 }
 
 /// The rungs of ending a worker.

@@ -82,7 +82,8 @@ impl Supervisor {
             if weighed && stamps.running > 0 {
                 earliest = Some(earliest.map_or(now, |earliest| earliest.min(now)));
             }
-            for (what, due, ran) in deadlines(&self.rules[index], isolated, stamps, now) {
+            let life = (proc.story.since, now);
+            for (what, due, ran) in deadlines(&self.rules[index], isolated, stamps, life) {
                 if due <= now {
                     overdue.push((id, what, ran));
                     break;
@@ -115,12 +116,12 @@ impl Supervisor {
 }
 
 /// What the worker is at, when that is overdue, and how long it has been at it. The stamps are whatever the
-/// worker wrote: of the future is as if of now.
+/// worker wrote, or one of its siblings: of the future is as if of now, and what is older than the worker is not its own.
 fn deadlines(
     rules: &Rules,
     isolated: bool,
     stamps: Stamps,
-    now: Nanos,
+    (born, now): (Nanos, Nanos),
 ) -> impl Iterator<Item = (Overrun, Nanos, Nanos)> {
     let at_work = if isolated { Overrun::Request } else { Overrun::Turn };
     // Of several requests at once only the last one's stamp is there.
@@ -131,7 +132,7 @@ fn deadlines(
         (Overrun::Request, request, rules.request_timeout),
         (Overrun::Connection, connection, rules.connection_timeout),
     ];
-    all.into_iter().filter(|&(_, began, limit)| began > 0 && limit > 0).map(
+    all.into_iter().filter(move |&(_, began, limit)| began > 0 && began >= born && limit > 0).map(
         move |(what, began, limit)| {
             let began = began.min(now);
             (what, began.saturating_add(limit), now - began)
@@ -148,7 +149,7 @@ mod tests {
     fn due(isolated: bool, stamps: Stamps) -> Vec<(Overrun, Nanos, Nanos)> {
         let mut rules = rules(Sizing::fixed(1));
         (rules.request_timeout, rules.connection_timeout) = (10, 50);
-        deadlines(&rules, isolated, stamps, 1000).collect()
+        deadlines(&rules, isolated, stamps, (1, 1000)).collect()
     }
 
     #[test]
@@ -178,5 +179,18 @@ mod tests {
             (Overrun::Connection, 1050, 0),
         ];
         assert_eq!(due(true, stamps), all);
+    }
+
+    #[test]
+    fn what_is_older_than_the_worker_says_nothing_of_it() {
+        let mut rules = rules(Sizing::fixed(1));
+        (rules.request_timeout, rules.connection_timeout) = (10, 50);
+        let stamps = Stamps { running: 899, request: 1, connection: 900 };
+        let found: Vec<_> = deadlines(&rules, true, stamps, (900, 1000)).collect();
+        assert_eq!(
+            found,
+            [(Overrun::Connection, 950, 100)],
+            "a sibling can have written the others"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The fixture as the tests use it: a running service, and conversations with it.
 #![allow(dead_code, reason = "every test program uses a part of it")]
 
+pub mod commands;
 pub mod renewable;
 
 use std::ops::Deref;
