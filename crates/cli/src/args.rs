@@ -12,6 +12,7 @@ use tine_http::Forwarded;
 use tine_http::access_log::Format;
 
 use crate::rollout::Rollout;
+use crate::start::Start;
 
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
@@ -38,6 +39,13 @@ pub(crate) enum Command {
     /// index.html or index.htm. Names that begin with a dot, and what links reach outside the
     /// directory, are not served.
     Serve(Box<Serve>),
+    /// Run a program in any language, and replace it without closing its sockets
+    ///
+    /// Binds the sockets, starts the program with them, and starts it again when it ends. On SIGHUP (or --restart, or
+    /// `tine reload`) new processes are started, and the old ones are asked to leave when the new are ready. The program
+    /// finds its sockets as systemd, Server::Starter and Einhorn pass them: LISTEN_FDS, SERVER_STARTER_PORT,
+    /// EINHORN_FD_0 and so on. Called as start_server, the command line is Server::Starter's.
+    Start(Box<Start>),
     /// Show what a running server does
     Status(Status),
     /// Stop a running server: requests in flight are finished
@@ -196,7 +204,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
     pub(crate) lame_duck: Duration,
 
-    /// Listen on the sockets that systemd has passed in (LISTEN_FDS), instead of --listen
+    /// Listen on the sockets that whoever started this has passed in, instead of --listen: systemd, start_server or Einhorn
     #[arg(long, conflicts_with = "listen")]
     pub(crate) inherited: bool,
 

@@ -8,10 +8,13 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use rustix::io::fcntl_dupfd_cloexec;
 
 use crate::process::thread_count;
+use crate::signal::{Signal, ignore};
 
 /// The numbers below this are standard input, output and error.
 const FIRST: RawFd = 3;
@@ -48,6 +51,13 @@ pub fn place(wanted: &[(BorrowedFd<'_>, RawFd)], spare: impl AsFd) -> io::Result
         }
     }
     Ok(spare)
+}
+
+/// Has a program begin with this signal ignored. (`SIGPIPE` is given its default by the standard library at the last
+/// moment, whatever it was before.)
+pub fn ignoring(command: &mut Command, signal: Signal) {
+    // SAFETY: sigaction(2) may be called between fork and exec (signal-safety(7)), and nothing is allocated for it.
+    unsafe { command.pre_exec(move || ignore(signal)) };
 }
 
 /// Marks every descriptor but 0, 1 and 2.

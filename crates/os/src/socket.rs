@@ -15,12 +15,14 @@ use std::{io, mem};
 mod datagram;
 mod file;
 mod peer;
+mod sender;
 
 pub use datagram::{Correspondent, Datagram, receive_from, send_to};
 pub use file::{
     UNIX_PATH_MAX, UnixName, probe_unix, set_socket_file, unix_datagram, unix_listener,
 };
 pub use peer::{Credentials, peer_credentials, unix_connect};
+pub use sender::{ask_for_senders, receive_with_sender};
 
 /// The longest queue asked for where nobody says otherwise: connections the kernel holds until somebody
 /// accepts them. It cuts this down to `net.core.somaxconn` without a word.

@@ -267,8 +267,15 @@ pub struct PoolConfig {
     /// First and longest delay before a place is tried again after quick failures; it doubles, half of
     /// it drawn. Default 100 ms to 30 s.
     pub backoff: (Duration, Duration),
-    /// Failures to boot, before any worker was ready, that end the service. Default 3.
+    /// How long a successor that is ready serves beside the worker it succeeds, before that one is asked to leave:
+    /// for workers that take work before they are told to, as foreign commands do (row S10). Default 0.
+    pub linger: Duration,
+    /// Failures to boot, before any worker was ready, that end the service; of a new generation, that bring the old
+    /// one back. Default 3.
     pub boot_attempts: u32,
+    /// Such failures end nothing, and a new generation that fails is tried until it can boot, while the old one serves
+    /// (row S8). Whoever waits for a reload is told of the first failure. Default false.
+    pub persists: bool,
     /// Failures within a window that open the breaker; clean and wanted exits do not count. Default
     /// 1000 within 60 s; 0 = no breaker.
     pub breaker: (u32, Duration),
@@ -311,7 +318,9 @@ impl Default for PoolConfig {
             settle: seconds(10),
             quiet: seconds(30),
             backoff: (Duration::from_millis(100), seconds(30)),
+            linger: Duration::ZERO,
             boot_attempts: 3,
+            persists: false,
             breaker: (1000, seconds(60)),
             exhausted: Exhausted::Throttle,
             affinity: Affinity::default(),

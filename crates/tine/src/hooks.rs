@@ -69,6 +69,16 @@ pub trait Hooks {
         Ok(())
     }
 
+    /// In the supervisor: the process of a foreign command was made; [`WorkerInfo::command`] is known from now on. What
+    /// it is to run may still turn out to be missing.
+    fn begun(&self, _service: &Supervision<'_>, _worker: &WorkerInfo) {}
+
+    /// In the supervisor: a worker is ready. Its place may still be another's.
+    fn worker_ready(&self, _service: &Supervision<'_>, _worker: &WorkerInfo) {}
+
+    /// In the supervisor: a worker that is ready has its place; the one before, if there was one, is asked to leave.
+    fn serving(&self, _service: &Supervision<'_>, _worker: &WorkerInfo) {}
+
     /// In the supervisor, after [`Hooks::spawned`] of a worker whose place had another before: which has
     /// ended, or leaves as soon as this one is ready.
     fn replaced(&self, _service: &Supervision<'_>, _old: &WorkerInfo, _new: &WorkerInfo) {}
@@ -103,6 +113,10 @@ pub trait Hooks {
 
     /// In the supervisor: they all are.
     fn reloaded(&self, _service: &Supervision<'_>, _generation: u32) {}
+
+    /// In the supervisor: a reload has come to nothing, or, where [`crate::PoolConfig::persists`] says so, goes on
+    /// though its first attempt has failed; why.
+    fn reload_failed(&self, _service: &Supervision<'_>, _why: &str) {}
 
     /// In the supervisor: the stop begins; no new connection comes, and the workers are about to be told.
     fn stopping(&self, _service: &Supervision<'_>) {}
@@ -157,8 +171,10 @@ pub trait Hooks {
 pub struct WorkerInfo {
     /// Its number: counted from 1 over the life of the service, never given twice.
     pub number: u64,
-    /// Its process.
+    /// Its process; of a foreign command, its keeper.
     pub pid: u32,
+    /// The process of its foreign command, if it is one and was begun.
+    pub command: Option<u32>,
     /// Its pool's name.
     pub pool: String,
     /// Its place in the pool, from 0.
@@ -175,6 +191,10 @@ pub struct End {
     pub exit: Exit,
     /// Whether nobody wanted it to end, and it was not by its own good order.
     pub crash: bool,
+    /// Whether it was ready, at some time.
+    pub ready: bool,
+    /// Whether it was leaving: somebody had asked it to, or it had said so.
+    pub leaving: bool,
 }
 
 /// The running service, as hooks in the supervisor see it.
@@ -204,6 +224,18 @@ impl Supervision<'_> {
     pub fn broadcast(&self, pool: &str, bytes: &[u8]) -> usize {
         let workers = self.workers().into_iter().filter(|worker| worker.pool == pool);
         workers.filter(|worker| self.send(worker.number, bytes).is_ok()).count()
+    }
+
+    /// The signal by which the service was told to stop; `None` if it was not, or was told otherwise.
+    #[must_use]
+    pub fn stopped_by(&self) -> Option<Signal> {
+        self.0.stopped_by
+    }
+
+    /// Whether a reload replaces workers at this moment.
+    #[must_use]
+    pub fn is_reloading(&self) -> bool {
+        self.0.is_rolling()
     }
 
     /// The log of the service.

@@ -83,6 +83,7 @@ cfg_if::cfg_if! {
         mod shared;
         mod signals;
         mod spares;
+        mod statusfile;
         mod supervisor;
         mod worker;
 
@@ -99,7 +100,7 @@ cfg_if::cfg_if! {
         pub use hooks::{End, Hooks, Supervision, WorkerInfo};
         pub use log::{Level, Log};
         pub use prefork::Prefork;
-        pub use program::{Command, Passed, Producer, Program, Readiness, Spawn};
+        pub use program::{Command, Passed, Probe, Producer, Program, Readiness, Spawn};
         pub use scoreboard::{Activity, Record, Snapshot};
         pub use seat::{Busy, MESSAGE_BYTES, Sender, Shutdown};
         pub use service::{Handle, Pool, Service};

@@ -87,8 +87,15 @@ impl PoolPlan {
         }
     }
 
-    /// Refuses what cannot be had of a foreign program.
-    pub(crate) fn check_command(&self, producer: &Producer) -> Result<()> {
+    /// The same for a foreign program; what cannot be had of one is refused.
+    pub(crate) fn of_command(mut self, producer: &Producer) -> Result<Self> {
+        self.rules.command = true;
+        // Nobody can ask a stranger to hurry: the next deploys need not wait for those who take their time.
+        self.rules.draining = HEADROOM;
+        self.check_command(producer).map(|()| self)
+    }
+
+    fn check_command(&self, producer: &Producer) -> Result<()> {
         let Self { name, rules, gate, .. } = self;
         let wrong = |text: &str| Err(Error::config(format!("pool {name}: {text}")));
         if !rules.sizing.is_fixed() {
@@ -108,8 +115,9 @@ impl PoolPlan {
         if gate.is_some() {
             return wrong("a command takes its clients itself: no access rules can be asked");
         }
-        let Readiness::Lived(time) = producer.readiness;
-        if nanos(time) >= rules.boot_timeout {
+        if let Readiness::Lived(time) = producer.readiness
+            && nanos(time) >= rules.boot_timeout
+        {
             let boot = Duration::from_nanos(rules.boot_timeout);
             return wrong(&format!(
                 "ready after {time:?}, and boot_timeout is {boot:?}: make it longer"
@@ -235,7 +243,11 @@ fn rules(config: &PoolConfig, sizing: Sizing) -> Rules {
         settle: nanos(config.settle),
         quiet: nanos(config.quiet),
         backoff: (nanos(config.backoff.0), nanos(config.backoff.1)),
+        linger: nanos(config.linger),
+        draining: 0,
         boot_attempts: config.boot_attempts,
+        persists: config.persists,
+        command: false,
         breaker: (config.breaker.0, nanos(config.breaker.1)),
         breaker_stops: config.exhausted == Exhausted::Stop,
         multiplexed: config.concurrency > 1,

@@ -8,8 +8,8 @@ use crate::supervisor::event::Command;
 ///
 /// | signal | `Tine` | `Apache` | `NetServer` | `Nginx` | `ServerStarter` |
 /// |---|---|---|---|---|---|
-/// | TERM | stop gracefully | stop now | stop gracefully | stop now | stop gracefully |
-/// | INT | the same at once | stop now | the same at once | stop now | the same at once |
+/// | TERM | stop gracefully | stop now | stop gracefully | stop now | stop gracefully, once |
+/// | INT | the same at once | stop now | the same at once | stop now | the same |
 /// | QUIT | stop gracefully | – | stop gracefully | stop gracefully | stop gracefully |
 /// | HUP | reload | reload | reload | reload | reload |
 /// | USR1 | reopen logs | reload | reopen logs | reopen logs | reopen logs |
@@ -18,7 +18,8 @@ use crate::supervisor::event::Command;
 /// | TTIN, TTOU | one worker more, fewer | – | one more, fewer | – | – |
 ///
 /// A graceful stop begins after the lame-duck time ([`crate::PoolConfig::lame_duck`]); "at once": without it. A second
-/// one cuts that time short, or else means now. "–": known, and nothing happens; a terminal's resize (WINCH) stops
+/// one cuts that time short, or else means now; except for "once": Server::Starter swallows it, and so QUIT is how to
+/// have it over with. "–": known, and nothing happens; a terminal's resize (WINCH) stops
 /// nothing but in Apache's table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Signals {
@@ -51,11 +52,11 @@ pub(crate) const HANDLED: [Signal; 9] = [
 impl Signals {
     /// What the signal asks for.
     pub(crate) fn command(self, signal: Signal) -> Command {
-        use Command::{Drain, Grow, Nothing, Reload, Reopen, Shrink, Stop, StopNow};
+        use Command::{Drain, Finish, Grow, Nothing, Reload, Reopen, Shrink, Stop, StopNow};
         let column = self as usize;
         let row = match signal {
-            Signal::TERM => [Stop, StopNow, Stop, StopNow, Stop],
-            Signal::INT => [Drain, StopNow, Drain, StopNow, Drain],
+            Signal::TERM => [Stop, StopNow, Stop, StopNow, Finish],
+            Signal::INT => [Drain, StopNow, Drain, StopNow, Finish],
             Signal::QUIT => [Stop, Nothing, Stop, Stop, Stop],
             Signal::HUP => [Reload; 5],
             Signal::USR1 => [Reopen, Reload, Reopen, Reopen, Reopen],
@@ -84,7 +85,8 @@ mod tests {
         use Signals::{Apache, NetServer, Nginx, ServerStarter, Tine};
         for preset in [Tine, Apache, NetServer, Nginx, ServerStarter] {
             let command = preset.command(Signal::TERM);
-            assert!(matches!(command, Command::Stop | Command::StopNow), "{preset:?}");
+            let stops = [Command::Stop, Command::Drain, Command::Finish, Command::StopNow];
+            assert!(stops.contains(&command), "{preset:?}");
         }
     }
 }

@@ -141,6 +141,7 @@ impl Worker {
         WorkerInfo {
             number: self.id,
             pid: tine_os::process::pid().get(),
+            command: None,
             pool: self.pool.clone(),
             place: self.place,
             generation: self.generation,

@@ -15,7 +15,7 @@ use crate::supervisor::state::{Rules, State};
 use crate::{Error, Result};
 
 /// Layout of the letter; another one is refused.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// See the module. Descriptors are named by their numbers.
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,6 +68,8 @@ pub(crate) struct ProcLeft {
     pub(crate) board: usize,
     pub(crate) record: usize,
     pub(crate) is_command: bool,
+    /// Of a keeper: its command.
+    pub(crate) command: Option<u32>,
     pub(crate) told: bool,
     pub(crate) generation: u32,
     pub(crate) since: u64,

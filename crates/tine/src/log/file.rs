@@ -13,124 +13,28 @@ use tine_os::sink::{PIPE_BYTES, is_regular, open_append};
 use super::Shared;
 use super::level::Level;
 use super::mailbox::Mailbox;
-use super::sink::{LINE_BYTES, append, append_lines};
-use super::{Log, error, warning};
-use crate::counted::rc;
+use super::reader::Reader;
+use super::sink::{LINE_BYTES, append, append_bare, append_lines};
 use crate::handover::LogLeft;
 use crate::{Error, Result};
 
 /// Mode of a new file, less the umask: what clients ask for is nobody else's business.
 const MODE: u32 = 0o640;
 
-/// A log of the program's own beside the service's: an access log, say. Cheap to clone.
-///
-/// Given to [`crate::Prefork::log_file`], it is opened anew whenever the service's log is: workers find the
-/// new file's descriptor before their next write, in whatever root directory and with whatever rights.
-///
-/// ```no_run
-/// use std::io::Write;
-/// use tine::{Prefork, log::LogFile};
-///
-/// # fn main() -> Result<(), tine::Error> {
-/// let visits = LogFile::open("/var/log/visits")?;
-/// Prefork::new().listen("127.0.0.1:7007").log_file(visits.clone()).try_run(move |worker| {
-///     let log = worker.log().clone();
-///     worker.serve(|mut conn| {
-///         visits.write(format!("{:?}\n", conn.peer()).as_bytes(), &log);
-///         conn.write_all(b"welcome\n")
-///     })
-/// })
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-pub struct LogFile {
-    file: Rc<File>,
-    /// Lines of this process that were lost since the last that was not.
-    lost: Rc<Cell<u64>>,
-}
-
-impl LogFile {
-    /// Opens it to append to, as [`Log::to_file`] does. In the supervisor, before it runs.
-    ///
-    /// # Errors
-    /// A configuration error if it cannot be opened.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Ok(Self { file: rc(File::open(path.as_ref())?), lost: rc(Cell::default()) })
-    }
-
-    /// See [`Log::shared`].
-    pub(crate) fn shared(&self) -> Option<Shared<'_>> {
-        self.file.shared()
-    }
-
-    /// See [`Log::follow`].
-    pub(crate) fn follow(&self, file: OwnedFd, mailbox: OwnedFd) -> io::Result<()> {
-        self.file.follow(file, mailbox, false)
-    }
-
-    /// The most bytes of one write that are sure not to be torn nor mixed with another process's: 4 KiB for
-    /// a named pipe (`PIPE_BUF`, pipe(7)); any number for a file on a disk.
-    #[must_use]
-    pub fn whole_bytes(&self) -> usize {
-        if self.file.line_bytes == PIPE_BYTES { PIPE_BYTES } else { usize::MAX }
-    }
-
-    /// Appends whole lines, each with its end, in one write. What a full disk or a slow reader would not take
-    /// at once is lost; `log` is told when that begins, and how many lines it was when it is over.
-    pub fn write(&self, lines: &[u8], log: &Log) {
-        let path = self.file.path.display();
-        match self.file.put_lines(lines) {
-            Ok(()) => match self.lost.take() {
-                0 => {}
-                1 => warning!(log, "{path}: 1 line was lost"),
-                lost => warning!(log, "{path}: {lost} lines were lost"),
-            },
-            Err((error, rest)) => {
-                if self.lost.get() == 0 {
-                    error!(log, "{path}: lines are being lost: {error}");
-                }
-                let lines = rest.iter().filter(|&&byte| byte == b'\n').count();
-                self.lost.set(self.lost.get() + lines as u64);
-            }
-        }
-    }
-
-    pub(crate) fn share(&self) -> io::Result<()> {
-        self.file.share()
-    }
-
-    pub(crate) fn reopen(&self) -> io::Result<()> {
-        self.file.reopen()
-    }
-
-    pub(crate) fn private_descriptor(&self) -> Option<i32> {
-        self.file.private_descriptor()
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.file.path
-    }
-
-    /// See [`Log::left`].
-    pub(crate) fn left(&self) -> Option<LogLeft> {
-        self.file.left()
-    }
-
-    /// See [`Log::take_over`].
-    pub(crate) fn take_over(&self, left: &LogLeft) -> io::Result<()> {
-        self.file.take_over(left)
-    }
-}
-
 /// See the module.
 pub(super) struct File {
+    /// Where it is; of a command, for people.
     path: PathBuf,
+    /// Whose standard input it is, if it is no file.
+    reader: Option<Reader>,
     file: RefCell<Rc<OwnedFd>>,
     line_bytes: usize,
     /// Whether its last line is torn.
     torn: Cell<bool>,
     /// Whether standard error goes where this goes.
     has_stderr: Cell<bool>,
+    /// The same of standard output.
+    has_stdout: Cell<bool>,
     /// Where forked processes find the file that is to follow.
     mailbox: OnceCell<Mailbox>,
 }
@@ -149,12 +53,41 @@ impl File {
             let file = open_append(&path, MODE)?;
             let line_bytes = if is_regular(&file)? { LINE_BYTES } else { PIPE_BYTES };
             let file = RefCell::new(Rc::new(file));
-            let (torn, has_stderr) = Default::default();
-            Ok(Self { path, file, line_bytes, torn, has_stderr, mailbox: OnceCell::new() })
+            let (torn, has_stderr, has_stdout) = Default::default();
+            let mailbox = OnceCell::new();
+            let reader = None;
+            Ok(Self { path, reader, file, line_bytes, torn, has_stderr, has_stdout, mailbox })
         };
         open().map_err(|error: io::Error| {
             Error::config(format!("the log file {} cannot be opened: {error}", path.display()))
         })
+    }
+
+    /// The standard input of a command.
+    pub(super) fn to_command(command: &str) -> Result<Self> {
+        let reader = Reader::new(command);
+        let file = reader.begin().map_err(|error| {
+            Error::config(format!("the log cannot be given to {command:?}: {error}"))
+        })?;
+        let (torn, has_stderr, has_stdout) = Default::default();
+        Ok(Self {
+            path: PathBuf::from(format!("| {command}")),
+            reader: Some(reader),
+            file: RefCell::new(Rc::new(file)),
+            line_bytes: PIPE_BYTES,
+            torn,
+            has_stderr,
+            has_stdout,
+            mailbox: OnceCell::new(),
+        })
+    }
+
+    /// Opens it once more.
+    fn open_anew(&self) -> io::Result<OwnedFd> {
+        match &self.reader {
+            Some(reader) => reader.begin(),
+            None => open_append(&self.path, MODE),
+        }
     }
 
     /// The most bytes of one line that are sure not to be torn.
@@ -162,12 +95,27 @@ impl File {
         self.line_bytes
     }
 
-    pub(super) fn put(&self, level: Level, text: &str) -> io::Result<()> {
+    pub(super) fn put(&self, level: Level, text: &str, bare: bool) -> io::Result<()> {
         self.take_news();
-        append(self.descriptor(), &self.torn, level, text)
+        let put = || match bare {
+            true => append_bare(self.descriptor(), &self.torn, text),
+            false => append(self.descriptor(), &self.torn, level, text),
+        };
+        match (put(), &self.reader) {
+            // Who read it has ended: there is another one for this line.
+            (Err(error), Some(reader))
+                if error.kind() == io::ErrorKind::BrokenPipe && reader.may_begin() =>
+            {
+                self.reopen().and_then(|()| put())
+            }
+            (result, _) => result,
+        }
     }
 
-    fn put_lines<'a>(&self, lines: &'a [u8]) -> std::result::Result<(), (io::Error, &'a [u8])> {
+    pub(super) fn put_lines<'a>(
+        &self,
+        lines: &'a [u8],
+    ) -> std::result::Result<(), (io::Error, &'a [u8])> {
         self.take_news();
         append_lines(self.descriptor(), &self.torn, lines)
     }
@@ -185,7 +133,7 @@ impl File {
     }
 
     pub(super) fn reopen(&self) -> io::Result<()> {
-        let new = open_append(&self.path, MODE)?;
+        let new = self.open_anew()?;
         if let Some(mailbox) = self.mailbox.get().filter(|mailbox| mailbox.is_own()) {
             mailbox.put(&new)?;
         }
@@ -224,6 +172,9 @@ impl File {
     }
 
     pub(super) fn left(&self) -> Option<LogLeft> {
+        if self.reader.is_some() {
+            return None;
+        }
         let mailbox = self.mailbox.get()?.left()?;
         Some(LogLeft { path: self.path.clone(), mailbox, has_stderr: self.has_stderr.get() })
     }
@@ -241,7 +192,16 @@ impl File {
         let new = Rc::new(new);
         self.file.replace(new.clone());
         self.torn.set(false);
+        if self.has_stdout.get() {
+            redirect(Standard::Output, &*new)?;
+        }
         if self.has_stderr.get() { redirect(Standard::Error, new) } else { Ok(()) }
+    }
+
+    pub(super) fn capture_output(&self) -> io::Result<()> {
+        redirect(Standard::Output, self.descriptor())?;
+        self.has_stdout.set(true);
+        self.capture_stderr()
     }
 
     pub(super) fn capture_stderr(&self) -> io::Result<()> {
@@ -256,8 +216,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::LogFile;
-    use crate::log::{Log, debug, info, warning};
+    use crate::log::{Log, LogFile, debug, info, warning};
     use tine_os::poll::writable_now;
     use tine_os::sink::{open_append, write_now};
 
@@ -347,7 +306,7 @@ mod tests {
         let path = directory.path().join("visits");
         let visits = LogFile::open(&path).unwrap();
         visits.write(b"one\ntwo\n", &log);
-        visits.file.replace(open_append("/dev/full".as_ref(), 0).unwrap()).unwrap();
+        visits.file().replace(open_append("/dev/full".as_ref(), 0).unwrap()).unwrap();
         visits.write(b"lost\n", &log);
         visits.write(b"lost\nlost, too\n", &log);
         visits.reopen().unwrap();

@@ -18,6 +18,8 @@ mod file;
 mod level;
 mod line;
 mod mailbox;
+mod own;
+mod reader;
 mod sink;
 mod syslog;
 
@@ -28,9 +30,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-pub use file::LogFile;
 pub use level::Level;
 pub(crate) use line::bounded;
+pub use own::LogFile;
 pub use syslog::{Facility, Syslog};
 
 use self::sink::Sink;
@@ -46,6 +48,8 @@ use crate::scoreboard::Tail;
 #[derive(Clone)]
 pub struct Log {
     level: Level,
+    /// Lines are the text and nothing else.
+    bare: bool,
     sink: Rc<Sink>,
     lost: Rc<Cell<Lost>>,
     /// Where a worker's lines are kept beside, for its supervisor to read when it has died.
@@ -77,6 +81,7 @@ impl Default for Log {
     fn default() -> Self {
         Self {
             level: Level::Info,
+            bare: false,
             sink: rc(Sink::Stderr(Cell::default())),
             lost: rc(Cell::default()),
             tail: rc(OnceCell::new()),
@@ -99,6 +104,14 @@ impl Log {
         self
     }
 
+    /// The same log whose lines are their text alone, without time, level and process: for programs whose lines others
+    /// read. Not for syslog, whose own form has them.
+    #[must_use]
+    pub fn bare(mut self) -> Self {
+        self.bare = true;
+        self
+    }
+
     /// Lines go to a function, without time and level. It runs in the supervisor for the supervisor's
     /// lines and in the worker for a worker's, and must not block.
     #[must_use]
@@ -117,6 +130,16 @@ impl Log {
     /// A configuration error if it cannot be opened.
     pub fn to_file(self, path: impl AsRef<Path>) -> Result<Self> {
         Ok(self.to(Sink::File(file::File::open(path.as_ref())?)))
+    }
+
+    /// Lines go to the standard input of a command, through `/bin/sh -c`. A reopening begins another one, and the one
+    /// before ends when nobody writes to it any more. One that has ended by itself is begun again by the next line, a
+    /// second after it was begun at the earliest; one that does not read is not waited for.
+    ///
+    /// # Errors
+    /// A configuration error if it cannot be begun.
+    pub fn to_command(self, command: &str) -> Result<Self> {
+        Ok(self.to(Sink::File(file::File::to_command(command)?)))
     }
 
     /// Lines go to the syslog daemon of this machine.
@@ -172,7 +195,7 @@ impl Log {
 
     /// Whether it was taken; if not, why is kept.
     fn put(&self, level: Level, text: &str) -> bool {
-        let Err(error) = self.sink.put(level, text) else { return true };
+        let Err(error) = self.sink.put(level, text, self.bare) else { return true };
         let errno = match error.kind() {
             io::ErrorKind::WouldBlock => None,
             _ => error.raw_os_error(),
@@ -258,6 +281,15 @@ impl Log {
     /// If standard error, where it is [captured](Self::capture_stderr), could not follow (dup2(2)).
     pub fn replace(&self, file: OwnedFd) -> io::Result<()> {
         self.sink.replace(file)
+    }
+
+    /// The same for standard output as well: what foreign commands say is then in the log (row S15). One that runs when
+    /// the log is opened anew goes on with the old file.
+    ///
+    /// # Errors
+    /// What `dup2(2)` says.
+    pub fn capture_output(&self) -> io::Result<()> {
+        self.sink.capture_output()
     }
 
     /// If the log is a file, makes it this process's standard error, too, now and after every reopening:

@@ -54,10 +54,11 @@ impl Sink {
     }
 
     /// Writes a line, or fails at once.
-    pub(super) fn put(&self, level: Level, text: &str) -> io::Result<()> {
+    pub(super) fn put(&self, level: Level, text: &str, bare: bool) -> io::Result<()> {
         match self {
+            Self::Stderr(torn) if bare => append_bare(io::stderr(), torn, text),
             Self::Stderr(torn) => append(io::stderr(), torn, level, text),
-            Self::File(file) => file.put(level, text),
+            Self::File(file) => file.put(level, text, bare),
             Self::Syslog(connection) => connection.put(level, text),
             Self::Function(sink) => {
                 sink(level, text);
@@ -129,12 +130,24 @@ impl Sink {
         }
     }
 
+    pub(super) fn capture_output(&self) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.capture_output(),
+            Self::Stderr(_) | Self::Syslog(_) | Self::Function(_) => Ok(()),
+        }
+    }
+
     pub(super) fn capture_stderr(&self) -> io::Result<()> {
         match self {
             Self::File(file) => file.capture_stderr(),
             Self::Stderr(_) | Self::Syslog(_) | Self::Function(_) => Ok(()),
         }
     }
+}
+
+/// Writes a line of its text alone.
+pub(super) fn append_bare(fd: impl AsFd, torn: &Cell<bool>, text: &str) -> io::Result<()> {
+    append_lines(fd, torn, format!("{text}\n").as_bytes()).map_err(|(error, _)| error)
 }
 
 /// Writes a line with its time, level and process.

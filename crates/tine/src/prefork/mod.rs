@@ -87,7 +87,7 @@ impl Prefork {
     /// The same with workers that are processes of a foreign program: see [`Program::command`].
     #[must_use = "it is the program's exit code"]
     pub fn run_command(mut self, producer: impl Into<Producer>) -> ExitCode {
-        self.pool.program.way = Way::Command(producer.into());
+        self.pool.program.way = Way::Command(Box::new(producer.into()));
         self.run_pool()
     }
 
@@ -119,7 +119,7 @@ impl Prefork {
     /// # Errors
     /// See [`Service::run`]; one for which [`Error::is_command`] is true if there is no command to run.
     pub fn try_run_command(mut self, producer: impl Into<Producer>) -> Result<()> {
-        self.pool.program.way = Way::Command(producer.into());
+        self.pool.program.way = Way::Command(Box::new(producer.into()));
         self.into_service().run()
     }
 

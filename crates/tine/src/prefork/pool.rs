@@ -81,6 +81,10 @@ impl Prefork {
         fatal: OnFatal,
         /// First and longest delay after quick failures. Default 100 ms to 30 s.
         backoff: (Duration, Duration),
+        /// How long a successor that is ready serves beside the worker it succeeds. Default 0.
+        linger: Duration,
+        /// Whether workers that cannot boot are tried for ever; see [`PoolConfig::persists`]. Default: no.
+        persists: bool,
         /// Failures to boot that end a service none of whose workers was ever ready. Default 3.
         boot_attempts: u32,
     }

@@ -64,6 +64,12 @@ impl Prefork {
         self
     }
 
+    /// Keeps a file of who serves; see [`crate::Service::status_file`].
+    pub fn status_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.service = self.service.status_file(path);
+        self
+    }
+
     /// Where the control socket is. Default: by pid, in the runtime directory.
     pub fn control(mut self, path: impl Into<PathBuf>) -> Self {
         self.service = self.service.control(path);
@@ -73,6 +79,18 @@ impl Prefork {
     /// Runs in the background; see [`crate::Service::daemonize`].
     pub fn daemonize(mut self) -> Self {
         self.service = self.service.daemonize();
+        self
+    }
+
+    /// A reload replaces the workers and nothing else; see [`crate::Service::rolls`].
+    pub fn rolls(mut self) -> Self {
+        self.service = self.service.rolls();
+        self
+    }
+
+    /// The supervisor keeps its command line in ps; see [`crate::Service::untitled`].
+    pub fn untitled(mut self) -> Self {
+        self.service = self.service.untitled();
         self
     }
 

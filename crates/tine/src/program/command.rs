@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
-use super::environment;
+use super::{env_dir, environment};
 
 /// A foreign program: its file, arguments, environment and working directory. See
 /// [`Program::command`](super::Program::command) for what else it finds.
@@ -22,6 +22,7 @@ pub struct Command {
     cleared: bool,
     variables: Vec<(OsString, Option<OsString>)>,
     directory: Option<PathBuf>,
+    env_directory: Option<PathBuf>,
 }
 
 impl Command {
@@ -33,6 +34,7 @@ impl Command {
             cleared: false,
             variables: Vec::new(),
             directory: None,
+            env_directory: None,
         }
     }
 
@@ -70,6 +72,15 @@ impl Command {
     /// or `/` below a new root.
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
+        self
+    }
+
+    /// Variables from the files of a directory, read each time the command is begun, and stronger than those set here
+    /// (row S14): a file's name is the variable's, its first line the value; an empty file takes the variable away, and
+    /// one that is removed gives back what the command would have without it. If the directory cannot be read there is
+    /// no command.
+    pub fn env_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.env_directory = Some(directory.into());
         self
     }
 
@@ -117,7 +128,10 @@ impl Command {
     }
 
     /// The same for the standard library.
-    pub(crate) fn to_process(&self) -> Process {
+    ///
+    /// # Errors
+    /// If its variables cannot be read; which.
+    pub(crate) fn to_process(&self) -> Result<Process, String> {
         let mut process = Process::new(&self.program);
         process.args(&self.arguments);
         if self.cleared {
@@ -130,10 +144,13 @@ impl Command {
                 None => process.env_remove(name),
             };
         }
+        if let Some(directory) = &self.env_directory {
+            env_dir::apply(directory, &mut process)?;
+        }
         if let Some(directory) = &self.directory {
             process.current_dir(directory);
         }
-        process
+        Ok(process)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The environment, as far as it says who this process is, and what of it goes on to a foreign program.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::Command as Process;
 use std::time::Duration;
@@ -16,9 +16,11 @@ use crate::{Error, Result};
 const MARKER: &str = "TINE_WORKER";
 
 /// How systemd says which sockets it has passed in (sd_listen_fds(3)).
-const LISTEN_FDS: &str = "LISTEN_FDS";
-const LISTEN_PID: &str = "LISTEN_PID";
-const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
+pub(super) const LISTEN_FDS: &str = "LISTEN_FDS";
+pub(super) const LISTEN_PID: &str = "LISTEN_PID";
+pub(super) const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
+/// How Server::Starter does.
+pub(super) const SERVER_STARTER_PORT: &str = "SERVER_STARTER_PORT";
 
 /// Where the service manager wants to be told how the service is (sd_notify(3)), and how often that it is alive
 /// (sd_watchdog_enabled(3)).
@@ -31,7 +33,7 @@ const HANDOVER: &str = tine_os::comeback::MARKER;
 
 /// What is said to the supervisor by whoever started it, and would be wrong for a command: sd_listen_fds(3),
 /// sd_notify(3), sd_watchdog_enabled(3).
-const NOT_PASSED_ON: [&str; 8] = [
+const NOT_PASSED_ON: [&str; 10] = [
     MARKER,
     HANDOVER,
     LISTEN_FDS,
@@ -40,7 +42,12 @@ const NOT_PASSED_ON: [&str; 8] = [
     NOTIFY_SOCKET,
     WATCHDOG_PID,
     WATCHDOG_USEC,
+    SERVER_STARTER_PORT,
+    "SERVER_STARTER_GENERATION",
 ];
+
+/// How the variables of Einhorn begin, which are not passed on either.
+pub(super) const EINHORN: &str = "EINHORN_";
 
 /// Where programs without a `/` in their name are looked for if no `PATH` says so (what execvp(3) does).
 pub(super) const PATH: &str = "/bin:/usr/bin";
@@ -133,46 +140,6 @@ pub(crate) fn again(channel: RawFd) -> Process {
     process
 }
 
-/// The sockets that systemd, or whoever speaks its protocol, has left for this very process, from number 3 on, and
-/// their names; and removes what said so, so that nothing this process starts takes them for its own
-/// (sd_listen_fds(3)).
-///
-/// # Errors
-/// A configuration error if there are none, or they are another process's.
-pub(crate) fn sockets_passed_in() -> Result<Vec<(OwnedFd, Option<String>)>> {
-    const FIRST: RawFd = 3;
-    let number = |name: &str| {
-        let value = std::env::var(name).map_err(|_| {
-            Error::config(format!(
-                "no sockets were passed in: {name} is not set; systemd sets it for a service with a socket unit"
-            ))
-        })?;
-        value.parse::<u32>().map_err(|_| Error::config(format!("{name}={value:?}: it is a number")))
-    };
-    let (pid, count) = (number(LISTEN_PID)?, number(LISTEN_FDS)?);
-    if pid != process::pid().get() {
-        let text = format!("the sockets that were passed in are process {pid}'s (LISTEN_PID)");
-        return Err(Error::config(text));
-    }
-    if count == 0 {
-        return Err(Error::config("no sockets were passed in: LISTEN_FDS is 0"));
-    }
-    let names = std::env::var(LISTEN_FDNAMES).unwrap_or_default();
-    let mut names = names.split(':').map(|name| (!name.is_empty()).then(|| name.to_owned()));
-    for name in [LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES] {
-        tine_os::exec::remove_variable(name)
-            .map_err(|error| Error::os(format!("cannot remove {name}"), error))?;
-    }
-    let adopt = |number: RawFd| {
-        let socket = tine_os::fd::adopt(number).map_err(|error| {
-            Error::config(format!("descriptor {number}, which LISTEN_FDS counts: {error}"))
-        })?;
-        Ok((socket, names.next().flatten()))
-    };
-    let count = RawFd::try_from(count).unwrap_or(RawFd::MAX - FIRST);
-    (FIRST..FIRST + count).map(adopt).collect()
-}
-
 /// What the service manager that has started this process wants to hear, if it wants to hear anything; and removes what
 /// said so, so that no worker takes itself for the one that is meant.
 ///
@@ -197,6 +164,10 @@ pub(crate) fn wishes() -> Result<Option<Wishes>> {
 /// Takes out what is not meant for a command.
 pub(crate) fn clean(process: &mut Process) {
     for name in NOT_PASSED_ON {
+        process.env_remove(name);
+    }
+    let all = std::env::vars_os().map(|(name, _)| name);
+    for name in all.filter(|name| name.as_encoded_bytes().starts_with(EINHORN.as_bytes())) {
         process.env_remove(name);
     }
 }

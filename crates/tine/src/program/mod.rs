@@ -6,13 +6,19 @@ use std::rc::Rc;
 use crate::worker::{BoxError, Setup, Worker};
 
 mod command;
+pub(crate) mod dialects;
+mod env_dir;
 pub(crate) mod environment;
 mod exit;
+mod passed_in;
 mod producer;
+mod readiness;
 
 pub use command::Command;
 pub(crate) use exit::{exit_of, exit_told, status, tell_exit};
-pub use producer::{Passed, Producer, Readiness, Spawn};
+pub(crate) use passed_in::sockets_passed_in;
+pub use producer::{Passed, Producer, Spawn};
+pub use readiness::{Probe, Readiness};
 
 /// The worker's own code; returns when the worker is done.
 type Serve = Rc<dyn Fn(Worker) -> Result<(), BoxError>>;
@@ -27,7 +33,7 @@ pub(crate) enum Way {
     /// The supervisor's image once more, from the top of `main`.
     Exec,
     /// Somebody else's program, with a keeper above it.
-    Command(Producer),
+    Command(Box<Producer>),
 }
 
 /// A pool's program: which way its workers come to be, and what they run.
@@ -90,7 +96,7 @@ impl Program {
     /// Nobody counts its connections: so the pool has a fixed size, and no limit but an age.
     #[must_use]
     pub fn command(producer: impl Into<Producer>) -> Self {
-        Self::new(Rc::new(|_| Ok(())), Way::Command(producer.into()))
+        Self::new(Rc::new(|_| Ok(())), Way::Command(Box::new(producer.into())))
     }
 
     fn new(serve: Serve, way: Way) -> Self {

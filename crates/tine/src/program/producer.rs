@@ -5,7 +5,12 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tine_os::signal::Signal;
+
 use super::command::Command;
+use super::dialects::name_of;
+use super::readiness::Readiness;
+use crate::listen::Listeners;
 use crate::worker::BoxError;
 
 /// Makes the command of a worker.
@@ -19,7 +24,14 @@ pub struct Producer {
     /// The command, if it is always the same: so that it can be checked before anything is bound.
     fixed: Option<Command>,
     numbers: Vec<RawFd>,
+    names: Vec<String>,
+    labels: Vec<String>,
     pub(crate) readiness: Readiness,
+    /// Whether it is told of its listeners in other words than systemd's.
+    pub(crate) every_dialect: bool,
+    /// What asks it to leave for a successor, and when the service stops.
+    pub(crate) leaves_on: (Signal, Signal),
+    pub(crate) ignores_pipe: bool,
 }
 
 impl fmt::Debug for Producer {
@@ -31,15 +43,6 @@ impl fmt::Debug for Producer {
             .field("readiness", readiness)
             .finish_non_exhaustive()
     }
-}
-
-/// When a command counts as ready to serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Readiness {
-    /// When it has lived so long since its exec; zero: as soon as it is executed. Default 1 s, as in
-    /// Server::Starter (its `--interval`).
-    Lived(Duration),
 }
 
 /// What a producer is told about the worker to be.
@@ -59,6 +62,10 @@ pub struct Passed {
     pub address: String,
     /// The number of its descriptor.
     pub number: RawFd,
+    /// What `SERVER_STARTER_PORT` calls it; see [`Producer::names`].
+    pub name: String,
+    /// What `LISTEN_FDNAMES` calls it; see [`Producer::labels`].
+    pub label: Option<String>,
 }
 
 impl Spawn {
@@ -95,7 +102,12 @@ impl Producer {
             produce: Rc::new(produce),
             fixed: None,
             numbers: Vec::new(),
+            names: Vec::new(),
+            labels: Vec::new(),
             readiness: Readiness::Lived(Duration::from_secs(1)),
+            every_dialect: false,
+            leaves_on: (Signal::TERM, Signal::TERM),
+            ignores_pipe: false,
         }
     }
 
@@ -104,6 +116,44 @@ impl Producer {
     /// have `LISTEN_FDS`, which can say nothing else.
     pub fn listeners_at(mut self, numbers: impl IntoIterator<Item = RawFd>) -> Self {
         self.numbers = numbers.into_iter().collect();
+        self
+    }
+
+    /// Tells it of its listeners in the words of Server::Starter and of Einhorn, too (row S3): the variables
+    /// `SERVER_STARTER_PORT`, `SERVER_STARTER_GENERATION`, which is the [worker's number](Spawn::worker) (row S4),
+    /// `EINHORN_FD_COUNT`, `EINHORN_FD_0` and on, `EINHORN_MASTER_PID`, which is its parent, and
+    /// `EINHORN_CHILD_INDEX`, which is its place. Default: `LISTEN_FDS` and its kin alone.
+    pub fn every_dialect(mut self) -> Self {
+        self.every_dialect = true;
+        self
+    }
+
+    /// What `SERVER_STARTER_PORT` calls the listeners, in their order. Default, and for those beyond the list: where
+    /// they are bound.
+    pub fn names(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.names = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// What `LISTEN_FDNAMES` calls the listeners, in their order (sd_listen_fds(3)); no `:` in them. Default: what
+    /// whoever passed them in calls them.
+    pub fn labels(mut self, labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.labels = labels.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Which signal asks a command to leave when a successor serves, and which when the service stops (row S9). One
+    /// that was not enough is followed by TERM and KILL, as for every worker. A stop by SIGINT is TERM in any case.
+    /// Default TERM, TERM.
+    pub fn leaves_on(mut self, succeeded: Signal, stopping: Signal) -> Self {
+        self.leaves_on = (succeeded, stopping);
+        self
+    }
+
+    /// The command begins with `SIGPIPE` ignored, as Server::Starter's do (row S21). Default: every signal at its
+    /// default.
+    pub fn ignore_pipe(mut self) -> Self {
+        self.ignores_pipe = true;
         self
     }
 
@@ -117,6 +167,41 @@ impl Producer {
         (self.produce)(spawn)
     }
 
+    /// Has the listeners as a command wants them: blocking, as every program expects what it has not set up itself.
+    ///
+    /// # Errors
+    /// Which number cannot be, and why; or what the system says.
+    pub(crate) fn ready_listeners(&self, listeners: &Listeners) -> Result<(), String> {
+        self.numbers(listeners.len())?;
+        listeners.iter().try_for_each(|listener| {
+            let blocking = tine_os::fd::set_nonblocking(&**listener, false);
+            blocking.map_err(|error| format!("{}: {error}", listener.address()))
+        })
+    }
+
+    /// The listeners as a command finds them.
+    ///
+    /// # Errors
+    /// Which number cannot be, and why.
+    pub(crate) fn pass<'a>(
+        &self,
+        listeners: impl ExactSizeIterator<Item = (&'a str, Option<&'a str>)>,
+    ) -> Result<Vec<Passed>, String> {
+        let numbers = self.numbers(listeners.len())?;
+        let passed =
+            listeners.zip(numbers).enumerate().map(|(index, ((address, given), number))| {
+                let name = self.names.get(index).map_or(name_of(address), String::as_str);
+                let label = self.labels.get(index).map(String::as_str).or(given);
+                Passed {
+                    address: address.to_owned(),
+                    name: name.to_owned(),
+                    label: label.map(str::to_owned),
+                    number,
+                }
+            });
+        Ok(passed.collect())
+    }
+
     /// What is known to be wrong before a listener is bound. `rooted`: the file is looked for below another root
     /// directory, so cannot be from here.
     pub(crate) fn check(&self, rooted: bool) -> Result<(), String> {
@@ -126,9 +211,21 @@ impl Producer {
         }
     }
 
-    /// Whether the numbers that were given can be.
+    /// Whether the numbers and names that were given can be.
     pub(crate) fn check_numbers(&self) -> Result<(), String> {
-        self.numbers(self.numbers.len()).map(drop)
+        self.numbers(self.numbers.len())?;
+        let bad = |name: &&String| name.is_empty() || name.contains(':');
+        if let Some(label) = self.labels.iter().find(bad) {
+            return Err(format!(
+                "the descriptor name {label:?}: it has no colon, and is not empty"
+            ));
+        }
+        match self.readiness {
+            Readiness::Ack(Some(number)) if number < 3 || self.numbers.contains(&number) => {
+                Err(format!("descriptor number {number} to say on that it is ready: it is taken"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The numbers of so many listeners.
@@ -156,8 +253,12 @@ impl Producer {
             return Err(format!("{given} descriptor numbers for {listeners} listeners"));
         }
         let mut next = 3;
+        let ack = match self.readiness {
+            Readiness::Ack(number) => number,
+            _ => None,
+        };
         while numbers.len() < listeners {
-            if !numbers.contains(&next) {
+            if !numbers.contains(&next) && ack != Some(next) {
                 numbers.push(next);
             }
             next += 1;

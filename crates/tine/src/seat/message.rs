@@ -13,12 +13,13 @@ pub(crate) const LEAVING: u8 = b'L';
 pub(crate) const FAILURE: u8 = b'F';
 pub(crate) const PANICKED: u8 = b'P';
 pub(crate) const FATAL: u8 = b'!';
-/// A keeper to the supervisor: its command was stopped by a signal; goes on; ended, and how.
+/// A keeper to the supervisor: the process of its command; that it was stopped by a signal; goes on; ended, and how.
+pub(crate) const BEGUN: u8 = b'B';
 pub(crate) const HALTED: u8 = b'H';
 pub(crate) const CONTINUED: u8 = b'C';
 pub(crate) const ENDED: u8 = b'X';
-/// Supervisor to worker: the place is yours; leave, siblings go on; leave, the service ends; give back what
-/// memory is free; other sockets than before are without a worker.
+/// Supervisor to worker: the place is yours; leave, siblings go on; leave, the service ends, and the number of the
+/// signal that asked for it, if one did; give back what memory is free; other sockets than before are without a worker.
 pub(crate) const GO: u8 = b'G';
 pub(crate) const LEAVE: u8 = b'l';
 pub(crate) const FINISH: u8 = b'f';

@@ -24,7 +24,7 @@ mod siblings;
 
 pub use message::MESSAGE_BYTES;
 pub(crate) use message::{
-    CONTINUED, ENDED, EXPIRING, FAILURE, FATAL, FINISH, GO, HALTED, LEAVE, LEAVING, MESSAGE,
+    BEGUN, CONTINUED, ENDED, EXPIRING, FAILURE, FATAL, FINISH, GO, HALTED, LEAVE, LEAVING, MESSAGE,
     PANICKED, READY, SOCKETS, TRIM, TURN, WIRE_BYTES, cut, send_own,
 };
 pub use shutdown::Shutdown;

@@ -14,13 +14,14 @@ use tine_os::signal::Signal;
 mod again;
 mod inetd;
 mod pool;
+mod prepare;
 mod renew;
 mod solo;
 mod start;
 
 pub use pool::Pool;
 
-use crate::daemon::{Daemon, Ready, Role};
+use crate::daemon::{Ready, Role};
 use crate::handover::{self, Estate, Summons as Reload};
 use crate::hooks::{Hooked, Hooks};
 use crate::log::{Log, LogFile, info};
@@ -31,6 +32,7 @@ use crate::plan::PoolPlan;
 use crate::shared::Region;
 use crate::shared::wanted::{Tend, Wanted};
 use crate::signals::Signals;
+use crate::statusfile::StatusFile;
 use crate::supervisor::held::HeldSignals;
 use crate::supervisor::run::{Parts, Supervisor};
 use crate::supervisor::tend::Tended;
@@ -72,8 +74,11 @@ pub struct Service {
     log_files: Vec<LogFile>,
     signals: Signals,
     pid_file: Option<PathBuf>,
+    status_file: Option<PathBuf>,
     control: ControlAt,
     daemonize: bool,
+    rolls: bool,
+    untitled: bool,
     hooks: Hooked,
     passed: Vec<Signal>,
     stop: Result<Arc<EventFd>>,
@@ -98,8 +103,11 @@ impl Service {
             log_files: Vec::new(),
             signals: Signals::default(),
             pid_file: None,
+            status_file: None,
             control: ControlAt::default(),
             daemonize: false,
+            rolls: false,
+            untitled: false,
             hooks: Hooked::default(),
             passed: Vec::new(),
             wishes: None,
@@ -170,6 +178,14 @@ impl Service {
         self
     }
 
+    /// Keeps a file with a line `NUMBER:PID` for every worker that has been ready and is still there, and removes it at
+    /// the end (row S11). The number is the worker's, see [`crate::Spawn::worker`]; the process of a foreign command is
+    /// the command's own.
+    pub fn status_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.status_file = Some(path.into());
+        self
+    }
+
     /// Where the control socket is. Default: by pid, in the runtime directory.
     pub fn control(mut self, path: impl Into<PathBuf>) -> Self {
         self.control = ControlAt::Path(path.into());
@@ -180,6 +196,19 @@ impl Service {
     /// had a ready worker, or with the reason why not (row N40).
     pub fn daemonize(mut self) -> Self {
         self.daemonize = true;
+        self
+    }
+
+    /// A reload replaces the workers and nothing else: this program goes on, and reads no configuration. For foreign
+    /// commands, whose own files are what is new.
+    pub fn rolls(mut self) -> Self {
+        self.rolls = true;
+        self
+    }
+
+    /// The supervisor is shown by ps with the command line it was started with: for whoever looks for that.
+    pub fn untitled(mut self) -> Self {
+        self.untitled = true;
         self
     }
 
@@ -306,6 +335,8 @@ impl Service {
         if let Some(path) = &self.pid_file {
             cleanup.pid_file = Some(pid_file(path, pid, estate.as_ref())?);
         }
+        cleanup.status_file =
+            self.status_file.as_deref().map(StatusFile::prepare).transpose()?.map(Rc::new);
         let control = open_control(&self.control, pid, &pools, &log, estate.as_ref())?;
         announce(&log, &pools, control.as_ref(), estate.as_ref());
         if let Some(estate) = &estate {
@@ -332,8 +363,11 @@ impl Service {
             control,
             stop,
             preset: self.signals,
+            rolls: self.rolls,
+            untitled: self.untitled,
             passed,
             pid_file: cleanup.pid_file.as_ref().map(PidFile::left),
+            status_file: cleanup.status_file.clone(),
             program,
             estate,
             manager,
@@ -341,47 +375,5 @@ impl Service {
             hooks: self.hooks,
         });
         supervisor.map_err(|error| Error::os("cannot set the supervisor up", error))
-    }
-
-    /// Goes into the background; the parent waits until every pool has had a ready worker. The working
-    /// directory stays: paths that were typed keep their meaning.
-    fn become_daemon(&self, plans: &[PoolPlan]) -> Result<Role> {
-        let tries = |plan: &PoolPlan| {
-            let once = plan.rules.boot_timeout.saturating_add(plan.rules.backoff.1);
-            once.saturating_mul(u64::from(plan.rules.boot_attempts))
-        };
-        let longest = plans.iter().map(tries).max().unwrap_or(0);
-        let deadline = Duration::from_nanos(longest).saturating_add(Duration::from_secs(5));
-        let mut daemon = Daemon::new(deadline).directory(None);
-        if self.log.is_stderr() {
-            daemon = daemon.keep_stderr();
-        }
-        let role = daemon.start()?;
-        if matches!(role, Role::Child(_)) && !self.log.is_stderr() {
-            self.log
-                .capture_stderr()
-                .map_err(|error| Error::os("cannot redirect standard error", error))?;
-        }
-        Ok(role)
-    }
-
-    fn plan(&self) -> Result<Vec<PoolPlan>> {
-        if self.pools.is_empty() {
-            return Err(Error::config("a service needs a pool"));
-        }
-        Passed::new(&self.passed)?;
-        let mut plans: Vec<PoolPlan> = Vec::new();
-        for pool in &self.pools {
-            if plans.iter().any(|plan| plan.name == pool.name) {
-                return Err(Error::config(format!("pool {}: two pools have this name", pool.name)));
-            }
-            pool.parsed()?;
-            let plan = PoolPlan::resolve(&pool.name, &pool.config, &pool.privileges)?;
-            if let Some(producer) = pool.program.producer() {
-                plan.check_command(producer)?;
-            }
-            plans.push(plan);
-        }
-        Ok(plans)
     }
 }

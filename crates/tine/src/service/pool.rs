@@ -79,10 +79,12 @@ impl Pool {
         self
     }
 
-    /// Listens on the sockets that whoever started this process has passed in as systemd does
-    /// (sd_listen_fds(3)), beside what else is named: `LISTEN_PID` must name this process. The names of
-    /// `LISTEN_FDNAMES` are those of the listeners ([`crate::listen::Listener::name`]); the variables are
-    /// removed. It is an error if there are none.
+    /// Listens on the sockets that whoever started this process has passed in, beside what else is named: as systemd
+    /// does (`LISTEN_FDS`, sd_listen_fds(3); `LISTEN_PID` must name this process), as Server::Starter does
+    /// (`SERVER_STARTER_PORT`), or as Einhorn does (`EINHORN_FD_COUNT`; `EINHORN_MASTER_PID` must be this process's
+    /// parent); the first of these that is set counts. The names of `LISTEN_FDNAMES` or of `SERVER_STARTER_PORT` are
+    /// those of the listeners ([`crate::listen::Listener::name`]); the variables are removed. It is an error if there
+    /// are none.
     pub fn inherited(mut self) -> Self {
         self.inherited = Some(Vec::new());
         self
@@ -91,7 +93,7 @@ impl Pool {
     /// Takes the sockets that were passed in, if it was asked for them.
     pub(super) fn take_inherited(&mut self) -> Result<()> {
         if let Some(names) = &mut self.inherited {
-            for (socket, name) in crate::program::environment::sockets_passed_in()? {
+            for (socket, name) in crate::program::sockets_passed_in()? {
                 self.sockets.push(socket);
                 names.push(name);
             }

@@ -20,6 +20,7 @@ use crate::scoreboard::{Bell, Scoreboard};
 use crate::shared::Region;
 use crate::shared::wanted::Wanted;
 use crate::spares::Line;
+use crate::statusfile::StatusFile;
 use crate::supervisor::run::Pool as RunningPool;
 use crate::supervisor::watch::Watch;
 use crate::{Error, Result};
@@ -30,6 +31,7 @@ use crate::{Error, Result};
 pub(super) struct Cleanup {
     bound: Vec<Rc<Listeners>>,
     pub(super) pid_file: Option<PidFile>,
+    pub(super) status_file: Option<Rc<StatusFile>>,
 }
 
 impl Cleanup {
@@ -41,6 +43,9 @@ impl Cleanup {
         for listeners in self.bound.drain(..) {
             // Gone already, or somebody else's by now: nothing to do about it at the end.
             let _ = listeners.unlink();
+        }
+        if let Some(file) = self.status_file.take() {
+            file.remove();
         }
         if let Some(file) = self.pid_file.take() {
             let _ = file.remove();
@@ -162,7 +167,7 @@ pub(super) fn bind(
     bound.name_last(pool.inherited.unwrap_or_default());
     notes.iter().for_each(|note| warning!(log, "{note}"));
     if let Some(producer) = pool.program.producer()
-        && let Err(text) = producer.numbers(bound.len())
+        && let Err(text) = producer.ready_listeners(&bound)
     {
         let _ = bound.unlink();
         return Err(Error::config(format!("pool {}: {text}", plan.name)));

@@ -154,6 +154,8 @@ pub enum Outcome {
 /// What a person should know; the words are made in [`crate::log`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
+    /// A worker is ready.
+    Ready(WorkerId),
     /// A worker took its place.
     Serving(WorkerId),
     /// Every place of the start is taken; said once.
@@ -168,6 +170,8 @@ pub enum Note {
         why: Option<Why>,
         /// Whether that is a failure of its program.
         crash: bool,
+        /// Whether it had ever been ready.
+        ready: bool,
         /// Milliseconds until its place is tried again.
         retry_ms: u64,
     },

@@ -32,8 +32,12 @@ impl State {
             vacancies.iter().map(|vacancy| vacancy.not_before.max(forks)).min()
         };
         let given_up = |pool: usize| self.next_given_up(pool).map(|(_, at)| at);
+        let successions = pools.clone().flat_map(|pool| {
+            let places = 0..self.pools[pool].places.len();
+            places.filter_map(move |place| self.succession_due(pool, place))
+        });
         let retries = pools.clone().filter_map(retry).chain(pools.filter_map(given_up));
-        retries.chain(own).min()
+        retries.chain(successions).chain(own).min()
     }
 }
 

@@ -76,7 +76,9 @@ impl State {
         if worker.stage == Stage::Forking {
             return;
         }
-        if !worker.is_draining() {
+        // A command that was asked to leave for a successor may have been asked in other words.
+        let anew = why == Why::Stop && rules[worker.pool].command;
+        if !worker.is_draining() || anew {
             actions.push(Action::Tell(id, Tell::Leave));
         }
         self.drain(rules, id, why, now);

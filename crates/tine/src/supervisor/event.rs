@@ -107,6 +107,8 @@ pub enum Command {
     Stop,
     /// The same without the lame-duck time.
     Drain,
+    /// The same, however often it is asked.
+    Finish,
     /// End at once.
     StopNow,
     /// Have the program that is there now take over, and replace every worker, new ones ready first.

@@ -80,6 +80,15 @@ impl Supervisor {
     /// The program before is to take over again; whether it still could serve is seen first.
     pub(super) fn begin_to_return(&mut self, why: &Back) {
         let reason = self.reason_to_go_back(why);
+        if self.state.reloads.rolls {
+            // The program has stayed: the workers are all there was to put back.
+            let again = |why: &Back| match why {
+                Back::Boot { pool, .. } => self.rules[*pool].persists,
+                Back::Trial { .. } => false,
+            };
+            let more = if again(why) { "; it is tried again" } else { "" };
+            return self.events.push_back(Event::ReloadFailed(format!("{}{more}", reason.text)));
+        }
         let Some(image) = self.before.take() else {
             return self.stay(&reason, "it is not known any more");
         };
@@ -278,6 +287,7 @@ impl Supervisor {
                 proc.old_board = Some(estate.old_board(board)?);
             }
             self.procs.insert(WorkerId(left.worker), proc);
+            self.is_listed(WorkerId(left.worker));
             self.sits(WorkerId(left.worker));
         }
         self.started = letter.started;
@@ -292,6 +302,16 @@ impl Supervisor {
             None => Event::TookOver,
         });
         Ok(())
+    }
+
+    /// A worker of the program before that is in its status file is in this one's.
+    fn is_listed(&self, id: WorkerId) {
+        let ready = self.state.workers.get(&id).is_some_and(|worker| worker.ready_at.is_some());
+        if let (Some(file), Some(row), true) = (&self.status_file, self.row(id), ready)
+            && let Err(error) = file.ready(row)
+        {
+            crate::log::error!(self.log, "{}: {error}", file.path().display());
+        }
     }
 
     /// A pool that is no more: its workers leave.

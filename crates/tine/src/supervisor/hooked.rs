@@ -4,6 +4,7 @@ use std::io;
 
 use super::action::{Assignment, Note};
 use super::event::Event;
+use super::reload::Stage as Rolling;
 use super::run::Supervisor;
 use super::state::{Stage, Worker, WorkerId};
 use crate::hooks::{End, WorkerInfo};
@@ -34,6 +35,7 @@ impl Supervisor {
         self.procs.get(&id).map(|proc| WorkerInfo {
             number: id.0,
             pid: proc.pid.get(),
+            command: proc.command,
             pool: self.pools[proc.pool].plan.name.clone(),
             place: proc.place,
             generation: proc.story.generation,
@@ -61,6 +63,17 @@ impl Supervisor {
         }
     }
 
+    /// A keeper has made the process of its command.
+    pub(super) fn begun(&self, id: WorkerId) {
+        let Some(info) = self.info(id) else { return };
+        self.call("begun", |hooks, service| hooks.begun(service, &info));
+    }
+
+    /// See [`crate::Supervision::is_reloading`].
+    pub(crate) fn is_rolling(&self) -> bool {
+        matches!(self.state.reloads.stage, Rolling::Rolling { .. })
+    }
+
     /// A worker of the program before is the last one of its place, unless a younger one is.
     pub(super) fn sits(&mut self, id: WorkerId) {
         if let Some(info) = self.info(id)
@@ -82,9 +95,18 @@ impl Supervisor {
                 let result = self.call("ready", |hooks, service| hooks.ready(service, &workers));
                 self.heed("ready", result);
             }
-            Note::Exited { worker, exit, crash, .. } => {
+            Note::Ready(worker) => {
                 let Some(info) = self.info(*worker) else { return };
-                let end = End { exit: *exit, crash: *crash };
+                self.call("worker_ready", |hooks, service| hooks.worker_ready(service, &info));
+            }
+            Note::Serving(worker) => {
+                let Some(info) = self.info(*worker) else { return };
+                self.call("serving", |hooks, service| hooks.serving(service, &info));
+            }
+            Note::Exited { worker, exit, crash, ready, why, .. } => {
+                let Some(info) = self.info(*worker) else { return };
+                let (crash, ready, leaving) = (*crash, *ready, why.is_some());
+                let end = End { exit: *exit, crash, ready, leaving };
                 self.call("exited", |hooks, service| hooks.exited(service, &info, end));
             }
             Note::Rolling { generation } => {
@@ -92,6 +114,9 @@ impl Supervisor {
             }
             Note::Rolled { generation } => {
                 self.call("reloaded", |hooks, service| hooks.reloaded(service, *generation));
+            }
+            Note::ReloadFailed { text, .. } => {
+                self.call("reload_failed", |hooks, service| hooks.reload_failed(service, text));
             }
             Note::Stopping { .. } => {
                 self.call("stopping", |hooks, service| hooks.stopping(service));

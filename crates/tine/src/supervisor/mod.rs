@@ -2,7 +2,7 @@
 //!
 //! Its mind is pure ([`step`], [`size`], [`staff`], [`helpers`], [`ending`], [`reload`], [`succeed`], [`weight`], [`scale`],
 //! [`deadline`] over [`state`]); its hands are [`run`], [`perform`], [`forks`], [`spawn`], [`procs`] and [`handover`]; its eyes are
-//! [`look`], [`watch`] and [`sample`]; its mouth is [`note`], [`report`] and [`casualty`], and [`hooked`] where
+//! [`look`], [`watch`] and [`sample`]; its mouth is [`note`], [`report`], [`verdict`] and [`casualty`], and [`hooked`] where
 //! the program listens.
 
 pub(crate) mod action;
@@ -37,6 +37,7 @@ mod succeed;
 pub(crate) mod tend;
 pub(crate) mod trial;
 pub(crate) mod turnover;
+mod verdict;
 pub(crate) mod watch;
 mod weight;
 

@@ -14,9 +14,8 @@ impl Supervisor {
     pub(super) fn note(&mut self, note: &Note) {
         let log = self.log.clone();
         match note {
-            Note::Serving(id) => debug!(log, "{} serves", self.who(*id)),
-            Note::Staffed => debug!(log, "every place is taken"),
-            Note::Exited { worker, exit, why, crash, retry_ms } => {
+            Note::Ready(_) | Note::Serving(_) | Note::Staffed => self.note_progress(note),
+            Note::Exited { worker, exit, why, crash, retry_ms, .. } => {
                 self.note_exit(*worker, *exit, *why, *crash, *retry_ms);
             }
             Note::ForkFailing { errno, retry_ms } => {
@@ -113,6 +112,14 @@ impl Supervisor {
                 );
             }
             _ => {}
+        }
+    }
+
+    fn note_progress(&self, note: &Note) {
+        match note {
+            Note::Ready(id) => debug!(self.log, "{} is ready", self.who(*id)),
+            Note::Serving(id) => debug!(self.log, "{} serves", self.who(*id)),
+            _ => debug!(self.log, "every place is taken"),
         }
     }
 

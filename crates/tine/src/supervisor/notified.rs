@@ -35,6 +35,8 @@ impl Supervisor {
             Note::Serving(_) if !self.state.staffed || self.state.reloads.stage != Reload::Idle => {
                 self.ask_for_time();
             }
+            // Else it was told when the new program was tried.
+            Note::Rolling { .. } if self.state.reloads.rolls => self.notify_reloading(),
             Note::LameDuck { .. } => {
                 let text = "lame duck: serves, and stops soon".to_owned();
                 let time = self.stop_time();
@@ -60,7 +62,7 @@ impl Supervisor {
     /// A reload begins.
     pub(super) fn notify_reloading(&mut self) {
         let now = monotonic();
-        self.tell_manager(|manager| manager.reloading("a reload: the new program is tried", now));
+        self.tell_manager(|manager| manager.reloading("a reload", now));
         self.ask_for_time();
     }
 

@@ -18,6 +18,7 @@ use crate::listen::Listeners;
 use crate::log::LogFile;
 use crate::notify::Manager;
 use crate::seat::{FINISH, GO, LEAVE, SOCKETS, TRIM};
+use crate::statusfile::Row;
 
 impl Supervisor {
     pub(super) fn perform(&mut self, action: Action) {
@@ -53,6 +54,7 @@ impl Supervisor {
                 }
                 self.note(&note);
                 self.notify(&note);
+                self.show_in_status_file(&note);
                 self.show_to_hooks(&note);
             }
             Action::Probe => self.begin_probe(),
@@ -80,6 +82,35 @@ impl Supervisor {
         for board in boards.chain([&self.board]) {
             (0..board.pools()).for_each(|pool| board.signpost(pool).post_lame_duck());
         }
+    }
+
+    /// Keeps the status file, if there is one.
+    fn show_in_status_file(&self, note: &Note) {
+        let Some(file) = &self.status_file else { return };
+        let written = match note {
+            Note::Ready(id) => match self.row(*id) {
+                Some(row) => file.ready(row),
+                None => return,
+            },
+            Note::Exited { worker, why, .. } => {
+                file.exited(worker.0, why.is_none() && !self.state.is_stopping())
+            }
+            _ => return,
+        };
+        if let Err(error) = written {
+            let path = file.path().display();
+            crate::log::error!(self.log, "the status file {path} cannot be written: {error}");
+        }
+    }
+
+    /// The line of a worker there; helpers have none.
+    pub(super) fn row(&self, id: WorkerId) -> Option<Row> {
+        let proc = self.procs.get(&id)?;
+        if self.state.pools[proc.pool].every.is_some() {
+            return None;
+        }
+        let pid = proc.command.unwrap_or(proc.pid.get());
+        Some(Row { seat: (proc.pool, proc.place), number: id.0, pid })
     }
 
     fn reopen_logs(&self) {
@@ -153,7 +184,9 @@ impl Supervisor {
             Tell::Leave if self.state.is_stopping() => FINISH,
             Tell::Leave => LEAVE,
         };
-        if let Err(error) = send_message(&proc.channel, &[message]) {
+        let by = self.stopped_by.filter(|_| message == FINISH).map(|it| it.number() as u8);
+        let message: Vec<u8> = [message].into_iter().chain(by).collect();
+        if let Err(error) = send_message(&proc.channel, &message) {
             // It has ended, or does not read; its pidfd or its deadline will tell.
             crate::log::debug!(self.log, "worker {worker}: {error}");
         }

@@ -36,6 +36,10 @@ pub struct Pool {
     pub every: Option<Nanos>,
     /// When the next one begins; settled by the first step.
     pub due: Option<Nanos>,
+    /// See [`Rules::linger`].
+    pub linger: Nanos,
+    /// See [`Rules::draining`].
+    pub draining: u32,
     /// Its places.
     pub places: Vec<Place>,
     /// Whether any worker was ever ready; a pool that needs none is.
@@ -76,6 +80,8 @@ impl Pool {
             offset: 0,
             every: rules.every,
             due: None,
+            linger: rules.linger,
+            draining: rules.draining,
             places,
             ever_ready: rules.every.is_some() || rules.sizing.is_on_demand(),
             boot_failures: 0,
@@ -95,7 +101,7 @@ impl Pool {
     /// How many workers may drain before nobody else is asked to leave for another.
     #[must_use]
     pub fn most_draining(&self) -> usize {
-        self.sizing.max.max(1) as usize
+        self.sizing.max.max(1).saturating_add(self.draining) as usize
     }
 
     /// How many places are wanted.

@@ -23,8 +23,8 @@ use crate::handover::ProcLeft;
 use crate::program::{exit_of, exit_told};
 use crate::scoreboard::Scoreboard;
 use crate::seat::{
-    CONTINUED, ENDED, EXPIRING, FAILURE, FATAL, HALTED, LEAVING, MESSAGE, PANICKED, READY, TURN,
-    WIRE_BYTES,
+    BEGUN, CONTINUED, ENDED, EXPIRING, FAILURE, FATAL, HALTED, LEAVING, MESSAGE, PANICKED, READY,
+    TURN, WIRE_BYTES,
 };
 
 /// Turns a worker gets after its end: more than a full channel takes. Somebody it has left behind may go on
@@ -45,6 +45,8 @@ pub(crate) struct Proc {
     pub(super) old_board: Option<Scoreboard>,
     /// It is the keeper of a command.
     pub(super) is_command: bool,
+    /// Of a keeper: its command, for people.
+    pub(super) command: Option<u32>,
     /// Its channel is closed and no longer watched.
     silent: bool,
     /// Of a keeper: it was told to end everything.
@@ -118,6 +120,7 @@ impl Proc {
             record,
             old_board: None,
             is_command: false,
+            command: None,
             silent: false,
             told: false,
             ended: None,
@@ -142,6 +145,7 @@ impl Proc {
             record: left.record,
             old_board: None,
             is_command: left.is_command,
+            command: left.command,
             silent: false,
             told: left.told,
             ended: None,
@@ -161,6 +165,7 @@ impl Proc {
             board,
             record: self.record,
             is_command: self.is_command,
+            command: self.command,
             told: self.told,
             generation: self.story.generation,
             since: self.story.since,
@@ -211,6 +216,10 @@ impl Supervisor {
                 PANICKED => self.happen(Event::Panicked(id)),
                 EXPIRING => self.happen(Event::Expiring(id)),
                 LEAVING => self.happen(Event::Leaving(id)),
+                BEGUN if is_command => {
+                    proc.command = text.parse().ok();
+                    self.begun(id);
+                }
                 HALTED => self.happen(Event::Halted(id)),
                 CONTINUED => self.happen(Event::Continued(id)),
                 ENDED if is_command => proc.ended = exit_told(&text),

@@ -52,6 +52,8 @@ pub struct Ended {
 /// What is known of reloads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloads {
+    /// The program that runs stays: the workers are all that is replaced.
+    pub rolls: bool,
     /// Where the one is that is under way.
     pub stage: Stage,
     /// The number of the last that has begun.
@@ -108,6 +110,9 @@ impl State {
         reloads.again = false;
         reloads.canary = reloads.asked.take();
         reloads.number += 1;
+        if reloads.rolls {
+            return self.took_over(rules, now, actions);
+        }
         reloads.stage = Stage::Probing(now.saturating_add(patience(rules)));
         actions.push(Action::Probe);
     }
@@ -248,10 +253,16 @@ impl State {
         *failures += 1;
         let hung = matches!(worker.stage, WorkerStage::Draining { why: Why::BootTimeout, .. });
         let final_one = hung || matches!(exit, Exit::PrivilegeFailed | Exit::NoCommand);
-        if *failures < rules[worker.pool].boot_attempts && !final_one {
+        let rules_of = &rules[worker.pool];
+        if *failures < rules_of.boot_attempts && !final_one && !rules_of.persists {
             return;
         }
         let why = Back::Boot { worker: id, pool: worker.pool, exit };
+        if rules_of.persists {
+            // Whoever waits is told, and it is tried on.
+            self.reloads.stage = Stage::GoingBack(now.saturating_add(patience(rules)));
+            return actions.push(Action::GoBack(why));
+        }
         self.go_back(rules, why, now, actions);
     }
 

@@ -40,6 +40,7 @@ use crate::scoreboard::{Bell, Scoreboard};
 use crate::shared::Region;
 use crate::signals::Signals;
 use crate::spares::Line;
+use crate::statusfile::StatusFile;
 use crate::{Error, Result};
 
 /// Tokens of the epoll: what is ready, and whose.
@@ -99,6 +100,7 @@ pub(crate) struct Supervisor {
     preset: Signals,
     pub(crate) passed: Passed,
     pub(super) pid_file: Option<(PathBuf, i32)>,
+    pub(super) status_file: Option<Rc<StatusFile>>,
     /// Where a reload finds the program.
     pub(super) program: ProgramFile,
     pub(super) probe: Option<Probe>,
@@ -121,6 +123,8 @@ pub(crate) struct Supervisor {
     pub(crate) hooks: Hooked,
     /// Who was forked last, by pool and place.
     pub(super) last_in_place: BTreeMap<(usize, usize), WorkerInfo>,
+    /// The signal that has begun the stop, if one did.
+    pub(crate) stopped_by: Option<Signal>,
     /// The hook that has ended the service, and its words.
     pub(super) refusal: Option<(String, String)>,
     /// That has just happened.
@@ -139,9 +143,14 @@ pub(crate) struct Parts {
     pub(crate) control: Option<control::Server>,
     pub(crate) stop: Arc<EventFd>,
     pub(crate) preset: Signals,
+    /// A reload replaces the workers alone.
+    pub(crate) rolls: bool,
+    /// It goes by its command line.
+    pub(crate) untitled: bool,
     pub(crate) passed: Passed,
     /// Its path, and its descriptor, which no worker may keep: it is the lock.
     pub(crate) pid_file: Option<(PathBuf, i32)>,
+    pub(crate) status_file: Option<Rc<StatusFile>>,
     pub(crate) program: ProgramFile,
     /// Of the program before, if this is a reload.
     pub(crate) estate: Option<Estate>,
@@ -184,6 +193,7 @@ impl Supervisor {
             passed: parts.passed,
             preset: parts.preset,
             pid_file: parts.pid_file,
+            status_file: parts.status_file,
             program: parts.program,
             probe: None,
             next: None,
@@ -199,6 +209,7 @@ impl Supervisor {
             casualties: Casualties::new(),
             hooks: parts.hooks,
             last_in_place: BTreeMap::new(),
+            stopped_by: None,
             refusal: None,
             refused: false,
         };
@@ -206,9 +217,12 @@ impl Supervisor {
         if let Some(estate) = parts.estate {
             supervisor.take_over(estate).map_err(std::io::Error::other)?;
         }
+        supervisor.state.reloads.rolls = parts.rolls;
         let names: Vec<&str> = supervisor.pools.iter().map(|pool| &*pool.plan.name).collect();
-        // Where the kernel has no such thing, ps shows the command line.
-        let _ = tine_os::title::set(&format!("tine: supervisor {}", names.join(" ")));
+        if !parts.untitled {
+            // Where the kernel has no such thing, ps shows the command line.
+            let _ = tine_os::title::set(&format!("tine: supervisor {}", names.join(" ")));
+        }
         Ok(supervisor)
     }
 
@@ -296,6 +310,12 @@ impl Supervisor {
             }
             let command = self.preset.command(info.signal);
             crate::log::debug!(self.log, "{} from pid {}: {command:?}", info.signal, info.pid);
+            if matches!(
+                command,
+                Command::Stop | Command::Drain | Command::Finish | Command::StopNow
+            ) {
+                self.stopped_by.get_or_insert(info.signal);
+            }
             self.happen(Event::Command(command));
         }
     }
@@ -328,64 +348,19 @@ impl Supervisor {
         }
         if self.birth.is_some()
             && self.refusal.is_none()
-            && self.state.pools.iter().all(|pool| pool.ever_ready)
+            && self.is_born()
             && let Some(birth) = self.birth.take()
         {
             birth.tell(Ok(()));
         }
     }
 
-    fn finish(mut self) -> Result<()> {
-        let (birth, mut manager) = (self.birth.take(), self.manager.take());
-        let result = self.result();
-        if let (Some(manager), Err(error)) = (&mut manager, &result) {
-            manager.status(&error.to_string(), monotonic());
-        }
-        if let (Some(birth), Err(error)) = (birth, &result) {
-            birth.tell(Err((&error.to_string(), error.exit_code())));
-        }
-        result
-    }
-
-    fn result(mut self) -> Result<()> {
-        drop(self.control.take());
-        let words = self.last_words.take();
-        let reason = |exit| words.clone().unwrap_or_else(|| super::note::exit_text(exit));
-        match self.outcome {
-            Some(Outcome::NeverReady {
-                pool,
-                exit: exit @ super::event::Exit::PrivilegeFailed,
-            }) => {
-                let name = &self.pools[pool].plan.name;
-                Err(Error::privilege(format!("pool {name}: {}", reason(exit))))
-            }
-            Some(Outcome::NeverReady { pool, exit: exit @ super::event::Exit::NoCommand }) => {
-                let name = &self.pools[pool].plan.name;
-                Err(Error::command(format!("pool {name}: {}", reason(exit))))
-            }
-            Some(Outcome::NeverReady { pool, exit }) => {
-                let name = &self.pools[pool].plan.name;
-                Err(Error::boot(format!("pool {name}: no worker could boot: {}", reason(exit))))
-            }
-            Some(Outcome::CannotFork { errno }) => {
-                let reason = std::io::Error::from_raw_os_error(errno);
-                Err(Error::boot(format!("not one worker could be forked: {reason}")))
-            }
-            Some(Outcome::Fatal { pool, worker }) => {
-                let name = &self.pools[pool].plan.name;
-                let said = words.unwrap_or_else(|| "it did not say why".to_owned());
-                Err(Error::fatal(format!("pool {name}: worker {worker} cannot go on: {said}")))
-            }
-            Some(Outcome::Exhausted { pool, failures }) => {
-                let name = &self.pools[pool].plan.name;
-                Err(Error::exhausted(format!("pool {name}: {failures} workers failed, too fast")))
-            }
-            Some(Outcome::HookFailed) => {
-                let (name, words) = self.refusal.take().unwrap_or_default();
-                Err(Error::hook(&name, &words))
-            }
-            Some(Outcome::Stopped) | None => Ok(()),
-        }
+    /// Whether whoever has started it may go: every pool serves, or will go on trying.
+    fn is_born(&self) -> bool {
+        let pools = self.state.pools.iter().zip(&self.rules);
+        pools
+            .into_iter()
+            .all(|(pool, rules)| pool.ever_ready || (rules.persists && pool.boot_failures > 0))
     }
 }
 

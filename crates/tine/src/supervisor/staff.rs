@@ -158,7 +158,7 @@ impl State {
         let nobody = self.workers.is_empty() && !self.pools.iter().any(|pool| pool.ever_ready);
         if let Some(pool) = pool.filter(|_| nobody) {
             self.pools[pool].boot_failures += 1;
-            if self.pools[pool].boot_failures >= rules.boot_attempts {
+            if self.pools[pool].boot_failures >= rules.boot_attempts && !rules.persists {
                 self.outcome = Outcome::CannotFork { errno };
             }
         }
@@ -233,7 +233,10 @@ impl State {
         if pool.ever_ready || worker.ready_at.is_some() || self.staffed {
             return;
         }
-        pool.boot_failures += 1;
+        pool.boot_failures = pool.boot_failures.saturating_add(1);
+        if rules.persists {
+            return;
+        }
         if pool.boot_failures >= rules.boot_attempts || exit == Exit::PrivilegeFailed {
             self.outcome = Outcome::NeverReady { pool: worker.pool, exit };
         }

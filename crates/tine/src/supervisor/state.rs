@@ -81,8 +81,16 @@ pub struct Rules {
     pub quiet: Nanos,
     /// First and longest delay after quick failures.
     pub backoff: (Nanos, Nanos),
+    /// How long a successor that is ready serves beside the one it succeeds, before that one is asked to leave.
+    pub linger: Nanos,
+    /// How many more than its maximum may drain at once, before no more are succeeded.
+    pub draining: u32,
     /// Boot failures before the first ready worker that end the service.
     pub boot_attempts: u32,
+    /// They end nothing: a place is tried for ever, and so is a new generation.
+    pub persists: bool,
+    /// Its workers are foreign commands, which are told once more when the service stops.
+    pub command: bool,
     /// How many failures within how long open the breaker; 0 = never.
     pub breaker: (u32, Nanos),
     /// Whether an open breaker stops the service (else: only the back-off's longest delay applies).

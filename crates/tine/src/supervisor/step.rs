@@ -30,7 +30,7 @@ impl State {
                 let pool = self.forget(worker).map(|worker| worker.pool);
                 self.fork_failed(&rules[pool.unwrap_or(0)], pool, errno, now, &mut actions);
             }
-            Event::Ready(worker) => self.ready(worker, now),
+            Event::Ready(worker) => self.ready(worker, now, &mut actions),
             Event::Expiring(worker) => self.wants_successor(worker, Succession::AtLimit),
             Event::Leaving(worker) => self.leaving(rules, worker, now),
             Event::Fatal(worker) => self.fatal(rules, worker, now, &mut actions),
@@ -94,6 +94,7 @@ impl State {
             Command::Stop => self.announce_stop(rules, now, actions),
             Command::Drain if self.is_stopping() => self.stop_now(rules, now, actions),
             Command::Drain => self.begin_stop(rules, now, actions),
+            Command::Finish => self.begin_stop(rules, now, actions),
             Command::StopNow => {
                 self.begin_stop(rules, now, actions);
                 self.stop_now(rules, now, actions);
@@ -133,7 +134,7 @@ impl State {
         }
     }
 
-    fn ready(&mut self, id: WorkerId, now: Nanos) {
+    fn ready(&mut self, id: WorkerId, now: Nanos, actions: &mut Vec<Action>) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         if !matches!(worker.stage, Stage::Booting(_)) {
             return;
@@ -143,6 +144,7 @@ impl State {
         worker.expires = worker.expires.map(|at| at.saturating_add(now - worker.since));
         let pool = worker.pool;
         self.pools[pool].ever_ready = true;
+        actions.push(Action::Note(Note::Ready(id)));
     }
 
     fn wants_successor(&mut self, id: WorkerId, how: Succession) {
@@ -174,7 +176,7 @@ impl State {
             let standby = self.in_pool(pool).filter(|worker| worker.stage == Stage::Standby);
             let standby: BTreeSet<usize> = standby.map(|worker| worker.place).collect();
             for place in 0..self.pools[pool].places.len() {
-                if let Some(old) = self.superseded(pool, place) {
+                if let Some(old) = self.superseded(pool, place, now) {
                     self.dismiss(rules, old, Why::Recycled, now, actions);
                     draining += 1;
                 }
@@ -215,11 +217,18 @@ impl State {
     }
 
     /// The incumbent of the place, if it only waited for a successor that is ready now.
-    fn superseded(&self, pool: usize, place: usize) -> Option<WorkerId> {
+    fn superseded(&self, pool: usize, place: usize, now: Nanos) -> Option<WorkerId> {
+        let due = self.succession_due(pool, place)?;
+        self.pools[pool].places[place].incumbent.filter(|_| due <= now)
+    }
+
+    /// When the incumbent of a place is to leave, if a successor is ready and that is all it waits for.
+    pub(super) fn succession_due(&self, pool: usize, place: usize) -> Option<Nanos> {
         let seat = &self.pools[pool].places[place];
         let (old, new) = seat.incumbent.zip(seat.successor)?;
-        let waits = self.workers[&old].succession == Some(Succession::WhenReady);
-        (waits && self.workers[&new].stage == Stage::Standby).then_some(old)
+        let (old, new) = (&self.workers[&old], &self.workers[&new]);
+        let waits = old.succession == Some(Succession::WhenReady) && new.stage == Stage::Standby;
+        new.ready_at.filter(|_| waits).map(|at| at.saturating_add(self.pools[pool].linger))
     }
 
     /// Lets a ready incumbent work.
@@ -279,7 +288,8 @@ impl State {
             self.blame_trial(rules, (id, &worker), &how, now, actions);
         }
         let retry_ms = wait / MILLISECOND;
-        actions.push(Action::Note(Note::Exited { worker: id, exit, why, crash, retry_ms }));
+        let ready = worker.ready_at.is_some();
+        actions.push(Action::Note(Note::Exited { worker: id, exit, why, crash, ready, retry_ms }));
         // Who leaves in good order has passed its wake-up on.
         if exit != Exit::Clean || why.is_none() {
             actions.push(Action::Poke(worker.pool));

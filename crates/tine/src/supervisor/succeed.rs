@@ -64,6 +64,7 @@ impl Pool {
             (self.every, self.due) = (rules.every, None);
         }
         self.turnover = rules.turnover;
+        (self.linger, self.draining) = (rules.linger, rules.draining);
         let taken = |place: &super::state::Place| place.incumbent.or(place.successor).is_some();
         let used = self.places.iter().rposition(taken).map_or(0, |last| last + 1);
         self.places.resize_with(used.max(rules.capacity as usize), Default::default);

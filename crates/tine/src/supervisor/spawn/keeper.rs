@@ -18,12 +18,13 @@ use tine_os::signal::{self, Signal, SignalFd};
 use tine_os::{exec, family};
 
 use super::super::state::{MILLISECOND, Nanos, SECOND};
-use super::launch::launch;
+use super::launch::{Failure, Launch, launch, produce};
 use super::life::{Kit, watch_parent};
-use crate::program::{Command, Passed, Producer, Readiness, Spawn, status, tell_exit};
+use super::sign::Sign;
+use crate::program::{Producer, status, tell_exit};
 use crate::scoreboard::{Activity, Record};
 use crate::seat::{
-    CONTINUED, ENDED, FAILURE, FINISH, HALTED, LEAVE, LEAVING, READY, WIRE_BYTES, cut,
+    BEGUN, CONTINUED, ENDED, FAILURE, FINISH, HALTED, LEAVE, LEAVING, READY, WIRE_BYTES, cut,
 };
 
 /// Signals it takes: the first four ask to leave, or (QUIT) to end everything now.
@@ -57,9 +58,10 @@ const CHANNEL: u64 = 0;
 const SUPERVISOR: u64 = 1;
 const SIGNALS: u64 = 2;
 const REPORT: u64 = 3;
+const SIGN: u64 = 4;
 
-/// Why there is no command: the reason, and the exit status.
-type Failure = (String, i32);
+/// After FINISH: the stop is by this signal.
+const INTERRUPT: u8 = Signal::INT.number() as u8;
 
 struct Keeper {
     channel: OwnedFd,
@@ -67,7 +69,12 @@ struct Keeper {
     signals: SignalFd,
     epoll: Epoll,
     record: Record,
-    readiness: Readiness,
+    /// By what the command shows that it is ready.
+    sign: Sign,
+    /// What asks it to leave, for a successor and at the end.
+    leaves_on: (Signal, Signal),
+    /// HUP is for the supervisor.
+    passes_hup: bool,
     /// How long the command has after the supervisor's death.
     grace: Nanos,
     command: Pid,
@@ -76,6 +83,7 @@ struct Keeper {
     report: Option<PipeReader>,
     failure: String,
     ready_at: Option<Nanos>,
+    ready: bool,
     kill_at: Option<Nanos>,
     leaving: bool,
     ended: Option<Change>,
@@ -118,14 +126,28 @@ impl Keeper {
         process::die_with_parent(Signal::TERM).map_err(failed)?;
         let supervisor = watch_parent(kit.supervisor)
             .map_err(|error| (error.to_string(), status::CANNOT_BOOT))?;
-        let (command, passed) = produce(&kit, producer)?;
+        let (command, mut spawn) = produce(&kit, producer)?;
+        let user = kit.plan.privileges.identity.as_ref().map(|identity| identity.uid);
+        let sign = Sign::expect(&producer.readiness, user, &mut spawn.listeners).map_err(failed)?;
         let taken = [&TAKEN, kit.passed.all()].concat();
         signal::block(&taken).map_err(failed)?;
         let signals = SignalFd::new(&taken).map_err(failed)?;
         let (report, writer) = std::io::pipe().map_err(failed)?;
         let keeper = process::pid();
         let pid = match process::fork().map_err(failed)? {
-            Forked::Child => super::end(|| launch(&kit, keeper, &command, &passed, writer)),
+            Forked::Child => super::end(|| {
+                launch(
+                    Launch {
+                        kit: &kit,
+                        keeper,
+                        producer,
+                        command: &command,
+                        spawn: &spawn,
+                        sign: &sign,
+                    },
+                    writer,
+                )
+            }),
             Forked::Parent(pid) => pid,
         };
         drop(writer);
@@ -135,7 +157,9 @@ impl Keeper {
             pidfd: process::pidfd(pid).map_err(failed)?,
             epoll: Epoll::new().map_err(failed)?,
             grace: kit.plan.rules.stop_timeout,
-            readiness: producer.readiness,
+            sign,
+            leaves_on: producer.leaves_on,
+            passes_hup: producer.every_dialect,
             channel: kit.channel,
             record: kit.record,
             supervisor,
@@ -144,11 +168,13 @@ impl Keeper {
             report: Some(report),
             failure: String::new(),
             ready_at: None,
+            ready: false,
             kill_at: None,
             leaving: false,
             ended: None,
         };
         keeper.watch().map_err(failed)?;
+        keeper.tell(BEGUN, &pid.to_string());
         Ok(keeper)
     }
 
@@ -157,6 +183,9 @@ impl Keeper {
         self.epoll.add(&self.channel, CHANNEL, Interest::READ)?;
         self.epoll.add(&self.supervisor, SUPERVISOR, Interest::READ)?;
         self.epoll.add(&self.signals, SIGNALS, Interest::READ)?;
+        if let Some(sign) = self.sign.descriptor() {
+            self.epoll.add(sign, SIGN, Interest::READ)?;
+        }
         self.report.as_ref().map_or(Ok(()), |pipe| self.epoll.add(pipe, REPORT, Interest::READ))
     }
 
@@ -167,6 +196,7 @@ impl Keeper {
         keep.extend([self.signals.as_fd().as_raw_fd(), self.epoll.as_fd().as_raw_fd()]);
         keep.push(self.pidfd.as_raw_fd());
         keep.extend(self.report.as_ref().map(|pipe| pipe.as_raw_fd()));
+        keep.extend(self.sign.own_descriptor());
         exec::close_all_but(&keep)
     }
 
@@ -181,6 +211,7 @@ impl Keeper {
                     CHANNEL => self.read_channel(),
                     SUPERVISOR => self.orphaned(),
                     SIGNALS => self.read_signals(),
+                    SIGN => self.read_sign(),
                     _ => self.read_report(),
                 }
             }
@@ -199,13 +230,31 @@ impl Keeper {
         let now = monotonic();
         // Both may have come with one wake-up.
         if self.ended.is_none() && self.ready_at.is_some_and(|at| at <= now) {
-            self.ready_at = None;
-            self.record.set(Activity::Idle);
-            self.tell(READY, "");
+            self.is_ready();
         }
         if self.kill_at.is_some_and(|at| at <= now) {
             self.kill_at = Some(now + ROUND);
             self.kill();
+        }
+    }
+
+    /// Says so, once.
+    fn is_ready(&mut self) {
+        self.ready_at = None;
+        if !std::mem::replace(&mut self.ready, true) && !self.leaving {
+            self.record.set(Activity::Idle);
+            self.tell(READY, "");
+        }
+    }
+
+    /// The command has something to show.
+    fn read_sign(&mut self) {
+        match self.sign.look() {
+            Some(true) => self.is_ready(),
+            Some(false) => {}
+            None => {
+                let _ = self.sign.descriptor().map(|sign| self.epoll.remove(sign));
+            }
         }
     }
 
@@ -221,7 +270,10 @@ impl Keeper {
         let mut buffer = [0; WIRE_BYTES];
         while let Ok(Some(message)) = receive_message(&self.channel, &mut buffer) {
             match message.first() {
-                Some(&(LEAVE | FINISH)) => self.leave(),
+                Some(&LEAVE) => self.leave(self.leaves_on.0),
+                // It ends with its supervisor: by which signal that was told to, it says.
+                Some(&FINISH) if message.get(1) == Some(&INTERRUPT) => self.leave(Signal::TERM),
+                Some(&FINISH) => self.leave(self.leaves_on.1),
                 // A command cannot wait for its place, and has none of its own to say.
                 Some(_) => {}
                 None => return self.orphaned(),
@@ -230,14 +282,14 @@ impl Keeper {
     }
 
     /// Asks the command to end.
-    fn leave(&mut self) {
+    fn leave(&mut self, by: Signal) {
         self.ready_at = None;
         if !std::mem::replace(&mut self.leaving, true) {
             self.record.set(Activity::Draining);
             self.tell(LEAVING, "");
         }
         // One that has ended is about to be reaped.
-        let _ = process::send(&self.pidfd, Signal::TERM);
+        let _ = process::send(&self.pidfd, by);
     }
 
     /// The supervisor is dead: nobody will say that the time is up.
@@ -247,7 +299,7 @@ impl Keeper {
         let _ = self.epoll.remove(&self.channel);
         if self.kill_at.is_none() {
             self.kill_at = Some(monotonic().saturating_add(self.grace));
-            self.leave();
+            self.leave(self.leaves_on.1);
         }
     }
 
@@ -256,7 +308,11 @@ impl Keeper {
             match info.signal {
                 Signal::CHLD => self.children_changed(),
                 Signal::QUIT => self.kill_at = Some(0),
-                signal if TAKEN.contains(&signal) => self.leave(),
+                // Under Server::Starter a program that signals its parent has its superdaemon start it anew.
+                Signal::HUP if self.passes_hup => {
+                    drop(process::send(&self.supervisor, Signal::HUP))
+                }
+                signal if TAKEN.contains(&signal) => self.leave(Signal::TERM),
                 // One that has ended is about to be reaped.
                 signal => drop(process::send(&self.pidfd, signal)),
             }
@@ -277,6 +333,7 @@ impl Keeper {
         while let Ok(Some(pid)) = process::peek_exited() {
             match process::reap_pid(pid) {
                 Ok(change) if pid == self.command => self.ended = change,
+                Ok(change) if self.sign.is_answer(pid, change) => self.is_ready(),
                 Ok(_) => {}
                 Err(_) => return,
             }
@@ -293,10 +350,15 @@ impl Keeper {
         }
         let _ = self.epoll.remove(report);
         self.report = None;
-        let Readiness::Lived(time) = self.readiness;
-        if self.failure.is_empty() && !self.leaving {
+        if !self.failure.is_empty() || self.leaving {
+            return;
+        }
+        if let Sign::Lived(time) = self.sign {
             let time = Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX);
             self.ready_at = Some(monotonic().saturating_add(time));
+        } else if let Err(error) = self.sign.begin() {
+            self.tell(FAILURE, &format!("nobody can ask whether the command is ready: {error}"));
+            self.kill_at = Some(0);
         }
     }
 
@@ -335,25 +397,5 @@ impl Keeper {
     /// A supervisor that is gone or does not read is noticed elsewhere.
     fn tell(&self, kind: u8, text: &str) {
         let _ = send_message(&self.channel, &cut(kind, text));
-    }
-}
-
-/// Asks the producer.
-fn produce(kit: &Kit<'_>, producer: &Producer) -> Result<(Command, Vec<Passed>), Failure> {
-    let numbers =
-        producer.numbers(kit.listeners.len()).map_err(|text| (text, status::NO_COMMAND))?;
-    let passed = kit.listeners.iter().zip(numbers);
-    let passed = passed
-        .map(|(listener, number)| Passed { address: listener.address().to_owned(), number })
-        .collect();
-    let spawn = Spawn {
-        worker: kit.assignment.worker.0,
-        place: kit.assignment.place,
-        generation: kit.assignment.generation,
-        listeners: passed,
-    };
-    match producer.produce(&spawn) {
-        Ok(command) => Ok((command, spawn.listeners)),
-        Err(error) => Err((format!("no command: {error}"), status::NO_COMMAND)),
     }
 }

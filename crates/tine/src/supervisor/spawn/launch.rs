@@ -10,22 +10,28 @@ use tine_os::process::{self, Pid};
 use tine_os::signal::{self, Signal};
 
 use super::life::{Kit, settle};
-use crate::program::{Command, Passed, status};
+use super::sign::Sign;
+use crate::program::{Command, Producer, Spawn, dialects, status};
 
-/// The first number of `LISTEN_FDS` (sd_listen_fds(3)).
-const LISTEN_FDS_START: i32 = 3;
+/// Why there is no command: the reason, and the exit status.
+pub(super) type Failure = (String, i32);
+
+/// What is launched.
+#[derive(Clone, Copy)]
+pub(super) struct Launch<'a> {
+    pub(super) kit: &'a Kit<'a>,
+    pub(super) keeper: Pid,
+    pub(super) producer: &'a Producer,
+    pub(super) command: &'a Command,
+    pub(super) spawn: &'a Spawn,
+    pub(super) sign: &'a Sign,
+}
 
 /// Becomes the command. Returns only if that fails: the reason is in the pipe then, and this is the exit status.
 /// The pipe is closed by the exec itself.
-pub(super) fn launch(
-    kit: &Kit<'_>,
-    keeper: Pid,
-    command: &Command,
-    passed: &[Passed],
-    report: PipeWriter,
-) -> i32 {
+pub(super) fn launch(all: Launch<'_>, report: PipeWriter) -> i32 {
     let mut report = OwnedFd::from(report);
-    let (text, code) = match steps(kit, keeper, command, passed, &mut report) {
+    let (text, code) = match steps(all, &mut report) {
         Ok(error) => (error, status::NO_COMMAND),
         Err(failure) => failure,
     };
@@ -35,13 +41,9 @@ pub(super) fn launch(
 }
 
 /// The reason why there was no exec; an error is one for something before it, with its exit status.
-fn steps(
-    kit: &Kit<'_>,
-    keeper: Pid,
-    command: &Command,
-    passed: &[Passed],
-    report: &mut OwnedFd,
-) -> Result<String, (String, i32)> {
+fn steps(all: Launch<'_>, report: &mut OwnedFd) -> Result<String, (String, i32)> {
+    let Launch { kit, keeper, producer, command, spawn, sign } = all;
+    let passed = &spawn.listeners;
     let failed = |error: std::io::Error| (error.to_string(), status::CANNOT_BOOT);
     // Below another root there may be no such file.
     let empty = null().map_err(failed)?;
@@ -55,19 +57,40 @@ fn steps(
     signal::reset_all_dispositions().map_err(failed)?;
     signal::unblock_all().map_err(failed)?;
     let wanted: Vec<_> = kit.listeners.iter().zip(passed).collect();
-    let wanted: Vec<_> = wanted.iter().map(|(fd, passed)| (fd.as_fd(), passed.number)).collect();
+    let wanted = wanted.iter().map(|(fd, passed)| (fd.as_fd(), passed.number));
+    let wanted: Vec<_> = wanted.chain(sign.descriptors()).collect();
     *report = place(&wanted, &*report).map_err(|error| {
         let numbers: Vec<String> = passed.iter().map(|one| one.number.to_string()).collect();
         let text = format!("listeners cannot be at {}: {error}", numbers.join(", "));
         (text, status::NO_COMMAND)
     })?;
-    let mut process = command.to_process();
-    let in_a_row = (LISTEN_FDS_START..).zip(passed).all(|(number, one)| number == one.number);
-    if in_a_row && !passed.is_empty() {
-        process.env("LISTEN_FDS", passed.len().to_string());
-        process.env("LISTEN_PID", process::pid().to_string());
+    let mut process = command.to_process().map_err(|text| (text, status::NO_COMMAND))?;
+    let who = dialects::Processes { own: process::pid().get(), parent: keeper.get() };
+    dialects::systemd(&mut process, passed, who);
+    if producer.every_dialect {
+        dialects::all(&mut process, spawn, who);
+    }
+    sign.tell(&mut process);
+    if producer.ignores_pipe {
+        tine_os::exec::ignoring(&mut process, Signal::PIPE);
     }
     let error = process.exec();
     let reason = command.check().err().unwrap_or_else(|| error.to_string());
     Ok(format!("cannot run {}: {reason}", command.program()))
+}
+
+/// Asks the producer.
+pub(super) fn produce(kit: &Kit<'_>, producer: &Producer) -> Result<(Command, Spawn), Failure> {
+    let listeners = kit.listeners.iter().map(|it| (it.address(), it.name()));
+    let passed = producer.pass(listeners).map_err(|text| (text, status::NO_COMMAND))?;
+    let spawn = Spawn {
+        worker: kit.assignment.worker.0,
+        place: kit.assignment.place,
+        generation: kit.assignment.generation,
+        listeners: passed,
+    };
+    match producer.produce(&spawn) {
+        Ok(command) => Ok((command, spawn)),
+        Err(error) => Err((format!("no command: {error}"), status::NO_COMMAND)),
+    }
 }

@@ -15,10 +15,12 @@ use super::run::Supervisor;
 use crate::program::{Way, status};
 
 mod again;
+mod ask;
 mod keeper;
 mod launch;
 mod letter;
 mod life;
+mod sign;
 
 pub(crate) use again::{Summons, refuse, summons};
 pub(crate) use letter::{Descriptors, Letter};

@@ -1,0 +1,134 @@
+//! Real programs under the superdaemon, and Tine's own server under real superdaemons: Debian's.
+
+mod superdaemon;
+
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+use superdaemon::{HUP, Place, TERM, TINE, hello};
+use testkit::load::Load;
+use testkit::{DEADLINE, Running, Server, require_peer, wait_until};
+
+/// An application that says hello.
+const PSGI: &str =
+    "sub { [200, ['Content-Type' => 'text/plain', 'Content-Length' => 5], ['hello']] }";
+
+/// A port nobody has at the moment.
+fn free_port() -> u16 {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    taken.local_addr().expect("an address").port()
+}
+
+/// Two HUPs under load, at which nothing is lost.
+fn replaced_under_load(running: &Running, address: &str, said: &str) {
+    let load = Load::one_per_connection(address, "/").connections(4).rate(150.0).start();
+    load.wait_answered(30);
+    for _ in 0..2 {
+        running.signal(HUP);
+        running.wait_line(said);
+        load.wait_answered(30);
+    }
+    let report = load.stop();
+    assert_eq!(report.failed_total, 0, "{report:?}\n{}", running.lines().join("\n"));
+}
+
+/// Whether Perl has this module; as [`require_peer`] for a program.
+fn require_module(module: &str) -> bool {
+    if !require_peer("perl") {
+        return false;
+    }
+    let found = Command::new("perl")
+        .arg(format!("-M{module}"))
+        .args(["-e", "1"])
+        .stderr(Stdio::null())
+        .status();
+    if found.is_ok_and(|status| status.success()) {
+        return true;
+    }
+    require_peer(&format!("perl's {module}"))
+}
+
+fn perl_under_start_server(program: &str, module: &str, options: &str) {
+    if !require_module(module) {
+        return;
+    }
+    let place = Place::new();
+    std::fs::write(place.path("app.psgi"), PSGI).expect("a file");
+    let line = format!("--interval=2 --port=127.0.0.1:0 {options} -- {program} %/app.psgi");
+    let daemon = place.start("start_server", &line);
+    let address = daemon.addresses().remove(0);
+    wait_until("an answer", DEADLINE, || hello(&address));
+    daemon.wait_line("starting new worker");
+    replaced_under_load(&daemon, &address, "killing old workers");
+    daemon.signal(TERM);
+    assert!(daemon.wait_exit().success());
+}
+
+#[test]
+fn starman_is_replaced_under_load_without_a_loss() {
+    // Its TERM is abrupt: its own documentation says QUIT.
+    let signals = "--signal-on-hup=QUIT --signal-on-term=QUIT";
+    perl_under_start_server("starman --workers 4 --disable-keepalive", "Starman", signals);
+}
+
+#[test]
+fn plackup_with_starlet_is_replaced_under_load_without_a_loss() {
+    let program = "plackup -s Starlet --max-workers=4 --max-keepalive-reqs=1";
+    perl_under_start_server(program, "Starlet", "");
+}
+
+#[test]
+fn plackup_with_twiggy_is_replaced_under_load_without_a_loss() {
+    perl_under_start_server("plackup -s Twiggy", "Twiggy", "--signal-on-hup=QUIT");
+}
+
+#[test]
+fn under_debians_start_server_a_server_of_tines_own_is_replaced_under_load_without_a_loss() {
+    if !require_peer("start_server") {
+        return;
+    }
+    let place = Place::new();
+    let port = free_port();
+    let running = Server::command("start_server")
+        .arg(format!("--port=127.0.0.1:{port}"))
+        .args(["--interval=2", "--"])
+        .args([TINE, "serve", "--inherited", "--workers", "2", "--control", "off"])
+        .arg(place.path(""))
+        .start();
+    let address = format!("127.0.0.1:{port}");
+    wait_until("an answer", DEADLINE, || hello(&address));
+    replaced_under_load(&running, &address, "killing old workers");
+    running.signal(TERM);
+    assert!(running.wait_exit().success());
+}
+
+#[test]
+fn under_systemds_socket_activation_a_server_of_tines_own_serves() {
+    if !require_peer("systemd-socket-activate") {
+        return;
+    }
+    let place = Place::new();
+    let port = free_port();
+    let running = Server::command("systemd-socket-activate")
+        .arg(format!("--listen=127.0.0.1:{port}"))
+        .args(["--fdname=web", TINE, "serve", "--inherited", "--workers", "2"])
+        .arg("--control")
+        .arg(place.path("control"))
+        .arg(place.path(""))
+        .start();
+    running.wait_line("Listening on");
+    let address = format!("127.0.0.1:{port}");
+    // The first connection begins it, and waits in the queue meanwhile.
+    wait_until("an answer", DEADLINE, || hello(&address));
+    let load = Load::one_per_connection(&address, "/").connections(4).rate(150.0).start();
+    load.wait_answered(30);
+    for _ in 0..3 {
+        let reload = place.run("reload --control %/control");
+        assert!(reload.status.success(), "{reload:?}");
+        load.wait_answered(30);
+    }
+    let report = load.stop();
+    assert_eq!(report.failed_total, 0, "{report:?}");
+    assert!(place.run("stop --control %/control").status.success());
+    assert!(running.wait_exit().success());
+}

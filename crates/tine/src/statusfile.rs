@@ -1,0 +1,187 @@
+//! A file that says which processes of a service there are, a line `NUMBER:PID` each: Server::Starter's status file
+//! (row S11).
+//!
+//! In it are those that have been ready and are still there: who serves, and who finishes what it has. One that has
+//! ended by itself stays until somebody is ready in its place, so that whoever waits for the next sees it come. The
+//! lines are in the order of the numbers, and a reader sees the old file or the new one, never half of it.
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf, absolute};
+use std::process;
+
+use crate::{Error, Result};
+
+/// A file that is told of its service's processes.
+#[derive(Debug)]
+pub(crate) struct StatusFile {
+    path: PathBuf,
+    beside: PathBuf,
+    creator: u32,
+    rows: RefCell<Rows>,
+    /// Whether this process has put one there.
+    made: Cell<bool>,
+}
+
+/// Whom a line is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) seat: (usize, usize),
+    pub(crate) number: u64,
+    pub(crate) pid: u32,
+}
+
+/// The lines, and which of them are of processes that are gone.
+#[derive(Debug, Default)]
+struct Rows(Vec<(Row, bool)>);
+
+impl StatusFile {
+    /// Makes sure that the file can be written, and takes away one that another run has left. There is none until a
+    /// process is ready.
+    pub(crate) fn prepare(path: &Path) -> Result<Self> {
+        let failed = |error: io::Error| {
+            let text = format!("the status file {} cannot be written", path.display());
+            match error.kind() {
+                ErrorKind::NotFound | ErrorKind::InvalidInput => {
+                    Error::config(format!("{text}: {error}"))
+                }
+                _ => Error::os(text, error),
+            }
+        };
+        let path = absolute(path).map_err(failed)?;
+        let mut beside = path.clone().into_os_string();
+        beside.push(format!(".{}", process::id()));
+        let beside = PathBuf::from(beside);
+        fs::write(&beside, "").and_then(|()| fs::remove_file(&beside)).map_err(failed)?;
+        match fs::symlink_metadata(&path) {
+            Ok(found) if !found.is_file() => {
+                let text = format!("the status file {}: what is there is no file", path.display());
+                return Err(Error::config(text));
+            }
+            Ok(_) => fs::remove_file(&path).map_err(failed)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let (rows, made) = Default::default();
+        Ok(Self { path, beside, creator: process::id(), rows, made })
+    }
+
+    /// Somebody is ready.
+    pub(crate) fn ready(&self, row: Row) -> io::Result<()> {
+        self.rows.borrow_mut().ready(row);
+        self.write()
+    }
+
+    /// Somebody is gone; `stays`: until another one is ready in its place.
+    pub(crate) fn exited(&self, number: u64, stays: bool) -> io::Result<()> {
+        if self.rows.borrow_mut().exited(number, stays) { self.write() } else { Ok(()) }
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let text = self.rows.borrow().text();
+        fs::write(&self.beside, text)?;
+        fs::rename(&self.beside, &self.path)?;
+        self.made.set(true);
+        Ok(())
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it, if this process has made it.
+    pub(crate) fn remove(&self) {
+        if process::id() == self.creator && self.made.take() {
+            // Gone already: nothing to do about it at the end.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Rows {
+    fn ready(&mut self, row: Row) {
+        self.0.retain(|(other, gone)| !gone || other.seat != row.seat);
+        self.0.push((row, false));
+        self.0.sort_unstable_by_key(|(row, _)| row.number);
+    }
+
+    /// Whether that changes anything.
+    fn exited(&mut self, number: u64, stays: bool) -> bool {
+        let Some(at) = self.0.iter().position(|(row, _)| row.number == number) else {
+            return false;
+        };
+        let seat = self.0[at].0.seat;
+        let alone =
+            !self.0.iter().any(|(row, gone)| row.seat == seat && row.number != number && !gone);
+        if stays && alone {
+            self.0[at].1 = true;
+        } else {
+            self.0.remove(at);
+        }
+        true
+    }
+
+    fn text(&self) -> String {
+        self.0.iter().map(|(row, _)| format!("{}:{}\n", row.number, row.pid)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(place: usize, number: u64) -> Row {
+        Row { seat: (0, place), number, pid: u32::try_from(number).expect("small") + 100 }
+    }
+
+    #[test]
+    fn lines_are_in_the_order_of_their_numbers() {
+        let mut rows = Rows::default();
+        for number in [10, 9, 100, 2] {
+            rows.ready(row(usize::try_from(number).expect("small"), number));
+        }
+        assert_eq!(rows.text(), "2:102\n9:109\n10:110\n100:200\n");
+    }
+
+    #[test]
+    fn who_ends_by_itself_stays_until_another_one_is_ready() {
+        let mut rows = Rows::default();
+        rows.ready(row(0, 1));
+        assert!(rows.exited(1, true) && rows.text() == "1:101\n");
+        rows.ready(row(0, 3));
+        assert_eq!(rows.text(), "3:103\n");
+        rows.ready(row(0, 4));
+        assert!(rows.exited(3, true), "there is another one");
+        assert_eq!(rows.text(), "4:104\n");
+        assert!(!rows.exited(3, true), "nobody");
+        assert!(rows.exited(4, false));
+        assert_eq!(rows.text(), "");
+    }
+
+    #[test]
+    fn there_is_no_file_until_somebody_is_ready_and_none_at_the_end() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("status");
+        fs::write(&path, "7:7\n").expect("a file");
+        let file = StatusFile::prepare(&path).expect("it can be written");
+        assert!(!path.exists(), "what another run has left is no news");
+        file.ready(row(0, 1)).expect("it is written");
+        assert_eq!(fs::read_to_string(&path).expect("a file"), "1:101\n");
+        assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 1);
+        file.remove();
+        assert!(!path.exists());
+        fs::write(&path, "somebody's").expect("a file");
+        file.remove();
+        assert!(path.exists(), "only its own");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_refused_by_name() {
+        let error = StatusFile::prepare(Path::new("/no/such/status")).expect_err("refused");
+        assert!(error.is_config() && error.to_string().contains("/no/such/status"), "{error}");
+        let directory = tempfile::tempdir().expect("a directory");
+        assert!(StatusFile::prepare(directory.path()).expect_err("refused").is_config());
+    }
+}
