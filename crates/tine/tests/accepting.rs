@@ -215,6 +215,26 @@ fn serialized_workers_serve_several_listeners_at_once() {
     service.stop();
 }
 
+/// Who is woken for two sockets takes from one; whoever waits at the other must not wait for the next client.
+#[test]
+fn connections_that_come_to_several_sockets_at_once_find_all_workers_that_are_idle() {
+    for (flags, addresses) in
+        [("--accept sharded", 1), ("--listen 127.0.0.1:0", 2), ("--spawn exec --accept sharded", 1)]
+    {
+        let service = start(&format!("--workers 3 {flags}"));
+        service.wait_serving(3);
+        let addresses = service.addresses(addresses);
+        for round in 0..3 {
+            let to = |number| &addresses[number % addresses.len()];
+            let mut talks: Vec<Talk> = (0..3).map(|number| Talk::to(to(number))).collect();
+            let mut places: Vec<String> = talks.iter_mut().map(|talk| talk.ask("place")).collect();
+            places.sort();
+            assert_eq!(places, ["0", "1", "2"], "{flags}, round {round}");
+        }
+        service.stop();
+    }
+}
+
 #[test]
 fn workers_by_exec_accept_in_every_mode() {
     for mode in ["sharded", "serialized"] {

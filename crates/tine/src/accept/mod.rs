@@ -303,6 +303,7 @@ impl Acceptor {
                 Next::Nothing => {}
                 found => {
                     self.next = (index + 1) % count;
+                    self.share_the_rest();
                     return Ok(found);
                 }
             }
@@ -310,6 +311,15 @@ impl Acceptor {
         // Whoever has slept begins with its own.
         self.next = 0;
         Ok(Next::Nothing)
+    }
+
+    /// Who was woken for two listeners, and can take no more than from the one, wakes another for what may wait at the other:
+    /// the kernel has counted the wake-up for both as done.
+    fn share_the_rest(&self) {
+        let rest = self.watch.count() > 1 && self.watch.is_hot();
+        if rest && (self.watch.serves_alone() || self.seat.is_full()) {
+            self.seat.pass_wake_on();
+        }
     }
 
     fn take_from(&mut self, index: usize) -> io::Result<Next> {

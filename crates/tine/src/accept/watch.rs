@@ -133,6 +133,11 @@ impl Watch {
         self.count
     }
 
+    /// Whether the worker serves one connection at a time.
+    pub(super) fn serves_alone(&self) -> bool {
+        self.alone
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.open
     }

@@ -200,6 +200,11 @@ impl Seat {
         }
     }
 
+    /// Whether it has as many connections open as it may.
+    pub(crate) fn is_full(&self) -> bool {
+        self.record.open() >= u64::from(self.concurrency)
+    }
+
     /// A connection is taken: counts it, and says what follows from it.
     pub(crate) fn taken(self: &Arc<Self>) -> Busy {
         let (open, taken) = self.record.opened();
