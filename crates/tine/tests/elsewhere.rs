@@ -35,9 +35,11 @@ fn on_another_system_a_program_compiles_and_its_run_is_a_typed_refusal() {
     let refusal = server().try_run(echo).expect_err("a test cannot serve anywhere");
     let elsewhere = cfg!(any(not(target_os = "linux"), tine_unsupported));
     assert_eq!(refusal.is_unsupported(), elsewhere, "{refusal}");
-    assert!(!refusal.is_config() && !refusal.is_bind(), "{refusal}");
     assert_eq!(refusal.to_string().contains("Linux"), elsewhere, "{refusal}");
-    assert_eq!(refusal.exit_code(), 1);
+    if elsewhere {
+        assert!(!refusal.is_config() && !refusal.is_bind(), "{refusal}");
+        assert_eq!(refusal.exit_code(), 1);
+    }
 }
 
 #[test]
