@@ -28,10 +28,16 @@ impl Turnover {
 }
 
 impl State {
-    /// Successors that may still be forked for workers that wait for nothing else.
+    /// Successors that may still be forked for workers that wait for nothing else. One that is ready before a limit is
+    /// reached may wait for long, and must not hold up a reload.
     pub(super) fn surge_left(&self, pool: usize) -> usize {
         let pool = &self.pools[pool];
-        let coming = pool.places.iter().filter(|place| place.successor.is_some()).count();
+        let may_wait = |id: WorkerId| self.workers[&id].succession == Some(Succession::AtLimit);
+        let coming = pool
+            .places
+            .iter()
+            .filter(|place| place.successor.is_some() && !place.incumbent.is_some_and(may_wait));
+        let coming = coming.count();
         let surge = pool.turnover.surge.unwrap_or((pool.wanted() / 4).max(1)) as usize;
         match pool.turnover.pace {
             0 => surge.saturating_sub(coming),
@@ -110,6 +116,21 @@ mod tests {
     use super::super::scale::Sizing;
     use super::super::state::SECOND;
     use super::*;
+
+    #[test]
+    fn a_successor_that_waits_for_a_limit_does_not_hold_up_a_reload() {
+        let (mut it, _) = Roll::begin(Turnover::default());
+        it.boot(5);
+        // The first of the new generation is near its limit, has its successor, and rests.
+        it.tell(Event::Expiring(WorkerId(5)));
+        for id in 6..10 {
+            it.boot(id);
+        }
+        let old = |worker: &&super::super::state::Worker| {
+            worker.generation == 1 && worker.stage == Stage::Serving
+        };
+        assert_eq!(it.state.workers.values().filter(old).count(), 0, "all are replaced");
+    }
 
     struct Roll {
         rules: Vec<Rules>,
