@@ -134,5 +134,5 @@ fn sockets_of_another_process_are_refused() {
         .env_remove("LISTEN_PID")
         .start();
     assert_eq!(none.wait_exit().code(), Some(2));
-    none.wait_line("no sockets were passed in: LISTEN_PID is not set");
+    none.wait_line("no sockets were passed in: none of LISTEN_FDS (systemd)");
 }

@@ -74,6 +74,8 @@ fn a_reload_shows_the_new_certificate_and_a_broken_one_leaves_the_old() {
 #[test]
 fn no_session_is_lost_while_certificates_are_replaced() {
     let it = start(&["localhost"], |_| "--workers 2 --listen 127.0.0.1:0/tls".into());
+    // Before it serves, a HUP would end it.
+    it.running.address();
     let next = Identity::new(&["localhost"]);
     next.write(it.directory.path(), "0");
     let (mut sessions, begun) = (0, Instant::now());
