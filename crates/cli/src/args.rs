@@ -217,6 +217,13 @@ pub(crate) struct Serve {
           "max_memory", "pid_file", "user", "group", "control", "drain_timeout", "lame_duck"])]
     pub(crate) inetd: bool,
 
+    /// Say whether it could serve like this, and end; a server that runs is not disturbed
+    ///
+    /// Everything that was typed is looked up: addresses, users, files, certificates, limits. Nothing is bound, made or
+    /// replaced. What somebody has now (a port, a pid file) is said and is no error. The exit code is that of the start.
+    #[arg(long, conflicts_with = "inetd")]
+    pub(crate) check: bool,
+
     /// Serve from this one process, without a supervisor and without a fork: to debug
     #[arg(long, conflicts_with_all = ["daemonize", "workers", "accept", "max_requests", "timeout", "max_memory", "pid_file", "user", "group",
           "control", "drain_timeout", "lame_duck"])]

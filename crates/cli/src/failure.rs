@@ -88,6 +88,12 @@ fn with_causes(error: &dyn Error) -> String {
     text
 }
 
+/// What is said of a configuration that was checked.
+pub(crate) fn fine(notes: Vec<String>) -> Result<(), Failure> {
+    let notes: String = notes.into_iter().map(|note| format!("note: {note}\n")).collect();
+    print(&format!("{notes}the configuration is fine\n"))
+}
+
 /// Writes to standard output. A reader that has seen enough is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();

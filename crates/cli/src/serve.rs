@@ -10,7 +10,7 @@ use tine_http::{Options, Tls, Trust};
 use tine_web::{Files, HttpsOnly};
 
 use crate::args::{Control, Serve};
-use crate::failure::Failure;
+use crate::failure::{Failure, fine};
 use crate::tls;
 
 pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
@@ -19,7 +19,7 @@ pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     // Before anything is bound, and before privileges are dropped.
     let files = Nursery::gather(|| Files::new(typed.root.clone()))?;
     let hello = Hello::of(&typed);
-    let (solo, inetd) = (typed.solo, typed.inetd);
+    let (solo, inetd, check) = (typed.solo, typed.inetd, typed.check);
     let (options, log_file) = Nursery::gather(|| options(&typed, tls.certificates.clone()))?;
     let mut server = server(typed)?;
     if let Some(certificates) = &tls.certificates {
@@ -27,6 +27,9 @@ pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     }
     if let Some(file) = log_file {
         server = server.log_file(file);
+    }
+    if check {
+        return fine(server.check()?);
     }
     let serve = move |worker| serve(worker, &files, &options, tls.redirect, &hello);
     if inetd {
@@ -41,7 +44,10 @@ pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
 
 /// How HTTP is served, and the file of its log.
 fn options(typed: &Serve, tls: Option<Tls>) -> Result<(Options, Option<LogFile>), Failure> {
-    let file = typed.access_log.as_ref().map(LogFile::open).transpose()?;
+    let file = match &typed.access_log {
+        Some(path) if typed.check => LogFile::check(path).map(|()| None)?,
+        path => path.as_ref().map(LogFile::open).transpose()?,
+    };
     let format = typed.access_log_format.clone();
     let options = Options {
         access_log: file.clone().map(|file| AccessLog::to_file(file, format)),
@@ -119,8 +125,10 @@ impl Hello {
 
 fn server(typed: Serve) -> Result<Prefork, Failure> {
     let mut log = Log::default().with_level(typed.log_level);
-    if let Some(path) = typed.log_file {
-        log = log.to_file(path)?;
+    match typed.log_file {
+        Some(path) if typed.check => LogFile::check(path)?,
+        Some(path) => log = log.to_file(path)?,
+        None => {}
     }
     let mut server = Prefork::new()
         .name("files")

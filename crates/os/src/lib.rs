@@ -27,6 +27,7 @@ pub mod notice;
 pub mod nursery;
 pub mod pass;
 pub mod poll;
+pub mod possible;
 pub mod privilege;
 pub mod process;
 pub mod send;

@@ -117,6 +117,19 @@ pub fn tcp_listener(address: SocketAddr, options: &TcpOptions) -> io::Result<Own
     Ok(socket)
 }
 
+/// Whether this process could listen on `address` for TCP, or receive datagrams there, asked with a TCP socket that is
+/// bound and does not listen: it takes no connection, and lets everybody else listen there who sets `SO_REUSEADDR`
+/// (`inet_csk_bind_conflict`, net/ipv4/inet_connection_sock.c). Port 0 asks about the address alone.
+///
+/// # Errors
+/// `EACCES` of the port, `EADDRNOTAVAIL` of the address, `EADDRINUSE` if somebody listens there for TCP now.
+pub fn try_address(address: SocketAddr, v6only: bool, free_bind: bool) -> io::Result<()> {
+    let socket = new(family_of(address), SocketType::STREAM)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    common(&socket, address, v6only, false, free_bind)?;
+    Ok(net::bind(&socket, &address)?)
+}
+
 /// Makes a UDP socket bound to `address`.
 pub fn udp_socket(address: SocketAddr, options: &UdpOptions) -> io::Result<OwnedFd> {
     let socket = new(family_of(address), SocketType::DGRAM)?;

@@ -40,31 +40,23 @@ impl StatusFile {
     /// Makes sure that the file can be written, and takes away one that another run has left. There is none until a
     /// process is ready.
     pub(crate) fn prepare(path: &Path) -> Result<Self> {
-        let failed = |error: io::Error| {
-            let text = format!("the status file {} cannot be written", path.display());
-            match error.kind() {
-                ErrorKind::NotFound | ErrorKind::InvalidInput => {
-                    Error::config(format!("{text}: {error}"))
-                }
-                _ => Error::os(text, error),
-            }
-        };
+        let failed = |error| failed(path, error);
         let path = absolute(path).map_err(failed)?;
         let mut beside = path.clone().into_os_string();
         beside.push(format!(".{}", process::id()));
         let beside = PathBuf::from(beside);
         fs::write(&beside, "").and_then(|()| fs::remove_file(&beside)).map_err(failed)?;
-        match fs::symlink_metadata(&path) {
-            Ok(found) if !found.is_file() => {
-                let text = format!("the status file {}: what is there is no file", path.display());
-                return Err(Error::config(text));
-            }
-            Ok(_) => fs::remove_file(&path).map_err(failed)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
+        if is_there(&path)? {
+            fs::remove_file(&path).map_err(failed)?;
         }
         let (rows, made) = Default::default();
         Ok(Self { path, beside, creator: process::id(), rows, made })
+    }
+
+    /// Whether it could be written, asked without touching it.
+    pub(crate) fn check(path: &Path) -> Result<()> {
+        let may = absolute(path).and_then(|path| tine_os::possible::make(&path));
+        may.map_err(|error| failed(path, error)).and_then(|()| is_there(path)).map(drop)
     }
 
     /// Somebody is ready.
@@ -97,6 +89,27 @@ impl StatusFile {
             // Gone already: nothing to do about it at the end.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+fn failed(path: &Path, error: io::Error) -> Error {
+    let text = format!("the status file {} cannot be written", path.display());
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::InvalidInput => Error::config(format!("{text}: {error}")),
+        _ => Error::os(text, error),
+    }
+}
+
+/// Whether another run has left one.
+fn is_there(path: &Path) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => {
+            let text = format!("the status file {}: what is there is no file", path.display());
+            Err(Error::config(text))
+        }
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(path, error)),
     }
 }
 

@@ -11,7 +11,7 @@ use tine::{Level, Probe, Readiness, Signal, Workers};
 use super::sockets::{Socket, numbers};
 use super::{Asked, ask};
 use crate::args::{Control, EXIT_CODES, seconds};
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -146,6 +146,12 @@ pub(crate) struct Start {
     #[arg(long, value_name = "PATH|off")]
     control: Option<Control>,
 
+    /// Say whether it could start like this, and end; a superdaemon that runs is not disturbed
+    ///
+    /// Everything that was typed is looked up: addresses, users, files, the program. Nothing is bound, made or started.
+    #[arg(long, conflicts_with_all = ["restart", "stop"])]
+    check: bool,
+
     /// Have the superdaemon of --pid-file start a new generation, and wait until it serves
     #[arg(long, requires = "pid_file", conflicts_with = "stop")]
     restart: bool,
@@ -177,6 +183,7 @@ pub(crate) fn run(typed: Start) -> Result<(), Failure> {
                 false => ask::stop(&client, typed.timeout, typed.now),
             }
         }
+        _ if typed.check => failure::fine(asked(typed)?.check()?),
         _ => Ok(asked(typed)?.run()?),
     }
 }

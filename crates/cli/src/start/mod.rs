@@ -3,10 +3,11 @@
 //! [`flags`] reads Tine's, [`server_starter`] that of Server::Starter; both come to [`Asked`], which is all there is
 //! to run: a pool of foreign commands under the engine's supervisor.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tine::log::LogFile;
 use tine::{Command, Level, Log, Prefork, Producer, Readiness, Signal, Workers};
 
 mod ask;
@@ -70,8 +71,20 @@ struct Asked {
 impl Asked {
     /// Serves until the end.
     fn run(self) -> tine::Result<()> {
-        let log = self.log()?;
+        let (log, producer) = (self.log()?, self.producer());
+        self.prefork(log).try_run_command(producer)
+    }
+
+    /// Looks whether it could.
+    fn check(self) -> tine::Result<Vec<String>> {
+        if let Some(file) = self.log_file.as_ref().filter(|file| command_of(file).is_none()) {
+            LogFile::check(file)?;
+        }
         let producer = self.producer();
+        self.prefork(Log::default()).check_command(producer)
+    }
+
+    fn prefork(&self, log: Log) -> Prefork {
         let mut prefork = Prefork::new()
             .name(POOL)
             .workers(self.workers)
@@ -102,7 +115,7 @@ impl Asked {
         if let Some(group) = &self.group {
             prefork = prefork.group(group);
         }
-        self.behave(prefork, log).try_run_command(producer)
+        self.behave(prefork, log)
     }
 
     /// What concerns the service around the pool.
@@ -136,9 +149,8 @@ impl Asked {
         let log = Log::default().with_level(self.log_level);
         let log = if self.as_server_starter { log.bare() } else { log };
         let Some(file) = &self.log_file else { return Ok(log) };
-        let text = file.to_string_lossy();
-        match text.trim_start().strip_prefix('|') {
-            Some(command) => log.to_command(command.trim()),
+        match command_of(file) {
+            Some(command) => log.to_command(&command),
             None => log.to_file(file),
         }
     }
@@ -168,4 +180,10 @@ impl Asked {
         let producer = producer.names(names).labels(&self.labels).every_dialect();
         producer.leaves_on(hup, term).ready(self.ready.clone())
     }
+}
+
+/// The command that a log goes to, if it is not a file.
+fn command_of(log_file: &OsStr) -> Option<String> {
+    let text = log_file.to_string_lossy();
+    text.trim_start().strip_prefix('|').map(|command| command.trim().to_owned())
 }

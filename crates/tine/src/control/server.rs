@@ -61,12 +61,7 @@ impl Server {
     /// A file whose socket no process has is replaced; a live one, or anything else, is refused. If `path`
     /// is the default one, its directory is made, and cleared of what dead services left there.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let path = absolute(path).map_err(|error| refused(path, &error.to_string(), error))?;
-        if path.as_os_str().len() > UNIX_PATH_MAX {
-            let text =
-                format!("its path is longer than {UNIX_PATH_MAX} bytes: choose a shorter one");
-            return Err(refused(&path, &text, ErrorKind::InvalidFilename.into()));
-        }
+        let path = fitting(path)?;
         if let Some(directory) = path.parent().filter(|&parent| *parent == find::own_directory()) {
             find::prepare(directory)?;
             find::sweep(directory);
@@ -92,6 +87,18 @@ impl Server {
             slots: Default::default(),
             gate: Gate::Shut,
         })
+    }
+
+    /// Whether [`Self::open`] could, asked without making or removing anything; the answer is whether another process has
+    /// it now.
+    pub(crate) fn check(path: &Path) -> Result<bool> {
+        let path = fitting(path)?;
+        // The directory of the default ones is made if there is none.
+        if path.parent() != Some(&find::own_directory()) {
+            tine_os::possible::make(&path)
+                .map_err(|error| refused(&path, &error.to_string(), error))?;
+        }
+        look(&path).map(|there| there == There::Live)
     }
 
     /// Goes on with the socket that the program before has left: clients wait in its queue.
@@ -312,27 +319,58 @@ fn close(epoll: &Epoll, slot: &mut Option<Connection>) {
     }
 }
 
-/// Removes a socket file that no process has, and refuses what else there is.
-fn make_way(path: &Path) -> Result<()> {
+/// What is at its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum There {
+    Nothing,
+    /// A socket that no process has.
+    Stale,
+    /// A process has it.
+    Live,
+}
+
+/// Looks, and refuses what cannot be replaced.
+fn look(path: &Path) -> Result<There> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(There::Nothing),
         Err(error) => return Err(refused(path, &error.to_string(), error)),
     };
-    let taken = |reason: &str| Err(refused(path, reason, ErrorKind::AddrInUse.into()));
     if !found.file_type().is_socket() {
-        return taken("there is a file that is no socket: move it away, or choose another path");
+        let text = "there is a file that is no socket: move it away, or choose another path";
+        return Err(refused(path, text, ErrorKind::AddrInUse.into()));
     }
     match socket::probe_unix(path) {
-        Ok(true) => taken("another process listens there: stop it, or choose another path"),
-        Ok(false) => {
-            fs::remove_file(path).map_err(|error| refused(path, &error.to_string(), error))
-        }
+        Ok(live) => Ok(if live { There::Live } else { There::Stale }),
         Err(error) => {
             let text = format!("whether a process listens there cannot be told: {error}");
             Err(refused(path, &text, error))
         }
     }
+}
+
+/// Removes a socket file that no process has, and refuses what else there is.
+fn make_way(path: &Path) -> Result<()> {
+    match look(path)? {
+        There::Nothing => Ok(()),
+        There::Live => {
+            let text = "another process listens there: stop it, or choose another path";
+            Err(refused(path, text, ErrorKind::AddrInUse.into()))
+        }
+        There::Stale => {
+            fs::remove_file(path).map_err(|error| refused(path, &error.to_string(), error))
+        }
+    }
+}
+
+/// The whole path, if it can be a socket's.
+fn fitting(path: &Path) -> Result<PathBuf> {
+    let path = absolute(path).map_err(|error| refused(path, &error.to_string(), error))?;
+    if path.as_os_str().len() > UNIX_PATH_MAX {
+        let text = format!("its path is longer than {UNIX_PATH_MAX} bytes: choose a shorter one");
+        return Err(refused(&path, &text, ErrorKind::InvalidFilename.into()));
+    }
+    Ok(path)
 }
 
 fn refused(path: &Path, reason: &str, error: io::Error) -> Error {

@@ -59,12 +59,7 @@ fn bind_all_with(
     (sockets, left, pool): (u32, &Leftovers, &str),
     open: Open<'_>,
 ) -> Result<(Listeners, Vec<String>)> {
-    for (endpoint, options) in endpoints {
-        options
-            .validate()
-            .map_err(|error| Error::config(format!("cannot listen on {endpoint}: {error}")))?;
-        unix::validate(endpoint)?;
-    }
+    validate(endpoints)?;
     let adopted = adopted.into_iter().map(inherit::adopt).collect::<Result<Vec<_>>>()?;
     let there: Vec<String> = adopted.iter().map(|listener| listener.address.clone()).collect();
     let (wants, notes) = distinct(wants(endpoints)?, &there)?;
@@ -85,6 +80,16 @@ fn bind_all_with(
         notes.extend(all.iter().filter_map(|listener| unsharded(listener)));
     }
     Ok((Listeners(all), notes))
+}
+
+/// Refuses what could not be bound anywhere.
+pub(super) fn validate(endpoints: &[(Endpoint, ListenOptions)]) -> Result<()> {
+    endpoints.iter().try_for_each(|(endpoint, options)| {
+        options
+            .validate()
+            .map_err(|error| Error::config(format!("cannot listen on {endpoint}: {error}")))?;
+        unix::validate(endpoint)
+    })
 }
 
 fn open(
@@ -188,14 +193,8 @@ impl Binder<'_> {
                     port = port.or_else(|| chosen_port(want, &listener));
                     self.shard(want, listener, &mut made)?;
                 }
-                Err(refused)
-                    if want.without6 == Without6::Skip && no_ipv6(want, &refused.error) =>
-                {
-                    notes.push(format!(
-                        "{} is skipped: no IPv6 here ({})",
-                        want.describe(),
-                        refused.error
-                    ));
+                Err(refused) if is_skipped(want, &refused.error) => {
+                    notes.push(skipped(want, &refused.error));
                     reason = Some(refused);
                 }
                 Err(refused) => {
@@ -287,11 +286,10 @@ impl Binder<'_> {
         }
         let mut opened = (self.open)(want.kind, address, v6only, want.options);
         if let Err(error) = &opened
-            && want.without6 == Without6::UseV4
-            && no_ipv6(want, error)
+            && uses_ipv4(want, error)
         {
             address.set_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-            notes.push(format!("{} listens on IPv4 alone: no IPv6 here ({error})", want.endpoint));
+            notes.push(ipv4_alone(want, error));
             opened = (self.open)(want.kind, address, true, want.options);
         }
         opened
@@ -314,6 +312,24 @@ fn chosen_port(want: &Want<'_>, listener: &Listener) -> Option<u16> {
         }
         _ => None,
     }
+}
+
+/// Whether this address is left out for that reason: another one of the same endpoint does.
+pub(super) fn is_skipped(want: &Want<'_>, error: &io::Error) -> bool {
+    want.without6 == Without6::Skip && no_ipv6(want, error)
+}
+
+pub(super) fn skipped(want: &Want<'_>, error: &io::Error) -> String {
+    format!("{} is skipped: no IPv6 here ({error})", want.describe())
+}
+
+/// Whether all addresses are those of IPv4 for that reason.
+pub(super) fn uses_ipv4(want: &Want<'_>, error: &io::Error) -> bool {
+    want.without6 == Without6::UseV4 && no_ipv6(want, error)
+}
+
+pub(super) fn ipv4_alone(want: &Want<'_>, error: &io::Error) -> String {
+    format!("{} listens on IPv4 alone: no IPv6 here ({error})", want.endpoint)
 }
 
 /// Whether an IPv6 address was refused because the machine has no IPv6: not compiled in, switched off at

@@ -22,6 +22,7 @@ use std::{io, slice};
 use tine_os::socket::{self, Address};
 
 mod bind;
+mod check;
 mod inherit;
 mod left;
 mod options;
@@ -31,6 +32,7 @@ mod unix;
 
 pub(crate) use bind::bind_pool;
 pub use bind::{bind_all, bind_sharded};
+pub(crate) use check::Check;
 pub(crate) use left::{Left, Leftovers};
 pub use options::ListenOptions;
 

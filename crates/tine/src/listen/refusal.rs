@@ -40,6 +40,10 @@ pub(super) fn inet(want: &Want<'_>, address: SocketAddr, error: io::Error) -> Re
         }
         _ => error.to_string(),
     };
+    refused(want, address, &reason, error)
+}
+
+fn refused(want: &Want<'_>, address: SocketAddr, reason: &str, error: io::Error) -> Refused {
     let place = want.kind.describe(&tine_os::socket::Address::Ip(address));
     let asked = want.endpoint.to_string();
     let asked = if asked == place { String::new() } else { format!(" (asked for as {asked})") };
@@ -99,8 +103,27 @@ pub(super) fn not_a_socket(found: FileType) -> String {
 
 /// The reason another server's socket stays where it is.
 pub(super) fn live_socket(path: &Path) -> String {
+    in_use(has_socket(path))
+}
+
+/// The process that has a socket file, if it can be seen from here.
+pub(super) fn has_socket(path: &Path) -> Option<u32> {
     let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    in_use(unix_inode(&table, path).and_then(process_with))
+    unix_inode(&table, path).and_then(process_with)
+}
+
+/// A note that somebody has an address now, for whoever wants it later.
+pub(super) fn is_taken(address: &str, holder: Option<u32>) -> String {
+    match holder {
+        Some(pid) => format!("{address} is in use now, by {}", process_named(pid)),
+        None => format!("{address} is in use now"),
+    }
+}
+
+/// An address that two listeners of one service would take.
+pub(super) fn twice(want: &Want<'_>, address: SocketAddr) -> Refused {
+    let reason = in_use(Some(process::id()));
+    refused(want, address, &reason, ErrorKind::AddrInUse.into())
 }
 
 /// The reason a socket stays that we may not even connect to.
@@ -119,18 +142,19 @@ fn in_use(holder: Option<u32>) -> String {
             )
         }
         Some(pid) => {
-            let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            format!(
-                "{reason}, by process {pid} ({}): stop it, or choose another address",
-                command.trim()
-            )
+            format!("{reason}, by {}: stop it, or choose another address", process_named(pid))
         }
         None => format!("{reason}: stop the process that has it, or choose another address"),
     }
 }
 
+fn process_named(pid: u32) -> String {
+    let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    format!("process {pid} ({})", command.trim())
+}
+
 /// The process that has a socket in the way of `address`, if it can be seen from here.
-fn holder(kind: Kind, address: SocketAddr) -> Option<u32> {
+pub(super) fn holder(kind: Kind, address: SocketAddr) -> Option<u32> {
     let name = if kind == Kind::Udp { "udp" } else { "tcp" };
     [format!("/proc/net/{name}"), format!("/proc/net/{name}6")].into_iter().find_map(|table| {
         let table = fs::read_to_string(table).ok()?;

@@ -131,25 +131,63 @@ fn make(
     Ok(socket)
 }
 
+/// What is at a path where a socket is to be.
+enum There {
+    Nothing,
+    /// A socket file that no process has.
+    Stale(SocketFile),
+    /// A process has it.
+    Live,
+}
+
+/// Looks, and says in words why what is there would stay where it is.
+fn look(path: &Path) -> std::result::Result<There, (String, io::Error)> {
+    let unclear = |error: io::Error| (refusal::unix_bind(Some(path), &error), error);
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(There::Nothing),
+        Err(error) => return Err(unclear(error)),
+    };
+    if !found.file_type().is_socket() {
+        let reason = refusal::not_a_socket(found.file_type());
+        return Err((reason, io::ErrorKind::AddrInUse.into()));
+    }
+    let file = SocketFile::at(path).map_err(unclear)?;
+    match socket::probe_unix(path) {
+        Ok(true) => Ok(There::Live),
+        Ok(false) => Ok(There::Stale(file)),
+        Err(error) => Err((refusal::cannot_tell(&error), error)),
+    }
+}
+
 /// Removes a socket file that no process has. Anything else in the way is refused, with the reason in words.
 ///
 /// Two servers that start at the same moment could both find the file stale; the inode is compared once more
 /// before it is removed, and a socket counts as taken from the moment it is bound.
 fn make_way(path: &Path) -> std::result::Result<bool, (String, io::Error)> {
-    let unclear = |error: io::Error| (refusal::unix_bind(Some(path), &error), error);
-    let taken = |reason: String| (reason, io::ErrorKind::AddrInUse.into());
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(unclear(error)),
-    };
-    if !found.file_type().is_socket() {
-        return Err(taken(refusal::not_a_socket(found.file_type())));
+    match look(path)? {
+        There::Nothing => Ok(false),
+        There::Live => Err((refusal::live_socket(path), io::ErrorKind::AddrInUse.into())),
+        There::Stale(file) => match file.remove() {
+            Ok(()) => Ok(true),
+            Err(error) => Err((refusal::unix_bind(Some(path), &error), error)),
+        },
     }
-    let stale = SocketFile::at(path).map_err(unclear)?;
-    match socket::probe_unix(path) {
-        Ok(true) => Err(taken(refusal::live_socket(path))),
-        Ok(false) => stale.remove().map(|()| true).map_err(unclear),
-        Err(error) => Err((refusal::cannot_tell(&error), error)),
-    }
+}
+
+/// Whether [`bind`] could, without doing it; the note is of what is there.
+pub(super) fn check(
+    want: &Want<'_>,
+    name: &UnixName,
+) -> std::result::Result<Option<String>, Refused> {
+    // A name that is no file is free or taken, and nothing else can be wrong with it.
+    let UnixName::Path(path) = name else { return Ok(None) };
+    let there = look(path).map_err(|(reason, error)| refusal::unix(want, &reason, error))?;
+    tine_os::possible::make(path)
+        .map_err(|error| refusal::unix(want, &refusal::unix_bind(Some(path), &error), error))?;
+    Ok(match there {
+        There::Nothing => None,
+        There::Stale(_) => Some(format!("{}: a stale socket file is there", want.describe())),
+        There::Live => Some(refusal::is_taken(&want.describe(), refusal::has_socket(path))),
+    })
 }

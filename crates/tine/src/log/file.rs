@@ -58,9 +58,13 @@ impl File {
             let reader = None;
             Ok(Self { path, reader, file, line_bytes, torn, has_stderr, has_stdout, mailbox })
         };
-        open().map_err(|error: io::Error| {
-            Error::config(format!("the log file {} cannot be opened: {error}", path.display()))
-        })
+        open().map_err(|error| refused(path, &error))
+    }
+
+    /// Whether it could be opened.
+    pub(super) fn check(path: &Path) -> Result<()> {
+        let check = absolute(path).and_then(|path| tine_os::possible::append(&path));
+        check.map_err(|error| refused(path, &error))
     }
 
     /// The standard input of a command.
@@ -209,6 +213,10 @@ impl File {
         self.has_stderr.set(true);
         Ok(())
     }
+}
+
+fn refused(path: &Path, error: &io::Error) -> Error {
+    Error::config(format!("the log file {} cannot be opened: {error}", path.display()))
 }
 
 #[cfg(test)]

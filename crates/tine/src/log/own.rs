@@ -50,6 +50,15 @@ impl LogFile {
         Ok(Self { file: rc(File::open(path.as_ref())?), lost: rc(Cell::default()) })
     }
 
+    /// Whether [`LogFile::open`] and [`Log::to_file`] could open it, asked without opening or making it: for a check, see
+    /// [`crate::Prefork::check`].
+    ///
+    /// # Errors
+    /// Theirs.
+    pub fn check(path: impl AsRef<Path>) -> Result<()> {
+        File::check(path.as_ref())
+    }
+
     /// What it is written to.
     #[cfg(test)]
     pub(super) fn file(&self) -> &File {

@@ -123,6 +123,23 @@ impl Prefork {
         self.into_service().run()
     }
 
+    /// Whether it could serve like this, asked without taking anything; see [`Service::check`].
+    ///
+    /// # Errors
+    /// See [`Service::check`].
+    pub fn check(self) -> Result<Vec<String>> {
+        self.into_service().check()
+    }
+
+    /// [`Prefork::check`] for workers that are processes of a foreign program.
+    ///
+    /// # Errors
+    /// See [`Service::check`]; one for which [`Error::is_command`] is true if there is no command to run.
+    pub fn check_command(mut self, producer: impl Into<Producer>) -> Result<Vec<String>> {
+        self.pool.program.way = Way::Command(Box::new(producer.into()));
+        self.into_service().check()
+    }
+
     /// The pool first, for it is the one that signals resize; then the helpers, with the same rights.
     fn into_service(self) -> Service {
         let (privileges, main) = (self.pool.privileges.clone(), self.pool.config.clone());

@@ -12,6 +12,7 @@ use tine_os::event::EventFd;
 use tine_os::signal::Signal;
 
 mod again;
+mod check;
 mod inetd;
 mod pool;
 mod prepare;
@@ -24,7 +25,7 @@ pub use pool::Pool;
 use crate::daemon::{Ready, Role};
 use crate::handover::{self, Estate, Summons as Reload};
 use crate::hooks::{Hooked, Hooks};
-use crate::log::{Log, LogFile, info};
+use crate::log::{Log, LogFile, info, warning};
 use crate::notify::Wishes;
 use crate::passthrough::Passed;
 use crate::pidfile::PidFile;
@@ -39,7 +40,7 @@ use crate::supervisor::tend::Tended;
 use crate::{Error, Result};
 use start::{
     Cleanup, announce, bind, board, manager, open_control, pid_file, program, refuse_threads,
-    regions, warn_of_corrections, warn_of_limit,
+    regions, remarks,
 };
 
 /// Stops a service from code; cheap to clone, and still good in a process forked from the supervisor's.
@@ -321,8 +322,7 @@ impl Service {
         let limit = tine_os::privilege::raise_open_files();
         let limit =
             limit.map_err(|error| Error::os("cannot raise the limit of open files", error))?;
-        warn_of_limit(&log, &plans, limit);
-        warn_of_corrections(&log, &plans);
+        remarks(&plans, limit).iter().for_each(|text| warning!(log, "{text}"));
         let board = board(&plans, estate.as_mut())?;
         let regions = regions(&self.regions, estate.as_ref())?;
         let tended = Tended::all(&self.regions, &regions, &log);

@@ -79,25 +79,22 @@ pub(super) fn refuse_threads() -> Result<()> {
     Ok(())
 }
 
-/// Nothing is corrected without a word (row A6).
-pub(super) fn warn_of_corrections(log: &Log, plans: &[PoolPlan]) {
-    for plan in plans {
-        for text in &plan.corrected {
-            warning!(log, "pool {}: {text}", plan.name);
-        }
-    }
-}
-
-/// Every worker costs the supervisor a pidfd and a channel.
-pub(super) fn warn_of_limit(log: &Log, plans: &[PoolPlan], limit: u64) {
+/// What a plan's reader should know: nothing is corrected without a word (row A6), and every worker costs the supervisor
+/// a pidfd and a channel.
+pub(super) fn remarks(plans: &[PoolPlan], open_files: u64) -> Vec<String> {
+    let corrected = |plan: &PoolPlan| {
+        let line = |text: &String| format!("pool {}: {text}", plan.name);
+        plan.corrected.iter().map(line).collect::<Vec<_>>()
+    };
     let workers: u64 = plans.iter().map(|plan| u64::from(plan.rules.sizing.max)).sum();
     let need = 2 * workers + 64;
-    if need > limit {
-        warning!(
-            log,
-            "{workers} workers need {need} open files and the limit is {limit}: raise it"
-        );
+    let mut all: Vec<String> = plans.iter().flat_map(corrected).collect();
+    if need > open_files {
+        all.push(format!(
+            "{workers} workers need {need} open files and the limit is {open_files}: raise it"
+        ));
     }
+    all
 }
 
 /// The scoreboard: the one that was left, if it fits.
