@@ -17,7 +17,7 @@ use crate::start::Start;
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or served and stopped as asked
-  1  it failed while running
+  1  it failed while running; or a running server could not do what it was asked: a reload, say
   2  the command line or the configuration is wrong, or names no running server
   3  cannot listen on an address
   4  cannot drop privileges";
@@ -53,7 +53,7 @@ pub(crate) enum Command {
     /// Replace the program and the workers of a running server, new ones first; no request is lost
     ///
     /// The program that is at the server's path now is tried first, and then takes over with the same pid and
-    /// sockets. If it cannot serve, the old one goes on, and the reason is said here.
+    /// sockets. If it cannot serve, the old one goes on, and the reason is said here, with exit code 1.
     Reload(Reload),
     /// Replace the program and the workers of a running server in two steps: some workers first, which are watched
     #[command(subcommand)]

@@ -99,8 +99,8 @@ fn start(typed: Start) -> Result<(), Failure> {
         return print(&format!("{number}\n"));
     }
     let usual = if hold { Duration::from_secs(24 * 3600) } else { observe.saturating_add(REST) };
-    let ended = client.wait_reloaded(number, timeout.unwrap_or(usual));
-    ended.map(drop).map_err(|error| Failure::Reason(1, error.to_string()))
+    client.wait_reloaded(number, timeout.unwrap_or(usual))?;
+    Ok(())
 }
 
 fn status(typed: Look) -> Result<(), Failure> {

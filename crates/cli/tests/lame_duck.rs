@@ -1,45 +1,26 @@
 //! A stop that is announced: `--lame-duck`, as load balancers and people see it.
 
-use std::path::PathBuf;
+mod site;
+
 use std::time::{Duration, Instant};
 
+use site::{PAGE, Site};
 use testkit::load::Load;
-use testkit::{Client, Running, Server, TempDir, client};
+use testkit::{Client, Running, client};
 
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
-struct Site(TempDir);
+/// Serves it with a path for health checks, once they say yes.
+fn serve(site: &Site, more: &[&str]) -> (Running, String) {
+    let (server, address) = site.serve(&[&["--health", "/health"], more].concat());
+    server.wait_until("it is ready", || is_ready(site));
+    (server, address)
+}
 
-impl Site {
-    fn new() -> Self {
-        let site = Self(TempDir::new().expect("a directory"));
-        std::fs::write(site.0.path().join("index.html"), "hello").expect("a file");
-        site
-    }
-
-    fn control(&self) -> PathBuf {
-        self.0.path().join(".control")
-    }
-
-    fn serve(&self, more: &[&str]) -> (Running, String) {
-        let server = Server::command(env!("CARGO_BIN_EXE_tine"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--health", "/health", "--control"])
-            .arg(self.control())
-            .args(more)
-            .arg(self.0.path())
-            .start();
-        let address = server.address();
-        server.wait_until("it is ready", || self.is_ready());
-        (server, address)
-    }
-
-    /// What a health check by command says.
-    fn is_ready(&self) -> bool {
-        let mut tine = std::process::Command::new(env!("CARGO_BIN_EXE_tine"));
-        let output = tine.args(["status", "--ready", "--control"]).arg(self.control()).output();
-        output.expect("it runs").status.success()
-    }
+/// What a health check by command says.
+fn is_ready(site: &Site) -> bool {
+    site.ask(&["status", "--ready"]).wait_exit().success()
 }
 
 #[test]
@@ -47,7 +28,7 @@ fn it_serves_on_while_health_checks_say_no_and_then_stops_losing_nobody() {
     let site = Site::new();
     for concurrency in ["1", "64"] {
         let (server, address) =
-            site.serve(&["--workers", "2", "--concurrency", concurrency, "--lame-duck", "1.2"]);
+            serve(&site, &["--workers", "2", "--concurrency", concurrency, "--lame-duck", "1.2"]);
         assert_eq!(client::get(&address, "/health").status, 200);
         let mut open = Client::connect(&address);
         assert_eq!(open.get("/").status, 200);
@@ -59,8 +40,8 @@ fn it_serves_on_while_health_checks_say_no_and_then_stops_losing_nobody() {
         assert_eq!((health.status, health.closes()), (503, false), "{concurrency}");
         assert_eq!(client::get(&address, "/health").status, 503);
         let page = client::get(&address, "/");
-        assert_eq!((page.status, page.text()), (200, "hello".to_owned()));
-        assert!(!site.is_ready());
+        assert_eq!((page.status, page.text()), (200, PAGE.to_owned()));
+        assert!(!is_ready(&site));
         drop(open);
         assert!(server.wait_exit().success(), "{}", server.lines().join("\n"));
         assert!(began.elapsed() >= Duration::from_millis(1200), "{:?}", began.elapsed());
@@ -70,7 +51,7 @@ fn it_serves_on_while_health_checks_say_no_and_then_stops_losing_nobody() {
 #[test]
 fn under_load_nobody_is_cut_off_by_it() {
     let site = Site::new();
-    let (server, address) = site.serve(&["--workers", "2", "--lame-duck", "0.5"]);
+    let (server, address) = serve(&site, &["--workers", "2", "--lame-duck", "0.5"]);
     let load = Load::keep_alive(&address, "/").connections(8).start();
     load.wait_answered(200);
     server.signal(SIGTERM);
@@ -85,7 +66,7 @@ fn under_load_nobody_is_cut_off_by_it() {
 fn a_second_term_cuts_it_short_and_a_person_at_a_terminal_need_not_wait() {
     let site = Site::new();
     for signals in [&[SIGTERM, SIGTERM][..], &[SIGINT], &[SIGTERM, SIGINT]] {
-        let (server, _) = site.serve(&["--workers", "1", "--lame-duck", "600"]);
+        let (server, _) = serve(&site, &["--workers", "1", "--lame-duck", "600"]);
         for (index, &signal) in signals.iter().enumerate() {
             if index > 0 {
                 server.wait_line("stopping in 600 s");
@@ -99,17 +80,14 @@ fn a_second_term_cuts_it_short_and_a_person_at_a_terminal_need_not_wait() {
 #[test]
 fn a_worker_that_dies_meanwhile_is_replaced_and_a_reload_is_refused() {
     let site = Site::new();
-    let (server, address) = site.serve(&["--workers", "1", "--lame-duck", "600"]);
+    let (server, address) = serve(&site, &["--workers", "1", "--lame-duck", "600"]);
     server.signal(SIGTERM);
     server.wait_line("stopping in");
     let worker = server.wait_children(1)[0];
     assert!(testkit::process::signal(worker, 9));
     assert_eq!(client::get(&address, "/health").status, 503);
-    let reload = Server::command(env!("CARGO_BIN_EXE_tine"))
-        .args(["reload", "--control"])
-        .arg(site.control())
-        .start();
-    assert!(!reload.wait_exit().success());
+    let reload = site.ask(&["reload"]);
+    assert_eq!(reload.wait_exit().code(), Some(1));
     reload.wait_line("stopping");
     server.signal(SIGTERM);
     assert!(server.wait_exit().success());

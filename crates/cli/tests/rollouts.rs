@@ -1,49 +1,19 @@
 //! `tine rollout` of a site under load.
 
-use std::path::PathBuf;
+mod site;
+
 use std::time::Duration;
 
+use site::Site;
 use testkit::load::Load;
-use testkit::{Running, Server, TempDir};
 
-struct Site(TempDir);
-
-impl Site {
-    fn new() -> Self {
-        let site = Self(TempDir::new().expect("a directory"));
-        std::fs::write(site.0.path().join("index.html"), "hello").expect("a file");
-        site
-    }
-
-    fn control(&self) -> PathBuf {
-        self.0.path().join(".control")
-    }
-
-    fn serve(&self, more: &[&str]) -> (Running, String) {
-        let server = Server::command(env!("CARGO_BIN_EXE_tine"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--control"])
-            .arg(self.control())
-            .args(more)
-            .arg(self.0.path())
-            .start();
-        let address = server.address();
-        server.wait_line("serving");
-        (server, address)
-    }
-
-    fn rollout(&self, words: &[&str]) -> Running {
-        let tine = Server::command(env!("CARGO_BIN_EXE_tine")).arg("rollout").args(words);
-        tine.arg("--control").arg(self.control()).start()
-    }
-
-    /// What it says in JSON about the trial.
-    fn trial(&self) -> serde_json::Value {
-        let said = self.rollout(&["status", "--json"]);
-        assert!(said.wait_exit().success(), "{}", said.lines().join("\n"));
-        let all: serde_json::Value =
-            serde_json::from_str(&said.lines().join("\n")).expect("it is JSON");
-        all["rollout"]["trial"].clone()
-    }
+/// What it says in JSON about the trial.
+fn trial(site: &Site) -> serde_json::Value {
+    let said = site.ask(&["rollout", "status", "--json"]);
+    assert!(said.wait_exit().success(), "{}", said.lines().join("\n"));
+    let all: serde_json::Value =
+        serde_json::from_str(&said.lines().join("\n")).expect("it is JSON");
+    all["rollout"]["trial"].clone()
 }
 
 #[test]
@@ -64,7 +34,8 @@ fn under_load_a_rollout_keeps_its_share_and_loses_nobody_in_every_way_to_accept(
             let load = Load::keep_alive(&address, "/").connections(kept);
             load.think(Duration::from_millis(5)).start()
         });
-        let rollout = site.rollout(&[
+        let rollout = site.ask(&[
+            "rollout",
             "start",
             "--canary",
             "10",
@@ -76,7 +47,7 @@ fn under_load_a_rollout_keeps_its_share_and_loses_nobody_in_every_way_to_accept(
         ]);
         let mut seen = serde_json::Value::Null;
         server.wait_until("enough connections", || {
-            seen = site.trial();
+            seen = trial(&site);
             let count = |name: &str| seen[name].as_u64().unwrap_or(0);
             count("connections") + count("old_connections") > 500
         });
@@ -86,7 +57,7 @@ fn under_load_a_rollout_keeps_its_share_and_loses_nobody_in_every_way_to_accept(
         // In sockets of their own the kernel spreads them over the places: one of four.
         let wanted = if share > 0.0 { 70.0..140.0 } else { 120.0..400.0 };
         assert!(wanted.contains(&part), "{concurrency} {accept}: {part} of a thousand: {seen}");
-        let promoted = site.rollout(&["promote"]);
+        let promoted = site.ask(&["rollout", "promote"]);
         assert!(promoted.wait_exit().success(), "{}", promoted.lines().join("\n"));
         assert!(rollout.wait_exit().success(), "{}", rollout.lines().join("\n"));
         fresh.wait_answered(50);
@@ -95,7 +66,7 @@ fn under_load_a_rollout_keeps_its_share_and_loses_nobody_in_every_way_to_accept(
             assert_eq!(report.failed_total, 0, "{concurrency} {accept}: {report:?}");
             assert!(report.slowest < Duration::from_millis(500), "{report:?}");
         }
-        let last = site.rollout(&["status"]);
+        let last = site.ask(&["rollout", "status"]);
         last.wait_line("rollout 1: went well");
         server.signal(15);
         assert!(server.wait_exit().success());
@@ -106,15 +77,18 @@ fn under_load_a_rollout_keeps_its_share_and_loses_nobody_in_every_way_to_accept(
 fn without_clients_nothing_is_proved_and_the_command_fails_with_the_reason() {
     let site = Site::new();
     let (server, _) = site.serve(&["--workers", "2"]);
-    let rollout = site.rollout(&["start", "--observe", "0.3", "--requests", "5"]);
+    let rollout = site.ask(&["rollout", "start", "--observe", "0.3", "--requests", "5"]);
     assert_eq!(rollout.wait_exit().code(), Some(1));
     rollout.wait_line("inconclusive");
-    site.rollout(&["status"]).wait_line("inconclusive");
-    let detached = site.rollout(&["start", "--detach", "--hold"]);
+    site.ask(&["rollout", "status"]).wait_line("inconclusive");
+    let detached = site.ask(&["rollout", "start", "--detach", "--hold"]);
     assert!(detached.wait_exit().success());
     assert_eq!(detached.lines(), ["2"]);
     server.wait_line("generation 2 is on trial");
-    site.rollout(&["abort"]).wait_exit();
+    site.ask(&["rollout", "abort"]).wait_exit();
     server.wait_line("reload failed");
-    assert!(!site.rollout(&["abort"]).wait_exit().success(), "there is nothing more to abort");
+    assert!(
+        !site.ask(&["rollout", "abort"]).wait_exit().success(),
+        "there is nothing more to abort"
+    );
 }

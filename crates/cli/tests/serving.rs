@@ -1,43 +1,17 @@
 //! What a service promises while its processes come and go, made to `tine serve` under load.
 
-use std::path::PathBuf;
+mod site;
+
 use std::time::{Duration, Instant};
 
+use site::{PAGE, Site};
 use testkit::load::Load;
-use testkit::{Client, Running, Server, TempDir, alive, client, process, wait_gone, wait_until};
+use testkit::{Client, Running, alive, client, process, wait_gone, wait_until};
 
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 const SIGHUP: i32 = 1;
 const SIGSTOP: i32 = 19;
-
-/// A site of thirteen bytes.
-struct Site(TempDir);
-
-impl Site {
-    fn new() -> Self {
-        let site = Self(TempDir::new().expect("a directory"));
-        std::fs::write(site.0.path().join("index.html"), "Hello, World!").expect("a file");
-        site
-    }
-
-    fn control(&self) -> PathBuf {
-        self.0.path().join(".control.sock")
-    }
-
-    /// Serves it on a free port; returns when workers take connections.
-    fn serve(&self, more: &[&str]) -> (Running, String) {
-        let server = Server::command(env!("CARGO_BIN_EXE_tine"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--control"])
-            .arg(self.control())
-            .args(more)
-            .arg(self.0.path())
-            .start();
-        let address = server.address();
-        assert_eq!(client::get(&address, "/").text(), "Hello, World!");
-        (server, address)
-    }
-}
 
 /// The pids of the workers, once there are so many.
 fn workers(server: &Running, count: usize) -> Vec<u32> {
@@ -113,10 +87,7 @@ fn twenty_reloads_in_a_row_under_load_lose_no_request_and_keep_the_supervisor() 
             Load::keep_alive(&address, "/").connections(2).think(Duration::from_millis(5)).start();
         let fresh = Load::one_per_connection(&address, "/").connections(2).rate(300.0).start();
         for _ in 0..20 {
-            let reload = Server::command(env!("CARGO_BIN_EXE_tine"))
-                .args(["reload", "--control"])
-                .arg(site.control())
-                .start();
+            let reload = site.ask(&["reload"]);
             assert!(reload.wait_exit().success(), "{}", reload.lines().join("\n"));
             fresh.wait_answered(5);
         }
@@ -134,7 +105,7 @@ fn a_download_that_is_under_way_goes_on_across_reloads() {
     use std::io::{Read as _, Write as _};
     let site = Site::new();
     let bytes = 24 << 20;
-    std::fs::write(site.0.path().join("large"), vec![b'x'; bytes]).expect("a file");
+    std::fs::write(site.path("large"), vec![b'x'; bytes]).expect("a file");
     let (server, address) = site.serve(&["--workers", "2"]);
     let mut download = std::net::TcpStream::connect(&address).expect("it listens");
     let request = b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
@@ -154,7 +125,7 @@ fn a_download_that_is_under_way_goes_on_across_reloads() {
 #[test]
 fn a_reload_that_cannot_be_made_says_why_and_the_command_fails() {
     let site = Site::new();
-    let program = site.0.path().join(".tine");
+    let program = site.path(".tine");
     // By another process: what a sibling test forks meanwhile would have the copy open to write.
     let install = || {
         let cp =
@@ -162,21 +133,14 @@ fn a_reload_that_cannot_be_made_says_why_and_the_command_fails() {
         assert!(cp.is_ok_and(|status| status.success()));
     };
     install();
-    let server = Server::command(&program)
-        .args(["serve", "--listen", "127.0.0.1:0", "--control"])
-        .arg(site.control())
-        .arg(site.0.path())
-        .start();
+    let server = site.served_by(&program, &[]).start();
     let address = server.address();
-    let reload = || {
-        let tine = Server::command(env!("CARGO_BIN_EXE_tine"));
-        tine.args(["reload", "--control"]).arg(site.control()).start()
-    };
+    let reload = || site.ask(&["reload"]);
     std::fs::remove_file(&program).expect("it is there");
     let failed = reload();
-    assert_ne!(failed.wait_exit().code(), Some(0));
+    assert_eq!(failed.wait_exit().code(), Some(1));
     failed.wait_line("No such file");
-    assert_eq!(client::get(&address, "/").text(), "Hello, World!");
+    assert_eq!(client::get(&address, "/").text(), PAGE);
     install();
     let upgraded = reload();
     assert!(upgraded.wait_exit().success(), "{}", upgraded.lines().join("\n"));
@@ -265,9 +229,7 @@ fn a_term_to_every_process_at_once_loses_no_queued_connection() {
     let mut busy: Vec<Client> = (0..2).map(|_| Client::connect(&address)).collect();
     busy.iter_mut().for_each(|client| client.send(half));
     server.wait_until("both workers are busy", || {
-        let mut status = Server::command(env!("CARGO_BIN_EXE_tine"));
-        status = status.args(["status", "--json", "--control"]).arg(site.control());
-        let status = status.start();
+        let status = site.ask(&["status", "--json"]);
         status.wait_exit();
         status.lines().join("").contains("\"busy\": 2")
     });
@@ -279,7 +241,7 @@ fn a_term_to_every_process_at_once_loses_no_queued_connection() {
     }
     busy.iter_mut().for_each(|client| client.send(rest));
     for mut client in busy.into_iter().chain(queued) {
-        assert_eq!(client.read_response().text(), "Hello, World!");
+        assert_eq!(client.read_response().text(), PAGE);
     }
     assert!(server.wait_exit().success());
 }

@@ -31,6 +31,7 @@ enum Kind {
     Exhausted,
     Hook,
     Fatal,
+    Refused,
     Os,
     Unsupported,
 }
@@ -79,6 +80,10 @@ impl Error {
         Self::new(Kind::Fatal, text, None)
     }
 
+    pub(crate) fn refused(text: impl Into<String>) -> Self {
+        Self::new(Kind::Refused, text, None)
+    }
+
     /// With what the system said.
     pub(crate) fn whole(&self) -> String {
         match std::error::Error::source(self).map(ToString::to_string) {
@@ -104,6 +109,7 @@ impl Error {
             | Kind::Exhausted
             | Kind::Fatal
             | Kind::Hook
+            | Kind::Refused
             | Kind::Os
             | Kind::Unsupported => 1,
         }
@@ -156,6 +162,13 @@ impl Error {
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
         self.0.kind == Kind::Exhausted
+    }
+
+    /// A running service was asked for something, and refused it, failed at it, or ended meanwhile: a reload whose program
+    /// cannot serve, say. The service may well go on as before. See [`crate::control::Client`].
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.0.kind == Kind::Refused
     }
 
     /// A hook of the program's has ended the service; see [`crate::Hooks`].

@@ -137,8 +137,7 @@ impl From<Failure> for Died {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Typed(error) => Self(DIED, error.to_string()),
-            Failure::Reason(2, text) => Self(DIED, text),
-            Failure::Reason(code, text) => Self(code, text),
+            Failure::Reason(_, text) => Self(DIED, text),
         }
     }
 }

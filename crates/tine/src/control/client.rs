@@ -36,7 +36,8 @@ pub enum By {
 /// One running service.
 ///
 /// It stays the same one: should it end, and another have its place, that is an error and not a stranger's
-/// status. Every call is a connection of its own and waits at most five seconds for its answer.
+/// status. Every call is a connection of its own and waits at most five seconds for its answer. What the service refuses,
+/// fails at, or does not live to do, is an error for which [`Error::is_refused`] is true.
 #[derive(Debug)]
 pub struct Client {
     path: PathBuf,
@@ -54,13 +55,20 @@ impl Client {
         let path = absolute(path)
             .map_err(|error| Error::os(format!("no path: {}", path.display()), error))?;
         let mut client = Self { path, pid: None, process: None };
-        let mut call = client.dial()?;
+        let none = |error| match client.dial_error(error) {
+            error if error.is_refused() => Error::config(error.to_string()),
+            error => error,
+        };
+        let mut call =
+            Call::dial(&client.path, Instant::now() + PATIENCE, || false).map_err(none)?;
         // That it answers afterwards shows that the descriptor is this process's, and not one's that
         // was given its number since.
         client.process = call.pid.and_then(|pid| pidfd(pid).ok());
         client.pid = call.pid.filter(|_| client.process.is_some());
-        client.ask(&mut call, Verb::Ping)?;
-        Ok(client)
+        match client.ask(&mut call, Verb::Ping) {
+            Err(error) if error.is_refused() => Err(Error::config(error.to_string())),
+            answer => answer.map(|_| client),
+        }
     }
 
     /// Looks for a service.
@@ -207,7 +215,7 @@ impl Client {
             // A connection does not outlive the step into the next program; who waits for it does.
             match self.request(Request::Reloaded(which)) {
                 Ok(Answer { generation: Some(generation), .. }) => return Ok(generation),
-                Err(error) if error.is_config() || !self.is_running() => return Err(error),
+                Err(error) if error.is_refused() || !self.is_running() => return Err(error),
                 _ if Instant::now() >= until => {
                     let text = format!("{} has not reloaded within {deadline:?}", self.name());
                     return Err(Error::os(text, ErrorKind::TimedOut.into()));
@@ -271,17 +279,22 @@ impl Client {
     fn dial(&self) -> Result<Call> {
         let until = Instant::now() + PATIENCE;
         let call = Call::dial(&self.path, until, || self.is_running());
-        let call = call.map_err(|error| match error.kind() {
-            ErrorKind::ConnectionRefused | ErrorKind::NotFound => {
-                Error::config(format!("no service has the control socket {}", self.path.display()))
-            }
-            _ => Error::os(format!("cannot connect to {}", self.path.display()), error),
-        })?;
+        let call = call.map_err(|error| self.dial_error(error))?;
         match (self.pid, call.pid) {
             (Some(known), Some(pid)) if known != pid => {
                 Err(self.error(&format!("it has ended, and process {pid} has its place")))
             }
             _ => Ok(call),
+        }
+    }
+
+    fn dial_error(&self, error: io::Error) -> Error {
+        let path = self.path.display();
+        match error.kind() {
+            ErrorKind::ConnectionRefused | ErrorKind::NotFound => {
+                Error::refused(format!("no service has the control socket {path}"))
+            }
+            _ => Error::os(format!("cannot connect to {path}"), error),
         }
     }
 
@@ -298,7 +311,7 @@ impl Client {
     }
 
     fn error(&self, text: &str) -> Error {
-        Error::config(format!("{}: {text}", self.name()))
+        Error::refused(format!("{}: {text}", self.name()))
     }
 }
 

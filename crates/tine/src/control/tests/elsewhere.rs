@@ -54,7 +54,8 @@ fn stop_returns_when_the_process_has_ended() {
     client.stop(true, LONG).unwrap();
     assert!(!crate::pidfile::is_alive(service.0.id()).unwrap());
     client.stop(false, LONG).unwrap();
-    assert!(client.status().unwrap_err().is_config());
+    assert!(client.status().unwrap_err().is_refused(), "it was there");
+    assert!(Client::connect(&path).unwrap_err().is_config(), "there is none");
     let _other = UnixListener::bind(directory.path().join("other")).unwrap();
     fs::rename(directory.path().join("other"), &path).unwrap();
     let error = client.status().unwrap_err();

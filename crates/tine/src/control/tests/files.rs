@@ -98,9 +98,8 @@ fn a_client_finds_what_runs() {
         assert_eq!((client.pid(), client.path()), (Some(own), path.as_path()));
         assert_eq!(client.status().unwrap(), status(5000));
         client.grow().unwrap();
-        assert!(
-            client.reload(Duration::from_secs(5)).unwrap_err().to_string().contains("not today")
-        );
+        let error = client.reload(Duration::from_secs(5)).unwrap_err();
+        assert!(error.is_refused() && error.to_string().contains("not today"), "{error}");
     }
     for by in [By::Pid(1), By::Port(1), By::Path(directory.path().join("1.sock"))] {
         assert!(find(by.clone()).unwrap_err().is_config(), "{by:?}");
