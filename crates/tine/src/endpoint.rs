@@ -80,6 +80,12 @@ pub enum Host {
     Name(String),
 }
 
+impl Host {
+    fn is_called_like_a_protocol(&self) -> bool {
+        matches!(self, Self::Name(name) if parse::is_protocol(name))
+    }
+}
+
 /// The port part of an address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Port {
@@ -174,10 +180,15 @@ impl From<SocketAddr> for Inet {
     }
 }
 
-/// Writes it so that it can be read back.
+/// Writes it so that it is read back as the same. Two sorts of names, which others may have given to sockets that are
+/// passed in, are only shown: those that are not UTF-8, and those that end in a blank.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // A host that is called like a protocol would be read as one.
+            Self::Tcp(inet) if inet.host.is_called_like_a_protocol() => {
+                write!(f, "tcp:{inet}{}", if inet.tls { "/ssl" } else { "" })
+            }
             Self::Tcp(inet) => write!(f, "{inet}{}", if inet.tls { "/ssl" } else { "" }),
             Self::Udp(inet) => write!(f, "udp:{inet}"),
             Self::Unix { name, tls } => {
@@ -208,13 +219,22 @@ impl fmt::Display for Inet {
     }
 }
 
-/// A Unix name as it is written: a path, or an `@` before an abstract name.
+/// A Unix name as it is written after `unix:`: a path, or an `@` before an abstract name. Two slashes there are taken for
+/// those of a URL, and an `@` for the mark, so a path that begins with them gets more in front.
 pub(crate) struct Unix<'a>(pub(crate) &'a UnixName);
 
 impl fmt::Display for Unix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            UnixName::Path(path) => path.display().fmt(f),
+            UnixName::Path(path) => {
+                let shown = path.display().to_string();
+                let before = match shown.as_bytes() {
+                    [b'/', b'/', ..] => "//",
+                    [b'@', ..] => "./",
+                    _ => "",
+                };
+                write!(f, "{before}{shown}")
+            }
             UnixName::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
         }
     }

@@ -1,6 +1,7 @@
 //! Addresses as people write them: every shape that is taken, every one that is refused, and why.
 
-use tine::endpoint::{Endpoint, Family};
+use proptest::prelude::*;
+use tine::endpoint::{Endpoint, Family, UnixName};
 
 /// Reads `text` with IPv4 as the default and writes what came out, comma-separated.
 fn read(text: &str) -> String {
@@ -192,6 +193,13 @@ fn what_is_written_can_be_read_back() {
         "unixdgram:@x/unix",
         "tls:unix:a b|tcp",
         "tls:unix:@x/unix",
+        "unix:////run/s",
+        "tls:unix:////run/s",
+        "unixdgram:////0udp:*:50",
+        "unix:@@x",
+        "tcp:udp:53",
+        "tcp:unix:80/ssl",
+        "udp:udp:53",
         "*:0",
     ] {
         let endpoint: Endpoint = text.parse().unwrap();
@@ -199,6 +207,77 @@ fn what_is_written_can_be_read_back() {
         assert_eq!(endpoint.to_string().parse::<Endpoint>().unwrap(), endpoint);
     }
 }
+
+#[test]
+fn a_path_that_looks_like_something_else_is_written_as_a_path() {
+    for (text, path, shown) in [
+        ("//0udp:*:50", "//0udp:*:50", "unix:////0udp:*:50"),
+        ("tls:unix:///run/s", "/run/s", "tls:unix:/run/s"),
+        ("//run/s|unix", "//run/s", "unix:////run/s"),
+        ("./@x|unix", "./@x", "unix:./@x"),
+        ("unix:*:80/udp", "*:80/udp", "unix:*:80/udp"),
+    ] {
+        let read: Endpoint = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+        let (Endpoint::Unix { name, .. } | Endpoint::UnixDatagram(name)) = &read else {
+            panic!("{text} is {read:?}")
+        };
+        assert_eq!(*name, UnixName::Path(path.into()), "{text}");
+        assert_eq!(read.to_string(), shown);
+        assert_eq!(shown.parse::<Endpoint>().unwrap(), read);
+    }
+    // Nobody can write this one, but a socket that is passed in may have it.
+    let passed_in = Endpoint::Unix { name: UnixName::Path("@x".into()), tls: false };
+    assert_eq!(passed_in.to_string(), "unix:./@x");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_understood_is_written_so_that_it_means_the_same(
+        pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..8)
+    ) {
+        let text = pieces.concat();
+        for endpoint in Endpoint::parse_all(&text).unwrap_or_default() {
+            let shown = endpoint.to_string();
+            prop_assert_eq!(shown.parse::<Endpoint>().ok(), Some(endpoint), "{:?} is {:?}", text, shown);
+        }
+    }
+}
+
+/// What the grammar knows, and what can be confused with it.
+const PIECES: &[&str] = &[
+    "/",
+    "//",
+    ":",
+    "|",
+    ",",
+    " ",
+    "@",
+    "[",
+    "]",
+    "*",
+    "=",
+    ".",
+    "..",
+    "80",
+    "0",
+    "http",
+    "host",
+    "run",
+    "::1",
+    "127.0.0.1",
+    "tcp",
+    "udp",
+    "tls",
+    "ssl",
+    "unix",
+    "unixdgram",
+    "sock_dgram",
+    "ipv4",
+    "IPv6",
+    "\n",
+];
 
 #[test]
 fn one_endpoint_is_not_read_from_an_address_that_means_two() {

@@ -57,7 +57,7 @@ pub(super) fn parse(text: &str, families: &[Family]) -> Parsed<Vec<Endpoint>> {
             let (protocol, after) = match after.split_once(':') {
                 Some(("unix", path)) if protocol == Protocol::Tls => {
                     words.tls = true;
-                    (Protocol::Unix, path)
+                    (Protocol::Unix, path.strip_prefix("//").unwrap_or(path))
                 }
                 _ => (protocol, after),
             };
@@ -94,9 +94,14 @@ pub(super) fn parse(text: &str, families: &[Family]) -> Parsed<Vec<Endpoint>> {
 }
 
 /// Whether this says how to listen, and never where.
+pub(super) fn is_protocol(text: &str) -> bool {
+    Protocol::named(text).is_some()
+}
+
+/// The same of all words.
 fn is_word(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
-    Protocol::named(text).is_some() || lower.starts_with("sock_") || lower.starts_with("ipv")
+    is_protocol(text) || lower.starts_with("sock_") || lower.starts_with("ipv")
 }
 
 fn separates(c: char) -> bool {
@@ -195,6 +200,9 @@ fn like_a_path(text: &str) -> bool {
 }
 
 fn unix(name: &str, datagram: bool, tls: bool) -> Parsed<Endpoint> {
+    if name.ends_with(char::is_whitespace) {
+        return Err("a name that ends in a blank cannot be told from one that does not".into());
+    }
     let name = match name.strip_prefix('@') {
         Some("") => return Err("the name after @ is missing".into()),
         Some(name) => UnixName::Abstract(name.into()),
