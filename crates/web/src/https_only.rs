@@ -87,6 +87,7 @@ mod tests {
             (443, "/", Some("[::1]"), Some("https://[::1]/")),
             (443, "http://other.test:81/x", Some("example.org"), Some("https://other.test/x")),
             (443, "//evil.test/x", Some("example.org"), Some("https://example.org//evil.test/x")),
+            (443, "/\u{e4}", Some("example.org"), Some("https://example.org/%C3%A4")),
             (443, "/", None, None),
             (443, "/", Some(":80"), None),
         ] {

@@ -35,13 +35,13 @@ pub(crate) fn wrong_method() -> Response<FileBody> {
 /// be an address on the same host.
 pub(crate) fn with_slash(uri: &Uri) -> Response<FileBody> {
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let location = format!("{}/{query}", uri.path());
-    // Bytes beyond ASCII are accepted in a request, and have no place in a field (RFC 9110, 5.5).
-    moved(Some(utf8_percent_encode(&location, CONTROLS).to_string()))
+    moved(Some(format!("{}/{query}", uri.path())))
 }
 
 /// Sends the client there; says that it has asked for nothing that there is, if there is no telling.
 pub(crate) fn moved(location: Option<String>) -> Response<FileBody> {
+    // Bytes beyond ASCII are accepted in a request, and have no place in a field (RFC 9110, 5.5).
+    let location = location.map(|it| utf8_percent_encode(&it, CONTROLS).to_string());
     match location.map(HeaderValue::try_from) {
         Some(Ok(location)) => {
             let mut response = status(StatusCode::PERMANENT_REDIRECT);
