@@ -27,6 +27,30 @@ trap 'echo \"usr2 $$\"; exit 0' USR2
 echo \"heeds $$\"
 while :; do sleep 600 & wait $!; done";
 
+/// Says so, and does not leave when it is asked to.
+pub const DEAF: &str = "trap '' TERM
+echo \"deaf $$\"
+while :; do sleep 600 & wait $!; done";
+
+/// What has the superdaemon of a directory's pid file begin a new generation.
+pub const RESTART: &str =
+    "start_server --restart --control=%/control --pid-file=%/pid --status-file=%/status";
+
+/// The app under `start_server` with these options, and its files.
+pub fn app(options: &str) -> Daemon {
+    program(options, APP)
+}
+
+/// The same of another script.
+pub fn program(options: &str, text: &str) -> Daemon {
+    let place = Place::new();
+    place.script("app", text);
+    place.start(
+        "start_server",
+        &format!("--pid-file %/pid --status-file %/status {options} -- %/app"),
+    )
+}
+
 /// A directory for a superdaemon's files.
 pub struct Place(TempDir);
 
@@ -108,6 +132,14 @@ impl Daemon {
         let (_, rest) = line.split_once(word).expect("it is in it");
         let pid = rest.split_whitespace().next().and_then(|word| word.parse().ok());
         pid.unwrap_or_else(|| panic!("no pid after {word:?} in {line:?}"))
+    }
+
+    /// As `start_server` begins: its first worker's pid, when it is ready.
+    #[track_caller]
+    pub fn first(&self) -> u32 {
+        let pid = self.pid_after("starting new worker ");
+        self.wait_status_file(&format!("1:{pid}\n"));
+        pid
     }
 
     /// Waits for a line with this text, wherever it is: what a command says and what is said of it come in any order.
