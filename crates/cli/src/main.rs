@@ -8,7 +8,6 @@ mod rollout;
 mod serve;
 mod start;
 mod table;
-mod tls;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -9,9 +9,13 @@ use tine_http::access_log::AccessLog;
 use tine_http::{Options, Tls, Trust};
 use tine_web::{Files, HttpsOnly};
 
-use crate::args::{Control, Serve};
+use crate::args::Control;
 use crate::failure::{Failure, fine};
-use crate::tls;
+
+mod flags;
+mod tls;
+
+pub(crate) use flags::Serve;
 
 pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     refuse_datagrams(&typed.listen)?;

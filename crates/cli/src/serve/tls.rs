@@ -3,7 +3,7 @@
 use tine::endpoint::{Endpoint, Inet, Port};
 use tine_http::Tls;
 
-use crate::args::Serve;
+use super::flags::Serve;
 use crate::failure::Failure;
 
 /// Where HTTPS is unless told.

@@ -113,10 +113,8 @@ impl Keeper {
         let failed = |error: std::io::Error| (error.to_string(), status::CANNOT_BOOT);
         process::lead_own_group().map_err(failed)?;
         process::set_name("tine: keeper").map_err(failed)?;
-        let _ = tine_os::title::set(&format!(
-            "tine: keeper {}/{}",
-            kit.plan.name, kit.assignment.place
-        ));
+        let (pool, place) = (&kit.plan.name, kit.assignment.place);
+        let _ = tine_os::title::set(&format!("tine: keeper {pool}/{place}"));
         process::become_subreaper().map_err(failed)?;
         // Until there is a command, a signal ends the keeper, be its producer as stuck as it may.
         for signal in IGNORED {
