@@ -103,6 +103,11 @@ impl<S: Channel> Heard<S> {
 
     fn note_written<T>(&self, written: &Poll<T>) {
         self.progress.writing.set(written.is_pending());
+        if written.is_pending() {
+            // A socket asks for more when a good part of it is free, which may be minutes after a slow client has
+            // begun to take something.
+            self.progress.unsent.set(tine::bytes_unsent(self.inner()).unwrap_or(0) as u64);
+        }
         self.note_receiving(written);
     }
 

@@ -66,8 +66,12 @@ pub(crate) struct Progress {
     pub(crate) since: Number,
     /// When the first byte of the request to come was read; 0 = not yet.
     pub(crate) head_began: Number,
-    /// Bytes the socket has taken.
+    /// Bytes of answers that were taken for the client: by the socket, over TLS by what encrypts them.
     pub(crate) written: Number,
+    /// Over TLS, bytes the socket has taken of what was encrypted before and had to wait.
+    pub(crate) drained: Number,
+    /// Bytes in the socket that the client has not acknowledged, when last something had to wait.
+    pub(crate) unsent: Number,
     /// Bytes the client has sent.
     pub(crate) read: Number,
     /// Pieces of answers that were handed out.
@@ -149,7 +153,7 @@ impl Progress {
     /// reads, too (pings, settings), byte for byte at most: that is none of it.
     pub(crate) fn taken(&self) -> u64 {
         let echoed = if self.http2.get() { self.read.get() } else { 0 };
-        self.written.get().saturating_sub(echoed)
+        self.written.get().saturating_sub(echoed).wrapping_add(self.drained.get())
     }
 
     /// So many bytes were read: perhaps a request's first.

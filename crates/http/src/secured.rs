@@ -44,7 +44,7 @@ pub(crate) async fn shake<S: Channel>(
     settings: &Rc<Settings>,
     progress: &Arc<Progress>,
 ) -> Result<(Secured<S>, Agreed), Failure<S>> {
-    let under = Under { stream, progress: progress.clone(), first: First::Unknown };
+    let under = Under { stream, progress: progress.clone(), first: First::Unknown, behind: false };
     let acceptor = TlsAcceptor::from(acceptor.config().clone());
     let mut accepted = pin!(acceptor.accept(under).into_fallible());
     let mut watch = Watch::new(settings.clone(), progress.clone());
@@ -87,6 +87,18 @@ pub(crate) struct Under<S> {
     stream: S,
     progress: Arc<Progress>,
     first: First,
+    /// What is written now was to be written before, and had to wait for the client.
+    behind: bool,
+}
+
+impl<S> Under<S> {
+    fn note_written(&self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(count)) = written
+            && self.behind
+        {
+            self.progress.drained.add(*count as u64);
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Under<S> {
@@ -118,7 +130,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Under<S> {
         match self.first {
             // An alert, which would stand in front of the answer.
             First::Plain => Poll::Ready(Ok(bytes.len())),
-            _ => Pin::new(&mut self.stream).poll_write(cx, bytes),
+            _ => {
+                let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+                self.note_written(&written);
+                written
+            }
         }
     }
 
@@ -129,7 +145,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Under<S> {
     ) -> Poll<io::Result<usize>> {
         match self.first {
             First::Plain => Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum())),
-            _ => Pin::new(&mut self.stream).poll_write_vectored(cx, parts),
+            _ => {
+                let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+                self.note_written(&written);
+                written
+            }
         }
     }
 
@@ -154,6 +174,14 @@ impl<S: Channel> Secured<S> {
     fn stream(&mut self) -> Pin<&mut TlsStream<Under<S>>> {
         Pin::new(&mut *self.0)
     }
+
+    /// The stream to be written to. rustls takes more than the socket does: what is left of that goes out first,
+    /// and is the only sign that a slow client takes something once its answer is encrypted to the end.
+    fn outgoing(&mut self) -> Pin<&mut TlsStream<Under<S>>> {
+        let (under, session) = self.0.get_mut();
+        under.behind = session.wants_write();
+        self.stream()
+    }
 }
 
 impl<S: Channel> AsyncRead for Secured<S> {
@@ -172,7 +200,7 @@ impl<S: Channel> AsyncWrite for Secured<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write(cx, bytes)
+        self.outgoing().poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -180,7 +208,7 @@ impl<S: Channel> AsyncWrite for Secured<S> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write_vectored(cx, parts)
+        self.outgoing().poll_write_vectored(cx, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -188,11 +216,11 @@ impl<S: Channel> AsyncWrite for Secured<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_flush(cx)
+        self.outgoing().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_shutdown(cx)
+        self.outgoing().poll_shutdown(cx)
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) struct Watch {
     looked: u64,
     /// What was taken, handed out and asked for until then.
     taken: u64,
+    unsent: u64,
     given: u64,
     requests: u64,
     isolated: bool,
@@ -66,6 +67,7 @@ impl Watch {
             rings: u64::MAX,
             looked: now,
             taken: 0,
+            unsent: 0,
             given: 0,
             requests: 0,
             isolated,
@@ -169,6 +171,7 @@ impl Watch {
         let talks = self.requests != self.progress.requests.get();
         self.requests = self.progress.requests.get();
         self.taken = self.progress.taken();
+        self.unsent = self.progress.unsent.get();
         self.given = self.progress.given.get();
         self.looked = now;
         if self.isolated && talks { self.tick() } else { nanos(self.settings.limits.send_timeout) }
@@ -206,6 +209,7 @@ impl Watch {
         let pings = if self.progress.http2.get() { PINGS_BYTES } else { 0 };
         self.given == self.progress.given.get()
             && self.progress.taken() <= self.taken.saturating_add(pings)
+            && self.progress.unsent.get() >= self.unsent
     }
 
     /// Whether somebody else waits for this worker: again and again, for the next client often comes

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{DATA, HEADERS, PREFACE, SETTINGS, frame, frame_of, get, start};
+use support::{DATA, HEADERS, PREFACE, SETTINGS, frame, frame_of, get, start, takes_slowly};
 use testkit::load::Load;
 use testkit::process::pss_kib;
 use testkit::{Client, client, wait_until};
@@ -97,6 +97,13 @@ fn a_client_that_takes_nothing_is_dropped() {
     // The worker is isolated: it answers another one when it has dropped the first.
     assert_eq!(client::get(&address, "/").text(), "hello");
     assert!(stalled.read_to_end().len() < 16384 * 1024);
+}
+
+#[test]
+fn a_client_that_takes_little_by_little_is_not_dropped() {
+    let (_server, address) = start(&["1", "100", "send_timeout=2000", "idle_timeout=1000"]);
+    let mut slow = Client::connect(&address);
+    assert!(takes_slowly(&mut slow));
 }
 
 /// A client that has been answered over HTTP/2, and lets nothing of the body come.

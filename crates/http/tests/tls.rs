@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{DATA, GOAWAY, HEADERS, PREFACE, SETTINGS, frame, frame_of, get, read_frame, start};
+use support::{
+    DATA, GOAWAY, HEADERS, PREFACE, SETTINGS, frame, frame_of, get, read_frame, start, takes_slowly,
+};
 use testkit::tls::{Connector, Identity};
 use testkit::{Client, DEADLINE, Running, TempDir, wait_until};
 
@@ -169,6 +171,45 @@ fn handshakes_that_do_not_end_hold_nobody_up_and_no_worker_dies() {
         assert_eq!(site.connect().get("/pid").text(), pid);
         site.stop();
     }
+}
+
+#[test]
+fn one_who_stalls_in_mid_handshake_is_cut_at_the_deadline_and_holds_nobody_up() {
+    const PATIENCE: Duration = Duration::from_millis(1500);
+    for concurrency in ["4", "100"] {
+        let site = Site::start(&["1", concurrency, "handshake_timeout=1500"]);
+        let begun = Instant::now();
+        let mut stalled: Vec<_> = (0..3)
+            .map(|_| {
+                let mut client = Client::connect(&site.tls);
+                let hello = site.connector.begin("localhost").hello();
+                client.transmit(&hello).expect("it is sent");
+                // The server has said all that it has to say before the client's next word.
+                assert_eq!(client.read_exact(1), [22]);
+                client
+            })
+            .collect();
+        assert_eq!(site.connect().get("/").text(), "hello");
+        assert!(begun.elapsed() < PATIENCE, "{concurrency}: {:?}", begun.elapsed());
+        assert!(stalled.iter_mut().all(Client::closed), "{concurrency}");
+        let cut = begun.elapsed();
+        assert!(cut >= PATIENCE && cut < 4 * PATIENCE, "{concurrency}: {cut:?}");
+        site.stop();
+    }
+}
+
+#[test]
+fn a_slow_reader_of_a_session_is_judged_as_one_without_tls() {
+    let site = Site::start(&["1", "100", "send_timeout=2000", "idle_timeout=1000"]);
+    let mut slow = site.connect();
+    let mut stalled = site.connect();
+    stalled.send(b"GET /large/16384 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(takes_slowly(&mut slow), "it takes something");
+    // After all that time, most of what this one has not taken will never come.
+    assert!(stalled.read_to_end().len() < 16384 * 1024, "it has taken nothing");
+    assert_eq!(site.connect().get("/").text(), "hello");
+    drop(slow);
+    site.stop();
 }
 
 #[test]

@@ -157,6 +157,15 @@ impl Client {
             .unwrap_or_else(|error| self.fail("shutdown", &error.into()));
     }
 
+    /// Has the kernel hold as much of what comes as at the beginning, about 64 KiB, however fast it is read (tcp(7),
+    /// `tcp_rmem`, and socket(7), `SO_RCVBUF`).
+    #[track_caller]
+    pub fn keep_window(&self) {
+        const BYTES: usize = 64 * 1024;
+        rustix::net::sockopt::set_socket_recv_buffer_size(&self.socket, BYTES)
+            .unwrap_or_else(|error| self.fail("SO_RCVBUF", &error.into()));
+    }
+
     /// Breaks the connection off with a reset instead of closing it (socket(7), `SO_LINGER` of 0).
     #[track_caller]
     pub fn abort(self) {

@@ -1,6 +1,9 @@
 //! What several tests need: the fixture, and frames of HTTP/2.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use testkit::{Client, Running, Server, bin};
 
 /// The fixture on a port of its own, and its address.
@@ -9,6 +12,28 @@ pub fn start(arguments: &[&str]) -> (Running, String) {
         Server::command(bin("examples/http_fixture")).arg("127.0.0.1:0").args(arguments).start();
     let address = server.address();
     (server, address)
+}
+
+/// Takes a large answer so slowly that the server's socket, which has megabytes of it, asks for no more in all of a
+/// time-out of 2 s, and then the rest at once: whether all of it came. It is acknowledged twice a second.
+pub fn takes_slowly(client: &mut Client) -> bool {
+    const LENGTH: usize = 16 << 20;
+    const PIECE: usize = 10 * 1024;
+    client.keep_window();
+    client.send(format!("GET /large/{} HTTP/1.1\r\nHost: a\r\n\r\n", LENGTH / 1024).as_bytes());
+    let head = client.read_until(b"\r\n\r\n");
+    assert!(head.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&head));
+    let begun = Instant::now();
+    let mut taken = 0;
+    while begun.elapsed() < Duration::from_secs(4) {
+        match client.try_read_exact(PIECE) {
+            Ok(piece) => taken += piece.len(),
+            Err(_) => return false,
+        }
+        // So slow is this client; nothing is waited for.
+        sleep(Duration::from_millis(50));
+    }
+    client.try_read_exact(LENGTH - taken).is_ok()
 }
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
