@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use rcgen::{KeyPair, PKCS_RSA_SHA256, SignatureAlgorithm};
 use rustls::client::Resumption;
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, RootCertStore,
@@ -83,12 +83,33 @@ impl Connector {
         Self::with(identities, &[&version::TLS12])
     }
 
+    /// The same without ECDSA, as old clients are: in signatures and, before TLS 1.3, in ciphers.
+    pub fn of_rsa(identities: &[&Identity], tls13: bool) -> Self {
+        let version = if tls13 { &version::TLS13 } else { &version::TLS12 };
+        let mut provider = aws_lc_rs::default_provider();
+        provider.cipher_suites.retain(|suite| !format!("{suite:?}").contains("_ECDSA_"));
+        let all = provider.signature_verification_algorithms.mapping;
+        let rsa =
+            all.iter().filter(|(scheme, _)| format!("{scheme:?}").starts_with("RSA")).copied();
+        // It asks for as long as the program lives.
+        provider.signature_verification_algorithms.mapping = rsa.collect::<Vec<_>>().leak();
+        Self::of(identities, provider, &[version])
+    }
+
     fn with(identities: &[&Identity], versions: &[&'static SupportedProtocolVersion]) -> Self {
+        Self::of(identities, aws_lc_rs::default_provider(), versions)
+    }
+
+    fn of(
+        identities: &[&Identity],
+        provider: CryptoProvider,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
         let mut roots = RootCertStore::empty();
         for identity in identities {
             roots.add(identity.der.clone()).expect("a certificate");
         }
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(versions)
             .expect("versions")
             .with_root_certificates(roots)

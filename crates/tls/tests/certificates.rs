@@ -40,6 +40,33 @@ fn files_and_text_in_memory_are_served_by_several_workers() {
 }
 
 #[test]
+fn of_two_certificates_for_one_host_each_client_is_shown_the_first_that_it_can_use() {
+    let ecdsa_and_rsa = || [Identity::new(&["localhost"]), Identity::rsa(&["localhost"])];
+    let rsa_and_ecdsa = || [Identity::rsa(&["localhost"]), Identity::new(&["localhost"])];
+    for (identities, of_new, of_old) in [(ecdsa_and_rsa(), 0, 1), (rsa_and_ecdsa(), 0, 0)] {
+        let directory = TempDir::new().expect("a directory");
+        let mut server = fixture(directory.path());
+        for (number, identity) in identities.iter().enumerate() {
+            let (certificate, key) = identity.write(directory.path(), &number.to_string());
+            server = server.arg("--pair").arg(pair(&certificate, &key));
+        }
+        let running = server.args(["--workers", "1", "--listen", "127.0.0.1:0/tls"]).start();
+        let all: Vec<&Identity> = identities.iter().collect();
+        let shown = |connector: Connector| {
+            let client = connector.connect(&running.address(), "localhost");
+            let tls = client.tls().expect("TLS");
+            all.iter().position(|identity| tls.shown(identity))
+        };
+        assert_eq!(shown(Connector::trusting(&all)), Some(of_new));
+        assert_eq!(shown(Connector::of_tls12(&all)), Some(of_new));
+        assert_eq!(shown(Connector::of_rsa(&all, true)), Some(of_old), "TLS 1.3");
+        assert_eq!(shown(Connector::of_rsa(&all, false)), Some(of_old), "TLS 1.2");
+        running.signal(support::TERM);
+        assert!(running.wait_exit().success());
+    }
+}
+
+#[test]
 fn a_reload_shows_the_new_certificate_and_a_broken_one_leaves_the_old() {
     let it = start(&["localhost"], |_| "--workers 2 --listen 127.0.0.1:0/tls".into());
     assert!(shows(&it, &it.identities[0]).is_some());
