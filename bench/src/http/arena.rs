@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use testkit::tls::Identity;
 use testkit::{DEADLINE, Running, Server, TempDir, client, process};
 
 use super::{Programs, interrupt, peers};
@@ -53,6 +54,14 @@ pub(crate) enum Who {
     Starman,
 }
 
+/// What a server's certificate is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    P256,
+    /// Of 2,048 bits.
+    Rsa,
+}
+
 /// How a server is set up; what it has no notion of, it leaves.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
@@ -63,7 +72,8 @@ pub(crate) struct Setup {
     /// Connections a worker of Tine's serves at once.
     pub(crate) concurrency: u32,
     pub(crate) cores: Cores,
-    pub(crate) tls: bool,
+    /// TLS, with a certificate for such a key.
+    pub(crate) tls: Option<Key>,
     pub(crate) http2: bool,
     pub(crate) access_log: bool,
 }
@@ -85,10 +95,15 @@ impl Setup {
             workers,
             concurrency: 10_000,
             cores: Cores::Apart,
-            tls: false,
+            tls: None,
             http2: false,
             access_log: false,
         }
+    }
+
+    /// One worker that speaks TLS, with such a key.
+    pub(crate) fn secure(who: Who, key: Key) -> Self {
+        Self { tls: Some(key), ..Self::new(who, 1) }
     }
 
     /// Isolated workers, where a server has a choice.
@@ -115,6 +130,8 @@ pub(crate) struct Entrant {
 pub(crate) struct Arena<'a> {
     programs: &'a Programs,
     directory: TempDir,
+    p256: Identity,
+    rsa: Identity,
 }
 
 impl<'a> Arena<'a> {
@@ -122,7 +139,9 @@ impl<'a> Arena<'a> {
     /// When there is no room for it: all functions here do when a server does not do its part.
     pub(crate) fn new(programs: &'a Programs) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
-        let arena = Self { programs, directory };
+        let names = ["localhost"];
+        let (p256, rsa) = (Identity::new(&names), Identity::rsa(&names));
+        let arena = Self { programs, directory, p256, rsa };
         let site = arena.site();
         fs::create_dir(&site).expect("a directory for the site");
         // Peers' workers are nobody in particular, and must come to the files.
@@ -142,23 +161,28 @@ impl<'a> Arena<'a> {
         self.directory.path().join("site")
     }
 
-    fn certificate(&self) -> [PathBuf; 2] {
-        ["certificate.pem", "key.pem"].map(|name| self.directory.path().join(name))
+    /// Of nobody, made for this run.
+    pub(crate) fn identity(&self, key: Key) -> &Identity {
+        match key {
+            Key::P256 => &self.p256,
+            Key::Rsa => &self.rsa,
+        }
+    }
+
+    /// The files of a certificate and its key.
+    fn certificate(&self, key: Key) -> (PathBuf, PathBuf) {
+        let name = if key == Key::P256 { "p256" } else { "rsa" };
+        self.identity(key).write(self.directory.path(), name)
+    }
+
+    /// The load of handshakes.
+    pub(crate) fn shake(&self) -> PathBuf {
+        self.programs.shake.clone()
     }
 
     /// A script of wrk's.
     pub(crate) fn script(name: &str) -> PathBuf {
         source(name)
-    }
-
-    /// Makes a certificate (P-256, of nobody) for those that speak TLS.
-    pub(crate) fn certify(&self) {
-        let [certificate, key] = self.certificate();
-        let mut openssl = Command::new("openssl");
-        openssl.args(["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt"]);
-        openssl.args(["ec_paramgen_curve:P-256", "-days", "1", "-subj", "/CN=localhost"]);
-        openssl.arg("-out").arg(&certificate).arg("-keyout").arg(&key);
-        run(openssl);
     }
 
     /// Starts a server, and waits until all its workers are there and it answers; `None` if it is not
@@ -188,7 +212,7 @@ impl<'a> Arena<'a> {
             TcpStream::connect(&address).is_ok()
                 && process::descendants(running.pid()).len() >= wanted
         });
-        if !setup.tls {
+        if setup.tls.is_none() {
             assert_eq!(client::get(&address, HELLO).text(), BODY, "{} answers", setup.name);
         }
         Some(Entrant { name: setup.name, address, running })
@@ -205,14 +229,14 @@ impl<'a> Arena<'a> {
 
     fn tine_files(&self, setup: &Setup) -> Server {
         let Setup { workers, concurrency, .. } = setup;
-        let listen = if setup.tls { "127.0.0.1:0/tls" } else { "127.0.0.1:0" };
+        let listen = if setup.tls.is_some() { "127.0.0.1:0/tls" } else { "127.0.0.1:0" };
         let mut command = Server::command(&self.programs.tine)
             .arg("serve")
             .arg(self.site())
             .args(["--listen", listen, "--control", "off"])
             .args(["--workers", &workers.to_string(), "--concurrency", &concurrency.to_string()]);
-        if setup.tls {
-            let [certificate, key] = self.certificate();
+        if let Some(key) = setup.tls {
+            let (certificate, key) = self.certificate(key);
             command = command.arg("--cert").arg(certificate).arg("--key").arg(key);
         }
         if setup.access_log {
@@ -241,16 +265,16 @@ impl<'a> Arena<'a> {
             return None;
         }
         let directory = self.directory_of(address);
-        let [certificate, key] = self.certificate();
         let (listen, tls) = match setup {
-            Setup { tls: true, .. } => (
-                format!("{address} ssl"),
-                format!(
-                    "ssl_certificate {}; ssl_certificate_key {};",
-                    certificate.display(),
-                    key.display()
-                ),
-            ),
+            Setup { tls: Some(key), .. } => {
+                let (certificate, key) = self.certificate(*key);
+                let (certificate, key) = (certificate.display(), key.display());
+                // Before 1.23.4 its own choice is TLS 1.2 alone, and a session resumed there needs no key exchange.
+                let tls = format!(
+                    "ssl_protocols TLSv1.3; ssl_certificate {certificate}; ssl_certificate_key {key};"
+                );
+                (format!("{address} ssl"), tls)
+            }
             Setup { http2: true, .. } => (format!("{address} http2"), String::new()),
             _ => (address.to_owned(), String::new()),
         };

@@ -4,13 +4,16 @@ use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use testkit::tls::Connector;
 use testkit::{DEADLINE, process};
 
-use super::arena::{Arena, Entrant, HELLO, Setup, Who};
+use super::arena::{Arena, Entrant, HELLO, Key, Setup, Who};
 use super::interrupt;
 use super::measure::{Bound, Contest, Goal, Line, Measure, Sample};
 
 const CLIENTS: usize = 9_000;
+/// Each of them has a session that it can read with.
+const SECURE_CLIENTS: usize = 2_000;
 /// Descriptors for them, on either side, and the rest.
 const DESCRIPTORS: u64 = 10_000;
 /// KiB.
@@ -21,20 +24,9 @@ const WANTED: f64 = 12.0;
 /// # Errors
 /// Why it cannot be measured here.
 pub(crate) fn contest(arena: &Arena<'_>, rounds: usize) -> Result<Contest, String> {
-    allow_descriptors()?;
     let setups = [Who::TineHello, Who::Floor, Who::Fasthttp, Who::Nginx];
     let setups = setups.map(|who| Setup::new(who, 1));
-    let mut lines: Vec<Line> = Vec::new();
-    for _ in 0..rounds {
-        for setup in &setups {
-            let Some(server) = arena.start(setup) else { continue };
-            let sample = weigh(&server);
-            match lines.iter_mut().find(|line| line.server == server.name) {
-                Some(line) => line.samples.push(sample),
-                None => lines.push(Line { server: server.name.to_owned(), samples: vec![sample] }),
-            }
-        }
-    }
+    let lines = hold(arena, rounds, &setups, |server| weigh(server, CLIENTS, ask))?;
     Ok(Contest {
         title: format!("{CLIENTS} idle keep-alive connections, 1 worker"),
         unit: "connection".to_owned(),
@@ -47,6 +39,51 @@ pub(crate) fn contest(arena: &Arena<'_>, rounds: usize) -> Result<Contest, Strin
             bound: Bound::AtMost(WANTED),
         }],
     })
+}
+
+/// The same over TLS, with full handshakes.
+///
+/// # Errors
+/// Why it cannot be measured here.
+pub(crate) fn secure_contest(arena: &Arena<'_>, rounds: usize) -> Result<Contest, String> {
+    let setups = [Who::TineFiles, Who::Nginx].map(|who| Setup::secure(who, Key::P256));
+    let connector = Connector::trusting(&[arena.identity(Key::P256)]);
+    let ask = |address: &str| {
+        let mut client = connector.clone().forgetting().try_connect(address, "localhost")?;
+        match client.get(HELLO).status {
+            200 => Ok(client),
+            status => Err(io::Error::other(format!("status {status}"))),
+        }
+    };
+    let lines = hold(arena, rounds, &setups, |server| weigh(server, SECURE_CLIENTS, ask))?;
+    Ok(Contest {
+        title: format!("TLS 1.3: {SECURE_CLIENTS} idle keep-alive connections, 1 worker"),
+        unit: "connection".to_owned(),
+        main: Measure::Each,
+        lines,
+        goals: Vec::new(),
+    })
+}
+
+fn hold(
+    arena: &Arena<'_>,
+    rounds: usize,
+    setups: &[Setup],
+    weigh: impl Fn(&Entrant) -> Sample,
+) -> Result<Vec<Line>, String> {
+    allow_descriptors()?;
+    let mut lines: Vec<Line> = Vec::new();
+    for _ in 0..rounds {
+        for setup in setups {
+            let Some(server) = arena.start(setup) else { continue };
+            let sample = weigh(&server);
+            match lines.iter_mut().find(|line| line.server == server.name) {
+                Some(line) => line.samples.push(sample),
+                None => lines.push(Line { server: server.name.to_owned(), samples: vec![sample] }),
+            }
+        }
+    }
+    Ok(lines)
 }
 
 /// Makes room for as many, here and, inherited, in the servers.
@@ -62,14 +99,14 @@ fn allow_descriptors() -> Result<(), String> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "kibibytes are far below 2^52")]
-fn weigh(server: &Entrant) -> Sample {
+fn weigh<C>(server: &Entrant, clients: usize, ask: impl Fn(&str) -> io::Result<C>) -> Sample {
     let weight = || process::family_pss_kib(server.running.pid()) as f64;
     let before = weight();
     let connect = |_| {
         interrupt::check();
         ask(&server.address)
     };
-    let clients: io::Result<Vec<TcpStream>> = (0..CLIENTS).map(connect).collect();
+    let clients: io::Result<Vec<C>> = (0..clients).map(connect).collect();
     let clients =
         clients.unwrap_or_else(|error| panic!("{} and its clients: {error}", server.name));
     let after = weight();

@@ -1,4 +1,4 @@
-//! The load generators: wrk for HTTP/1, h2load for HTTP/2, and what they say.
+//! The load generators: wrk for HTTP/1, h2load for HTTP/2, our own for handshakes, and what they say.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,11 +29,13 @@ pub(crate) enum Generator {
     /// One request after the other on each connection.
     Wrk { tls: bool },
     /// A connection for each request.
-    WrkClosing { tls: bool },
+    WrkClosing,
     /// With a script of wrk's.
     WrkScript(PathBuf),
     /// 16 streams on each connection.
     H2load,
+    /// A session for each request, with a full handshake or a resumed one; the program is `tine-bench-shake`.
+    Shake { program: PathBuf, resumed: bool },
 }
 
 impl Load {
@@ -63,6 +65,7 @@ impl Load {
         assert!(ended, "{} has not ended within {DEADLINE:?}: {text}", words[0]);
         let answer = match self.generator {
             Generator::H2load => h2load(&text),
+            Generator::Shake { .. } => shake(&text),
             _ => wrk(&text),
         };
         answer.unwrap_or_else(|why| panic!("{why}: {}\n{text}", words.join(" ")))
@@ -73,25 +76,27 @@ impl Load {
             Cores::Apart => 1,
             Cores::Both => 2,
         };
-        let tls = matches!(
-            self.generator,
-            Generator::Wrk { tls: true } | Generator::WrkClosing { tls: true }
-        );
-        let url = format!("http{}://{address}{}", if tls { "s" } else { "" }, self.path);
-        let connections = self.connections;
+        let tls = matches!(self.generator, Generator::Wrk { tls: true });
+        let Self { connections, path, .. } = self;
+        let url = format!("http{}://{address}{path}", if tls { "s" } else { "" });
+        if let Generator::Shake { program, resumed } = &self.generator {
+            let kind = if *resumed { "resumed" } else { "full" };
+            let rest = words(&format!("{address} {connections} {SECONDS} {kind} {path}"));
+            return [vec![program.display().to_string()], rest].concat();
+        }
         if matches!(self.generator, Generator::H2load) {
             return words(&format!("h2load -t1 -c{connections} -m16 -D{SECONDS} {url}"));
         }
         let mut line =
             words(&format!("wrk -t{threads} -c{connections} -d{SECONDS}s --latency {url}"));
         match &self.generator {
-            Generator::WrkClosing { .. } => {
+            Generator::WrkClosing => {
                 line.extend(["-H".to_owned(), "Connection: close".to_owned()]);
             }
             Generator::WrkScript(path) => {
                 line.extend(["-s".to_owned(), path.display().to_string()]);
             }
-            Generator::Wrk { .. } | Generator::H2load => {}
+            Generator::Wrk { .. } | Generator::H2load | Generator::Shake { .. } => {}
         }
         line
     }
@@ -149,6 +154,21 @@ fn h2load(text: &str) -> Result<(f64, Sample), &'static str> {
     Ok((done, Sample::from([(Measure::Rate, rate)])))
 }
 
+/// What `tine-bench-shake` says: a word and a number, again and again.
+fn shake(text: &str) -> Result<(f64, Sample), &'static str> {
+    let mut words = text.split_whitespace().skip_while(|word| *word != "handshakes:");
+    let mut next = |name: &str| {
+        let found = words.next().filter(|word| word.strip_suffix(':') == Some(name));
+        found.and_then(|_| words.next()).and_then(number).ok_or("not what it should say")
+    };
+    let count = next("handshakes")?;
+    let sample = [(Measure::Rate, "rate"), (Measure::P50, "p50"), (Measure::P99, "p99")]
+        .into_iter()
+        .map(|(measure, name)| next(name).map(|value| (measure, value)))
+        .collect::<Result<Sample, &'static str>>()?;
+    Ok((count, sample))
+}
+
 fn number(text: &str) -> Option<f64> {
     text.trim().parse().ok()
 }
@@ -197,6 +217,16 @@ Transfer/sec:      6.39MB";
         assert_eq!(sample.get(&Measure::P99), None);
         assert!(wrk(&WRK.replace("63504", "0")).is_err());
         assert!(wrk("unable to connect to 127.0.0.1:1 Connection refused").is_err());
+    }
+
+    #[test]
+    fn what_our_own_load_says_is_understood() {
+        let (count, sample) =
+            shake("handshakes: 4120 rate: 4100.9 p50: 6925 p99: 29682").expect("it is understood");
+        let wanted = [(Measure::Rate, 4100.9), (Measure::P50, 6925.0), (Measure::P99, 29682.0)];
+        assert_eq!((count, sample), (4120.0, Sample::from(wanted)));
+        assert!(shake("127.0.0.1:1: connection refused").is_err());
+        assert!(shake("handshakes: 4120 rate:").is_err());
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(crate) enum Part {
     Close,
     /// Files of 13 bytes, 10 KiB and 1 MiB
     Files,
-    /// TLS: hello, handshakes, 1 MiB
+    /// TLS: full and resumed handshakes, 1 MiB, hello, idle connections
     Tls,
     /// HTTP/2 without TLS
     H2,
@@ -65,6 +65,8 @@ pub(crate) struct Programs {
     hello: PathBuf,
     /// The bare loop.
     floor: PathBuf,
+    /// The load of handshakes.
+    shake: PathBuf,
 }
 
 impl Programs {
@@ -73,9 +75,9 @@ impl Programs {
     /// # Errors
     /// A sentence why there is none.
     pub(crate) fn with(tine: PathBuf) -> Result<Self, String> {
-        let [hello, floor] =
-            program::build("tine-bench", ["tine-bench-hello", "tine-bench-floor"])?;
-        Ok(Self { tine, hello, floor })
+        let names = ["tine-bench-hello", "tine-bench-floor", "tine-bench-shake"];
+        let [hello, floor, shake] = program::build("tine-bench", names)?;
+        Ok(Self { tine, hello, floor, shake })
     }
 
     pub(crate) fn tine(&self) -> &Path {

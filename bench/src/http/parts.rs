@@ -1,14 +1,17 @@
 //! The parts: what is asked of whom, and what is wanted. Who is compared on which load stands here.
 
 use super::Programs;
-use super::arena::{self, Arena, Cores, HELLO, LARGE, MEDIUM, Setup, Who};
+use super::arena::{self, Arena, Cores, HELLO, Key, LARGE, MEDIUM, Setup, Who};
 use super::contest::{Card, goal};
+use super::idle;
 use super::load::{Generator, Load};
 use super::measure::Bound::{AtLeast, AtMost};
 use super::measure::{Bound, Contest, Goal, Measure};
 
 /// One kept connection a process: as many processes as clients, for servers that cannot do otherwise.
 const CLIENTS: u32 = 64;
+/// Clients that do nothing but shake hands: enough that a server never waits for them.
+const SHAKERS: u32 = 32;
 
 pub(crate) fn hello(arena: &Arena<'_>, rounds: usize) -> Vec<Contest> {
     let card = Card {
@@ -62,7 +65,7 @@ pub(crate) fn close(arena: &Arena<'_>, rounds: usize) -> Vec<Contest> {
         title,
         unit: "connection",
         main: Measure::Cpu,
-        load: Load::keep_alive(32, HELLO).by(Generator::WrkClosing { tls: false }),
+        load: Load::keep_alive(32, HELLO).by(Generator::WrkClosing),
         setups: vec![
             Setup::new(Who::TineHello, workers).isolated(),
             Setup::new(Who::Apache, workers),
@@ -109,28 +112,38 @@ pub(crate) fn tls(
     if !arena::serve_has(programs, "--cert") {
         return Err("tine serve has no --cert".to_owned());
     }
-    arena.certify();
-    let card = |title, unit, load, goals| Card {
+    let kept = |title, clients, path, goals| Card {
         title,
-        unit,
-        main: Measure::Cpu,
-        load,
-        setups: [Who::TineFiles, Who::Nginx]
-            .map(|who| Setup { tls: true, ..Setup::new(who, 1) })
-            .into(),
+        unit: "request",
+        main: Measure::Rate,
+        load: Load::keep_alive(clients, path).by(Generator::Wrk { tls: true }),
+        setups: [Who::TineFiles, Who::Nginx].map(|who| Setup::secure(who, Key::P256)).into(),
         goals,
     };
-    let kept = |clients, path| Load::keep_alive(clients, path).by(Generator::Wrk { tls: true });
-    let closing = Load::keep_alive(CLIENTS, HELLO).by(Generator::WrkClosing { tls: true });
-    // A client has about as much to do for a handshake as a server, and would be measured with it: CPU
-    // says what a server could do with a core of its own.
-    let goals = || vec![cpu("nginx", AtMost(1.0))];
+    let shaken = |title, key, resumed, goals| Card {
+        title,
+        unit: "handshake",
+        main: Measure::Rate,
+        load: Load::keep_alive(SHAKERS, HELLO)
+            .by(Generator::Shake { program: arena.shake(), resumed }),
+        setups: vec![
+            Setup::secure(Who::TineFiles, key),
+            Setup { name: "tine, isolated", ..Setup::secure(Who::TineFiles, key).isolated() },
+            Setup::secure(Who::Nginx, key),
+        ],
+        goals,
+    };
+    let goals = || vec![goal(Measure::Rate, "nginx", AtLeast(1.0)), cpu("nginx", AtMost(1.0))];
     let cards = [
-        card("TLS: hello, 64 kept connections", "request", kept(CLIENTS, HELLO), Vec::new()),
-        card("TLS: full handshakes (P-256)", "handshake", closing, goals()),
-        card("TLS: 1 MiB, 16 kept connections", "request", kept(16, LARGE), goals()),
+        shaken("TLS 1.3: full handshakes, P-256, 1 worker", Key::P256, false, goals()),
+        shaken("TLS 1.3: full handshakes, RSA 2048, 1 worker", Key::Rsa, false, goals()),
+        shaken("TLS 1.3: resumed handshakes, P-256, 1 worker", Key::P256, true, Vec::new()),
+        kept("TLS 1.3: 1 MiB, 16 kept connections, 1 worker", 16, LARGE, goals()),
+        kept("TLS 1.3: hello, 64 kept connections, 1 worker", CLIENTS, HELLO, Vec::new()),
     ];
-    Ok(cards.into_iter().map(|card| card.hold(arena, rounds)).collect())
+    let mut contests: Vec<_> = cards.into_iter().map(|card| card.hold(arena, rounds)).collect();
+    contests.push(idle::secure_contest(arena, rounds)?);
+    Ok(contests)
 }
 
 pub(crate) fn h2(arena: &Arena<'_>, rounds: usize) -> Result<Vec<Contest>, String> {

@@ -92,6 +92,8 @@ impl Results {
     /// # Errors
     /// A sentence with the file.
     pub(crate) fn write(&self, directory: &Path) -> Result<(), String> {
+        fs::create_dir_all(directory)
+            .map_err(|error| format!("{}: {error}", directory.display()))?;
         let json = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
         let contests: Vec<&Contest> =
             self.parts.values().flat_map(|measured| &measured.contests).collect();
