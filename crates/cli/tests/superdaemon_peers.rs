@@ -19,8 +19,9 @@ fn free_port() -> u16 {
     taken.local_addr().expect("an address").port()
 }
 
-/// Two HUPs under load, at which nothing is lost.
-fn replaced_under_load(running: &Running, address: &str, said: &str) {
+/// Two HUPs under load, at which nothing is lost but what the old program drops itself: so many requests at most, each
+/// of them taken by it and not answered.
+fn replaced_under_load(running: &Running, address: &str, said: &str, drops: u64) {
     let load = Load::one_per_connection(address, "/").connections(4).rate(150.0).start();
     load.wait_answered(30);
     for _ in 0..2 {
@@ -29,7 +30,9 @@ fn replaced_under_load(running: &Running, address: &str, said: &str) {
         load.wait_answered(30);
     }
     let report = load.stop();
-    assert_eq!(report.failed_total, 0, "{report:?}\n{}", running.lines().join("\n"));
+    let whole = || format!("{report:?}\n{}", running.lines().join("\n"));
+    assert!(report.failed_total <= drops, "{}", whole());
+    assert_eq!(report.failed_total, report.reset_after_send, "{}", whole());
 }
 
 /// Whether Perl has this module; as [`require_peer`] for a program.
@@ -48,7 +51,7 @@ fn require_module(module: &str) -> bool {
     require_peer(&format!("perl's {module}"))
 }
 
-fn perl_under_start_server(program: &str, module: &str, options: &str) {
+fn perl_under_start_server(program: &str, module: &str, options: &str, drops: u64) {
     if !require_module(module) {
         return;
     }
@@ -59,27 +62,30 @@ fn perl_under_start_server(program: &str, module: &str, options: &str) {
     let address = daemon.addresses().remove(0);
     wait_until("an answer", DEADLINE, || hello(&address));
     daemon.wait_line("starting new worker");
-    replaced_under_load(&daemon, &address, "killing old workers");
+    replaced_under_load(&daemon, &address, "killing old workers", drops);
     daemon.signal(TERM);
     assert!(daemon.wait_exit().success());
 }
 
 #[test]
-fn starman_is_replaced_under_load_without_a_loss() {
+fn starman_is_replaced_under_load_and_loses_no_more_than_it_drops_itself() {
     // Its TERM is abrupt: its own documentation says QUIT.
     let signals = "--signal-on-hup=QUIT --signal-on-term=QUIT";
-    perl_under_start_server("starman --workers 4 --disable-keepalive", "Starman", signals);
+    // At QUIT each of its workers gets HUP, and ends at once unless it has noted that it has a client: one that comes
+    // between its accept and the next statement is cut off (Net::Server::PreFork 2.013, run_child).
+    let drops = 2 * 4;
+    perl_under_start_server("starman --workers 4 --disable-keepalive", "Starman", signals, drops);
 }
 
 #[test]
 fn plackup_with_starlet_is_replaced_under_load_without_a_loss() {
     let program = "plackup -s Starlet --max-workers=4 --max-keepalive-reqs=1";
-    perl_under_start_server(program, "Starlet", "");
+    perl_under_start_server(program, "Starlet", "", 0);
 }
 
 #[test]
 fn plackup_with_twiggy_is_replaced_under_load_without_a_loss() {
-    perl_under_start_server("plackup -s Twiggy", "Twiggy", "--signal-on-hup=QUIT");
+    perl_under_start_server("plackup -s Twiggy", "Twiggy", "--signal-on-hup=QUIT", 0);
 }
 
 #[test]
@@ -97,7 +103,7 @@ fn under_debians_start_server_a_server_of_tines_own_is_replaced_under_load_witho
         .start();
     let address = format!("127.0.0.1:{port}");
     wait_until("an answer", DEADLINE, || hello(&address));
-    replaced_under_load(&running, &address, "killing old workers");
+    replaced_under_load(&running, &address, "killing old workers", 0);
     running.signal(TERM);
     assert!(running.wait_exit().success());
 }
