@@ -150,6 +150,8 @@ fn what_is_wrong_is_named_with_the_exit_code_of_a_start() {
         (2, "serve %/site --inetd", "--inetd"),
         (2, "serve %/site --pid-file %/none/pid", "none/pid"),
         (2, "serve %/site --pid-file %/cert.pem", "is no pid file"),
+        (2, "serve %/site --pid-file %/cert.pem/pid", "Not a directory"),
+        (2, "start --status-file %/cert.pem/status -- cat", "Not a directory"),
         (3, "serve %/site --listen unix:%/none/sock", "none/sock"),
         (3, "serve %/site --listen unix:%/cert.pem", "a regular file"),
         (3, "serve %/site --listen 192.0.2.1:8080", "192.0.2.1:8080"),
@@ -165,6 +167,7 @@ fn what_is_wrong_is_named_with_the_exit_code_of_a_start() {
         let text = ends_with(code, &place.tine(&format!("{command} --check {rest}")).start());
         assert!(text.contains("tine: ") && text.contains(named), "{line}: {text}");
         assert!(!text.contains("is fine"), "{line}: {text}");
+        assert!(text.matches("os error").count() <= 1, "the cause is said once: {text}");
         assert_eq!(place.files(), before, "{line}");
     }
 }

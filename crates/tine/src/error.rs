@@ -52,6 +52,20 @@ impl Error {
         Self::new(Kind::Config, text, None)
     }
 
+    /// A file cannot be had: because of its path, which is the configuration's, or because the system is in trouble.
+    pub(crate) fn file(text: impl Into<String>, source: io::Error) -> Self {
+        use io::ErrorKind::{
+            InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied,
+            ReadOnlyFilesystem,
+        };
+        let kind = match source.kind() {
+            NotFound | InvalidInput | PermissionDenied | ReadOnlyFilesystem | NotADirectory
+            | IsADirectory => Kind::Config,
+            _ => Kind::Os,
+        };
+        Self::new(kind, text, Some(source))
+    }
+
     pub(crate) fn bind(text: impl Into<String>, source: io::Error) -> Self {
         Self::new(Kind::Bind, text, Some(source))
     }

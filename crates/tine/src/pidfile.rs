@@ -264,7 +264,7 @@ fn failed(path: &Path, error: io::Error) -> Error {
             "the pid file {shown} cannot be written: there is no directory {}",
             directory.display()
         )),
-        _ => Error::os(format!("the pid file {shown} cannot be written"), error),
+        _ => Error::file(format!("the pid file {shown} cannot be written"), error),
     }
 }
 

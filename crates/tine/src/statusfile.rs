@@ -93,11 +93,7 @@ impl StatusFile {
 }
 
 fn failed(path: &Path, error: io::Error) -> Error {
-    let text = format!("the status file {} cannot be written", path.display());
-    match error.kind() {
-        ErrorKind::NotFound | ErrorKind::InvalidInput => Error::config(format!("{text}: {error}")),
-        _ => Error::os(text, error),
-    }
+    Error::file(format!("the status file {} cannot be written", path.display()), error)
 }
 
 /// Whether another run has left one.
