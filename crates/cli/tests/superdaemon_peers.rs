@@ -69,8 +69,9 @@ fn perl_under_start_server(program: &str, module: &str, options: &str, drops: u6
 
 #[test]
 fn starman_is_replaced_under_load_and_loses_no_more_than_it_drops_itself() {
-    // Its TERM is abrupt: its own documentation says QUIT.
-    let signals = "--signal-on-hup=QUIT --signal-on-term=QUIT";
+    // Its TERM is abrupt: its own documentation says QUIT. One of its workers that hears of it between a client and the
+    // next accept forgets it, and stays for another client, or half a minute of refusals: the stop has a deadline.
+    let signals = "--signal-on-hup=QUIT --signal-on-term=QUIT --stop-timeout=5";
     // At QUIT each of its workers gets HUP, and ends at once unless it has noted that it has a client: one that comes
     // between its accept and the next statement is cut off (Net::Server::PreFork 2.013, run_child).
     let drops = 2 * 4;
