@@ -224,7 +224,7 @@ fn connections_that_come_to_several_sockets_at_once_find_all_workers_that_are_id
         let service = start(&format!("--workers 3 {flags}"));
         service.wait_serving(3);
         let addresses = service.addresses(addresses);
-        for round in 0..3 {
+        for round in 0..20 {
             let to = |number| &addresses[number % addresses.len()];
             let mut talks: Vec<Talk> = (0..3).map(|number| Talk::to(to(number))).collect();
             let mut places: Vec<String> = talks.iter_mut().map(|talk| talk.ask("place")).collect();

@@ -21,7 +21,7 @@ use tine_os::socket::accept;
 
 use crate::conn::Conn;
 use crate::listen::Listener;
-use crate::seat::{FAILURE, Leave, Seat, Shutdown};
+use crate::seat::{Seat, Shutdown};
 
 mod courtesy;
 mod last_round;
@@ -42,8 +42,6 @@ use watch::Watch;
 
 /// Attempts to take something without asking the epoll.
 const ASK_AFTER: u8 = 16;
-/// First and longest pause when descriptors run out.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// How long a worker that could not have the turn at a connection waits before it looks whether the
 /// connection is still there.
 const TURN_RETRY: Duration = Duration::from_millis(10);
@@ -80,6 +78,8 @@ pub(crate) struct Acceptor {
     unasked: u8,
     /// The epoll spoke of a connection, and nobody has looked for it yet.
     woken: bool,
+    /// A poke was taken, and what it stood for is not known to be served.
+    owes: bool,
     /// Out of something: until when nothing is taken, and how long that is.
     pause: Option<(Instant, Duration)>,
     /// Until when others may take what there is.
@@ -111,6 +111,7 @@ impl Acceptor {
             nonblocking: !blocking,
             unasked: 0,
             woken: false,
+            owes: false,
             pause: None,
             aside: None,
             has_taken: false,
@@ -221,6 +222,7 @@ impl Acceptor {
         let news = self.watch.wait(timeout)?;
         self.unasked = 0;
         self.woken |= news.woken;
+        self.owes |= news.poked;
         if news.control {
             let _ = self.shutdown.is_requested();
         }
@@ -310,14 +312,16 @@ impl Acceptor {
         }
         // Whoever has slept begins with its own.
         self.next = 0;
+        self.owes = false;
         Ok(Next::Nothing)
     }
 
-    /// Who was woken for two listeners, and can take no more than from the one, wakes another for what may wait at the other:
-    /// the kernel has counted the wake-up for both as done.
-    fn share_the_rest(&self) {
-        let rest = self.watch.count() > 1 && self.watch.is_hot();
+    /// Who was woken more than once, and can take no more than one, wakes another for what may wait still: for two listeners
+    /// the kernel has counted as done, or by a listener and a poke. A poke goes on until somebody finds nothing.
+    fn share_the_rest(&mut self) {
+        let rest = self.owes || (self.watch.count() > 1 && self.watch.is_hot());
         if rest && (self.watch.serves_alone() || self.seat.is_full()) {
+            self.owes = false;
             self.seat.pass_wake_on();
         }
     }
@@ -360,30 +364,6 @@ impl Acceptor {
         }
         self.watch.entries[index].hot = false;
         Ok(Next::Nothing)
-    }
-
-    /// Out of descriptors or memory: nothing is taken for a while, twice as long each time. Said once an
-    /// episode.
-    fn rest(&mut self, error: &io::Error) {
-        self.watch.shut();
-        self.end_turn();
-        if self.pause.is_none() {
-            self.seat.tell(FAILURE, &format!("cannot accept: {error}; trying again"));
-        }
-        let length = self.pause.map_or(PAUSE.0, |(_, length)| (length * 2).min(PAUSE.1));
-        self.pause = Some((Instant::now() + length, length));
-        self.watch.heat();
-        // Somebody else may still have room.
-        self.seat.pass_wake_on();
-    }
-
-    fn close(&mut self, index: usize) {
-        // Nobody of this service shuts down what is somebody else's, too.
-        let deserted = self.watch.entries[index].listener.adopted();
-        if self.watch.close(index) {
-            self.seat.learn_why();
-            self.seat.begin_to_leave(if deserted { Leave::Deserted } else { Leave::Together });
-        }
     }
 }
 

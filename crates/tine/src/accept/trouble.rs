@@ -1,6 +1,13 @@
-//! What the errors of `accept(2)` mean for the worker that meets them.
+//! What the errors of `accept(2)` mean for the worker that meets them, and what it does then.
 
 use std::io;
+use std::time::{Duration, Instant};
+
+use super::Acceptor;
+use crate::seat::{FAILURE, Leave};
+
+/// First and longest pause when descriptors run out.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Accept failures that concern one connection or pass by themselves: the next one is tried at once
 /// (`accept(2)`, "Error handling"; Apache's list is A2 of its specification).
@@ -51,6 +58,32 @@ impl Trouble {
             Some(code) if EXHAUSTED.contains(&code) => Self::Exhausted,
             Some(code) if CLOSED.contains(&code) => Self::Closed,
             _ => Self::Unknown,
+        }
+    }
+}
+
+impl Acceptor {
+    /// Out of descriptors or memory: nothing is taken for a while, twice as long each time. Said once an
+    /// episode.
+    pub(super) fn rest(&mut self, error: &io::Error) {
+        self.watch.shut();
+        self.end_turn();
+        if self.pause.is_none() {
+            self.seat.tell(FAILURE, &format!("cannot accept: {error}; trying again"));
+        }
+        let length = self.pause.map_or(PAUSE.0, |(_, length)| (length * 2).min(PAUSE.1));
+        self.pause = Some((Instant::now() + length, length));
+        self.watch.heat();
+        // Somebody else may still have room.
+        self.seat.pass_wake_on();
+    }
+
+    pub(super) fn close(&mut self, index: usize) {
+        // Nobody of this service shuts down what is somebody else's, too.
+        let deserted = self.watch.entries[index].listener.adopted();
+        if self.watch.close(index) {
+            self.seat.learn_why();
+            self.seat.begin_to_leave(if deserted { Leave::Deserted } else { Leave::Together });
         }
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct News {
     pub(super) control: bool,
     /// A listener has something, or a sibling says so.
     pub(super) woken: bool,
+    /// A sibling says so.
+    pub(super) poked: bool,
 }
 
 impl Watch {
@@ -184,13 +186,12 @@ impl Watch {
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<News> {
         self.epoll.wait(&mut self.ready, timeout)?;
         let mut news = News::default();
-        let mut poked = false;
         for event in self.ready.iter() {
             match event.token {
                 CONTROL => news.control = true,
                 POKE => {
                     news.woken = true;
-                    poked = self.seat.poke().take().is_some();
+                    news.poked = self.seat.poke().take().is_some();
                 }
                 index => {
                     news.woken = true;
@@ -201,7 +202,7 @@ impl Watch {
                 }
             }
         }
-        if poked {
+        if news.poked {
             self.heat();
         }
         Ok(news)
