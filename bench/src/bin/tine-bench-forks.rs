@@ -35,8 +35,7 @@ fn fail(why: &str) -> ExitCode {
 }
 
 fn run(workers: usize) -> io::Result<Infallible> {
-    let socket =
-        socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     bind(&socket, &"127.0.0.1:0".parse::<std::net::SocketAddr>().map_err(io::Error::other)?)?;
     listen(&socket, BACKLOG)?;
     let listener = TcpListener::from(socket);

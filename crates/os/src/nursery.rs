@@ -1,10 +1,10 @@
 //! An allocator that keeps together what a forked child writes to.
 //!
 //! A child shares every page of its parent's heap until one of them writes there. The few small
-//! allocations a worker makes while it boots would land in free chunks all over that heap, and each
-//! would cost a copy of the page around it; so would each reference count of its parent's that it counts
-//! up. Two dozen pages for some 20 KiB. A [`Nursery`] has one small area for both, filled front to back: in the
-//! parent with what is made in [`gather`], in the child, between [`open`] and [`close`], with everything small.
+//! allocations a worker makes while it boots, and for its first connection, would land in free chunks all over that heap, and
+//! each would cost a copy of the page around it; so would each reference count of its parent's that it counts
+//! up. Four dozen pages for some 60 KiB. A [`Nursery`] has one small area for both, filled front to back: in the
+//! parent with what is made in [`gather`], in the child, between [`open`] and [`close`], with everything there is room for.
 //! All else is the system allocator's.
 #![allow(unsafe_code)]
 
@@ -13,7 +13,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 /// Bytes a process can take from its nursery; what it gives back there is not used again. A worker of
-/// `tine serve` takes about 22 KiB, most of which it never writes to.
+/// `tine serve` takes about 22 KiB until it is ready, most of which it never writes to, and the rest with its first request.
 const BYTES: usize = 64 * 1024;
 /// How many of them may be gathered before a fork.
 const GATHERED: usize = 16 * 1024;

@@ -156,7 +156,6 @@ impl Seat {
             self.rests();
             self.record.set(Activity::Idle);
             self.tell(READY, "");
-            tine_os::nursery::close();
         }
     }
 
@@ -273,6 +272,8 @@ impl Seat {
     }
 
     fn released(&self) {
+        // The first connection's allocations are the worker's first pages, too.
+        tine_os::nursery::close();
         let open = self.record.closed();
         self.publish(open);
         if open.wrapping_add(1) == u64::from(self.concurrency)
