@@ -78,7 +78,10 @@ impl Watch {
             settings,
             progress,
         };
-        watch.set(watch.due(), now);
+        // Not reset: a timer that nobody has polled yet is known to no runtime. One that is costs the first of a runtime a write
+        // to its own event descriptor, and a connection that is answered at once needs none.
+        watch.rings = watch.due();
+        watch.alarm.set(sleep_until(at(watch.rings, now)));
         watch
     }
 
@@ -226,10 +229,14 @@ impl Watch {
     }
 
     fn set(&mut self, rings: u64, now: u64) {
-        let left = Duration::from_nanos(rings.saturating_sub(now));
-        self.alarm.as_mut().reset(Instant::now() + left);
+        self.alarm.as_mut().reset(at(rings, now));
         self.rings = rings;
     }
+}
+
+/// When that is, on the runtime's clock.
+fn at(rings: u64, now: u64) -> Instant {
+    Instant::now() + Duration::from_nanos(rings.saturating_sub(now))
 }
 
 fn nanos(duration: Duration) -> u64 {

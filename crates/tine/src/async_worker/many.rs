@@ -71,31 +71,12 @@ where
     let tasks = Rc::new(Tasks { context, alive: RefCell::default(), changed: Notify::new() });
     let watched = runtime.block_on(async { Watched::register(&*acceptor) })?;
     loop {
-        let next = if runtime.metrics().num_alive_tasks() == 0 {
-            outside(seat, acceptor)?
-        } else {
-            runtime.block_on(tasks.next(acceptor, &watched))?
-        };
-        match next {
-            Next::Conn(conn) => {
-                let (handler, guard, seat) = (handler.clone(), tasks.begin(), seat.clone());
-                runtime.spawn_local(async move {
-                    let _guard = guard;
-                    let mut serving = pin!(handler(conn));
-                    // A loop with much to do need not park for a long time: every turn is a breath.
-                    poll_fn(move |cx| {
-                        seat.runs();
-                        serving.as_mut().poll(cx)
-                    })
-                    .await;
-                });
-            }
-            Next::Datagram(_) | Next::Nothing => {}
-            Next::Done => {
-                guards.tell();
-                runtime.block_on(tasks.all_done());
-                return Ok(());
-            }
+        let is_alone = runtime.metrics().num_alive_tasks() == 0;
+        let first = is_alone.then(|| outside(seat, acceptor)).transpose()?;
+        if runtime.block_on(tasks.serve(first, acceptor, &watched, handler))? {
+            guards.tell();
+            runtime.block_on(tasks.all_done());
+            return Ok(());
         }
     }
 }
@@ -124,6 +105,53 @@ impl Drop for Alive {
 }
 
 impl Tasks {
+    /// Serves what came first, and whatever comes until no connection is left; whether nothing will come any more. In the runtime: a
+    /// task that is spawned from outside costs it a write to its own event descriptor.
+    async fn serve<H, HF>(
+        self: &Rc<Self>,
+        first: Option<Next>,
+        acceptor: &mut Acceptor,
+        watched: &AsyncFd<Watched>,
+        handler: &Rc<H>,
+    ) -> io::Result<bool>
+    where
+        H: Fn(Conn) -> HF + 'static,
+        HF: Future<Output = ()> + 'static,
+    {
+        let mut next = match first {
+            Some(first) => first,
+            None => self.next(acceptor, watched).await?,
+        };
+        loop {
+            match next {
+                Next::Conn(conn) => self.spawn(conn, handler.clone()),
+                Next::Datagram(_) => {}
+                Next::Nothing if *self.alive.borrow() == 0 => return Ok(false),
+                Next::Nothing => {}
+                Next::Done => return Ok(true),
+            }
+            next = self.next(acceptor, watched).await?;
+        }
+    }
+
+    fn spawn<H, HF>(self: &Rc<Self>, conn: Conn, handler: Rc<H>)
+    where
+        H: Fn(Conn) -> HF + 'static,
+        HF: Future<Output = ()> + 'static,
+    {
+        let (guard, seat) = (self.begin(), self.context.shutdown.seat().clone());
+        tokio::task::spawn_local(async move {
+            let _guard = guard;
+            let mut serving = pin!(handler(conn));
+            // A loop with much to do need not park for a long time: every turn is a breath.
+            poll_fn(move |cx| {
+                seat.runs();
+                serving.as_mut().poll(cx)
+            })
+            .await;
+        });
+    }
+
     fn begin(self: &Rc<Self>) -> Alive {
         *self.alive.borrow_mut() += 1;
         Alive(self.clone())
