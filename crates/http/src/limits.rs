@@ -44,8 +44,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Each so many bytes of a body make one second of waiting good. Default 500, as in Apache.
     pub body_rate: u32,
-    /// A client that takes nothing of an answer for this long, and up to twice as long, is dropped: nothing is what
-    /// its system acknowledges none of (`SIOCOUTQ`, tcp(7)), so one that reads slowly stays.
+    /// A client that takes nothing of an answer for this long, and up to twice as long, is dropped. What it takes is what its
+    /// system acknowledges (`SIOCOUTQ`, tcp(7)); there is no least rate, so one that reads slowly stays, however slowly.
     /// Default 60 s, as in nginx (`send_timeout`).
     pub send_timeout: Duration,
     /// Requests a connection may bring before an answer says `Connection: close` (HTTP/2: GOAWAY): so

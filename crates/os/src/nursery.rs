@@ -26,8 +26,8 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 /// Where the last piece must end; 0 = the nursery is closed.
 static LIMIT: AtomicUsize = AtomicUsize::new(0);
 
-/// From here on small allocations come from the nursery. Call it in a child right after its fork, once;
-/// without a [`Nursery`] as the program's allocator it does nothing.
+/// From here on allocations come from the nursery, while it has room. Call it in a child right after its fork, once; the end of
+/// its first connection closes it again, or nobody does. Without a [`Nursery`] as the program's allocator it does nothing.
 pub fn open() {
     make_area();
     LIMIT.store(BYTES, Relaxed);

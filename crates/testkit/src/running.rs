@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn signals_reach_it_and_its_end_is_told() {
-        let server = shell("trap 'echo hup' HUP; echo ready; while :; do sleep 60 & wait; done");
+        let server = shell("trap 'echo hup' HUP; echo ready; while :; do sleep 0.01; done");
         server.wait_line("ready");
         assert_eq!(server.try_exit(), None);
         server.signal(libc::SIGHUP);

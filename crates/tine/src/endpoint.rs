@@ -180,7 +180,7 @@ impl From<SocketAddr> for Inet {
     }
 }
 
-/// Writes it so that it is read back as the same. Two sorts of names, which others may have given to sockets that are
+/// Writes it so that it is read back as the same address, or the same file (a path `@x` is written `./@x`). Two sorts of names, which others may have given to sockets that are
 /// passed in, are only shown: those that are not UTF-8, and those that end in a blank.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@ mod support;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 
-use support::{Talk, start_in, start_with};
+use support::{KILL, Talk, start_in, start_with};
 use testkit::TempDir;
 
 fn udp(address: &str) -> UdpSocket {
@@ -62,6 +62,40 @@ fn datagrams_recycle_workers_exactly_as_connections_do() {
     service.wait_pool("ten lives", |pool| pool.exits == 10 && pool.connections == 50);
     assert_eq!(service.pool().crashes, 0);
     service.stop();
+}
+
+/// Nanoseconds these processes have run (proc_pid_schedstat(5), the first number).
+fn run_time(pids: &[u32]) -> Vec<String> {
+    let of = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/schedstat"));
+    pids.iter()
+        .map(|pid| of(pid).expect("it lives").split(' ').next().unwrap_or("").into())
+        .collect()
+}
+
+/// A poke says that somebody may wait and not where; a datagram socket that is empty is no reason to pass it on.
+#[test]
+fn workers_come_to_rest_after_one_was_killed() {
+    const LOOKS: u32 = 20;
+    for listen in [
+        "--listen udp:127.0.0.1:0",
+        "--listen udp:127.0.0.1:0 --listen udp:127.0.0.1:0",
+        "--listen udp:127.0.0.1:0 --listen 127.0.0.1:0",
+    ] {
+        let service = start_with(&format!("--workers 2 {listen}"), |server| server);
+        let killed = service.wait_serving(2)[0];
+        assert!(testkit::process::signal(killed, KILL));
+        testkit::wait_gone(killed);
+        let pids = service.wait_serving(2);
+        assert_eq!(echoed(&udp(&service.address()), b"still"), b"still");
+        let (mut before, mut at_rest) = (Vec::new(), 0);
+        testkit::wait_until(&format!("rest, {listen}"), testkit::DEADLINE, || {
+            let now = run_time(&pids);
+            at_rest = if now == before { at_rest + 1 } else { 0 };
+            before = now;
+            at_rest == LOOKS
+        });
+        service.stop();
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl Acceptor {
         }
         if self.seat.is_orphaned() {
             self.close_for_all();
-        } else if std::mem::take(&mut self.woken) {
+        } else if std::mem::take(&mut self.woken) | std::mem::take(&mut self.owes) {
             self.seat.pass_wake_on();
         }
         Ok(Next::Done)

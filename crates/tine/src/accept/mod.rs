@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tine_os::poll::readable;
 use tine_os::socket::accept;
 
 use crate::conn::Conn;
@@ -316,8 +317,8 @@ impl Acceptor {
         Ok(Next::Nothing)
     }
 
-    /// Who was woken more than once, and can take no more than one, wakes another for what may wait still: for two listeners
-    /// the kernel has counted as done, or by a listener and a poke. A poke goes on until somebody finds nothing.
+    /// Whoever was woken for more than it can take wakes another: by two listeners, whose wake-ups the kernel counts as done,
+    /// or by a listener and a poke. A poke is passed on until somebody finds nothing.
     fn share_the_rest(&mut self) {
         let rest = self.owes || (self.watch.count() > 1 && self.watch.is_hot());
         if rest && (self.watch.serves_alone() || self.seat.is_full()) {
@@ -331,6 +332,10 @@ impl Acceptor {
         if !listener.is_stream() {
             // The reader finds out whether there still is something, and says so by coming back.
             self.watch.entries[index].hot = false;
+            // A poke says that somebody may wait, and not where: it would go round for ever if every look were a find.
+            if self.owes && !readable(&*listener, Some(Duration::ZERO))? {
+                return Ok(Next::Nothing);
+            }
             return Ok(Next::Datagram(listener));
         }
         for _ in 0..64 {

@@ -33,7 +33,7 @@ impl Check {
     ///
     /// # Errors
     /// Those of a start, but for what somebody else has now: that is a note, for it may be the very service that is to
-    /// be reloaded or started anew. Two listeners of one service that want the same are an error.
+    /// be reloaded or started anew. Two listeners of one service that want the same Internet address are an error.
     pub(crate) fn pool(&mut self, endpoints: &[(Endpoint, ListenOptions)]) -> Result<()> {
         validate(endpoints)?;
         let (wants, notes) = distinct(wants(endpoints)?, &[])?;
@@ -85,7 +85,16 @@ impl Check {
                 }
                 Ok(())
             }
-            asked => asked.map_err(|error| refusal::inet(want, address, error)),
+            asked => {
+                asked.map_err(|error| refusal::inet(want, address, error))?;
+                // It is a TCP socket that was asked with.
+                let is_udp = want.kind == Kind::Udp && address.port() != 0;
+                if let Some(holder) = is_udp.then(|| refusal::holder(want.kind, address)).flatten()
+                {
+                    self.notes.push(refusal::is_taken(&want.describe(), Some(holder)));
+                }
+                Ok(())
+            }
         }
     }
 
@@ -143,6 +152,10 @@ mod tests {
         assert!(notes.len() == 1 && notes[0].starts_with(&own), "{notes:?}");
         std::net::TcpStream::connect(&address).expect("it serves");
         assert!(checked(&[&format!("udp:{address}")]).expect("another thing").is_empty());
+        let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let address = taken.local_addr().expect("it is bound").to_string();
+        let notes = checked(&[&format!("udp:{address}")]).expect("it could be bound later");
+        assert!(notes.len() == 1 && notes[0].contains("is in use now, by process"), "{notes:?}");
     }
 
     #[test]
