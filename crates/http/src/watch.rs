@@ -138,7 +138,9 @@ impl Watch {
             if let Some(overdue) = self.look(now) {
                 return Poll::Ready(overdue);
             }
-            let next = self.due().min(now.saturating_add(self.pause(now)));
+            // First, for what is due goes by when it was last looked.
+            let pause = self.pause(now);
+            let next = self.due().min(now.saturating_add(pause));
             self.set(next, now);
         }
         Poll::Pending
@@ -159,6 +161,11 @@ impl Watch {
     fn due(&self) -> u64 {
         let limits = &self.settings.limits;
         match self.progress.wait() {
+            // Where others can be served meanwhile, nothing else would ring before the connection's idle time is over.
+            Wait::Answer if self.progress.waits_for_client() => {
+                let since = self.progress.since.get().max(self.looked);
+                since.saturating_add(nanos(limits.send_timeout))
+            }
             Wait::Answer => u64::MAX,
             Wait::Head(since) => since.saturating_add(nanos(limits.header_timeout)),
             Wait::Request(since) => {

@@ -100,6 +100,15 @@ fn a_client_that_takes_nothing_is_dropped() {
 }
 
 #[test]
+fn a_client_that_takes_nothing_is_dropped_as_soon_where_others_are_served_meanwhile() {
+    let (_server, address) = start(&["1", "100", "send_timeout=300"]);
+    let mut stalled = Client::connect(&address);
+    stalled.send(b"GET /large/16384 HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_until("it is dropped", Duration::from_secs(5), || stalled.try_send(b"GET").is_err());
+    assert!(stalled.read_to_end().len() < 16384 * 1024);
+}
+
+#[test]
 fn a_client_that_takes_little_by_little_is_not_dropped() {
     let (_server, address) = start(&["1", "100", "send_timeout=2000", "idle_timeout=1000"]);
     let mut slow = Client::connect(&address);
