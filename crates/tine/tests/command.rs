@@ -168,9 +168,12 @@ fn a_producer_that_fails_is_a_failure_to_boot_with_its_text() {
         ("panic", 10_000, 1, "no worker could boot: panicked"),
         ("hang", 300, 1, "pool main: no worker could boot"),
     ] {
-        let service = server(&format!(
-            "--workers 1 --produce {how} --boot-attempts 2 --backoff 1,1 --boot-timeout {patience}"
-        ));
+        // As a shell script starts it with `&`.
+        let arguments = format!(
+            "--listen 127.0.0.1:0 --command self --workers 1 --produce {how} --boot-attempts 2 --backoff 1,1 \
+             --boot-timeout {patience}"
+        );
+        let service = start_with(&arguments, |it| it.wrap(["env", "--ignore-signal=INT,QUIT"]));
         assert_eq!(service.wait_exit().code(), Some(code), "{how}");
         service.wait_line(reason);
     }

@@ -116,10 +116,10 @@ impl Keeper {
         let (pool, place) = (&kit.plan.name, kit.assignment.place);
         let _ = tine_os::title::set(&format!("tine: keeper {pool}/{place}"));
         process::become_subreaper().map_err(failed)?;
-        // Until there is a command, a signal ends the keeper, be its producer as stuck as it may.
-        for signal in IGNORED {
-            signal::ignore(signal).map_err(failed)?;
-        }
+        // Until there is a command, a signal ends the keeper, be its producer as stuck as it may, and be QUIT ignored, as in
+        // what a shell script starts with `&`.
+        TAKEN.into_iter().try_for_each(signal::set_default).map_err(failed)?;
+        IGNORED.into_iter().try_for_each(signal::ignore).map_err(failed)?;
         signal::unblock_all().map_err(failed)?;
         process::die_with_parent(Signal::TERM).map_err(failed)?;
         let supervisor = watch_parent(kit.supervisor)
