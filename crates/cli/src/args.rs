@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use tine::Prefork;
 use tine::control::By;
 
 use crate::rollout::Rollout;
@@ -136,6 +137,17 @@ pub(crate) enum Control {
 impl From<OsString> for Control {
     fn from(text: OsString) -> Self {
         if text == "off" { Self::Off } else { Self::At(text.into()) }
+    }
+}
+
+impl Control {
+    /// Gives the server its control socket: where it was typed, or where it is anyway.
+    pub(crate) fn of(typed: Option<Self>, server: Prefork) -> Prefork {
+        match typed {
+            Some(Self::At(path)) => server.control(path),
+            Some(Self::Off) => server.no_control(),
+            None => server,
+        }
     }
 }
 

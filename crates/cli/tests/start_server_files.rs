@@ -155,9 +155,7 @@ fn what_cannot_be_run_is_said_and_takes_no_file_away() {
         let daemon =
             place.start("start_server", &format!("--interval=0 {files} {options} -- {app}"));
         let log = || daemon.place.text("log");
-        for _ in 0..2 {
-            wait_until("a failure", DEADLINE, || log().matches("exit status:65280").count() >= 2);
-        }
+        wait_until("failures", DEADLINE, || log().matches("exit status:65280").count() >= 2);
         assert!(log().contains("missing") || log().contains("nowhere"), "{}", log());
         assert!(has(&daemon.place.path("pid")) && has(&daemon.place.path("sock")));
         daemon.place.script("missing", APP);

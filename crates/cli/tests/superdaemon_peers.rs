@@ -63,8 +63,7 @@ fn perl_under_start_server(program: &str, module: &str, options: &str, drops: u6
     wait_until("an answer", DEADLINE, || hello(&address));
     daemon.wait_line("starting new worker");
     replaced_under_load(&daemon, &address, "killing old workers", drops);
-    daemon.signal(TERM);
-    assert!(daemon.wait_exit().success());
+    daemon.stop();
 }
 
 #[test]

@@ -148,11 +148,10 @@ impl<P: Plain> AsyncWrite for Fresh<P> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::New(plain) => Poll::Ready(plain.end_writing()),
-            Self::Known(known) => Pin::new(known).poll_shutdown(cx),
-            Self::Lost => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        if let Self::New(plain) = &*self {
+            return Poll::Ready(plain.end_writing());
         }
+        self.known()?.poll_shutdown(cx)
     }
 }
 

@@ -165,7 +165,7 @@ impl<S: Channel> AsyncWrite for Wire<S> {
             return Poll::Ready(Ok(()));
         }
         if S::SENDS_FILES && !self.progress.http2.get() && !self.progress.upgrades.get() {
-            // A plain socket of ours is closed next, or listened to for a while: see `end_writing`.
+            // A plain socket of ours is closed next, or listened to for a while: see `poll_end_writing`.
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)

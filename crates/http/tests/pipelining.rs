@@ -12,7 +12,7 @@ use testkit::{Client, DEADLINE, client};
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const HELLO: &str = "\r\n\r\nhello";
 
-/// What came in one piece, or in several if `whole` says that there is more to come.
+/// What comes until `whole` says that it is all, and in how many pieces.
 fn read(stream: &mut TcpStream, whole: impl Fn(&str) -> bool) -> (String, usize) {
     stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
     let (mut text, mut pieces) = (String::new(), 0);

@@ -232,12 +232,6 @@ impl Supervision<'_> {
         self.0.stopped_by
     }
 
-    /// Whether a reload replaces workers at this moment.
-    #[must_use]
-    pub fn is_reloading(&self) -> bool {
-        self.0.is_rolling()
-    }
-
     /// The log of the service.
     #[must_use]
     pub fn log(&self) -> &Log {

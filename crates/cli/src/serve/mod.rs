@@ -176,9 +176,5 @@ fn server(typed: Serve) -> Result<Prefork, Failure> {
     if typed.daemonize {
         server = server.daemonize();
     }
-    Ok(match typed.control {
-        Some(Control::At(path)) => server.control(path),
-        Some(Control::Off) => server.no_control(),
-        None => server,
-    })
+    Ok(Control::of(typed.control, server))
 }

@@ -97,7 +97,8 @@ pub(crate) struct Start {
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
     replace_interval: Duration,
 
-    /// How many new processes may be on their way at once beside those they replace [default: one in four]
+    /// How many new processes may be on their way at once beside those they replace [default: one in four, and one at
+    /// least]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_surge: Option<u32>,
 

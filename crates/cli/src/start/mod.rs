@@ -23,6 +23,8 @@ pub(crate) use server_starter::main as start_server;
 use sockets::Socket;
 use words::{Quiet, Talkative};
 
+use crate::args::Control;
+
 /// The pool's name in the log and the status.
 const POOL: &str = "start";
 /// As long as anybody can wait.
@@ -61,7 +63,7 @@ struct Asked {
     log_file: Option<OsString>,
     log_level: Level,
     daemonize: bool,
-    control: Option<crate::args::Control>,
+    control: Option<Control>,
     user: Option<String>,
     group: Option<String>,
     /// Speaks, and behaves where users could tell, as Server::Starter does.
@@ -129,11 +131,7 @@ impl Asked {
         if self.daemonize {
             prefork = prefork.daemonize();
         }
-        prefork = match &self.control {
-            Some(crate::args::Control::At(path)) => prefork.control(path),
-            Some(crate::args::Control::Off) => prefork.no_control(),
-            None => prefork,
-        };
+        prefork = Control::of(self.control.clone(), prefork);
         if self.as_server_starter {
             let words = Talkative::new(log.clone().with_level(Level::Info), self);
             // The original's words are instead of those that are no trouble.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use tine::{Level, Readiness, Signal, Workers};
 use super::flags::readiness;
 use super::getopt::{self, Known, Takes, Typed};
 use super::sockets::{Socket, numbers};
-use super::{Asked, ask};
+use super::{Asked, ask, command_of};
 use crate::args::Control;
 use crate::failure::{Failure, print};
 
@@ -191,6 +190,15 @@ impl Given {
         self.last.get(name).map(PathBuf::from)
     }
 
+    fn control(&self) -> Option<Control> {
+        self.last.get("control").cloned().map(Control::from)
+    }
+
+    /// A number above 0 that is no absurdity.
+    fn count(&self, name: &str) -> Option<u32> {
+        self.number(name).and_then(|it| u32::try_from(it).ok()).filter(|&it| it > 0)
+    }
+
     /// A number that is an amount; less than nothing is nothing.
     fn number(&self, name: &str) -> Option<u64> {
         let text = self.text(name)?;
@@ -223,7 +231,7 @@ fn run(given: Given) -> Result<(), Died> {
     }
     let pid_file = given.path("pid-file");
     let timeout = given.seconds("timeout").unwrap_or(FOR_EVER);
-    let control = given.last.get("control").cloned().map(Control::from);
+    let control = given.control();
     if given.has("restart") {
         let (Some(pid_file), true) = (pid_file, given.has("status-file")) else {
             return died(
@@ -249,9 +257,7 @@ fn run(given: Given) -> Result<(), Died> {
         return died("server program not specified");
     }
     let asked = asked(&given)?;
-    if let Some(log) =
-        asked.log_file.as_ref().filter(|log| !log.as_bytes().trim_ascii_start().starts_with(b"|"))
-    {
+    if let Some(log) = asked.log_file.as_ref().filter(|log| command_of(log).is_none()) {
         touch(Path::new(log))?;
     }
     say(&format!("start_server (pid:{}) starting now...", std::process::id()));
@@ -287,7 +293,7 @@ fn asked(given: &Given) -> Result<Asked, Died> {
         sockets,
         labels: Vec::new(),
         inherited: given.has("inherited"),
-        backlog: given.number("backlog").and_then(|it| u32::try_from(it).ok()).filter(|&it| it > 0),
+        backlog: given.count("backlog"),
         command: given.words.clone(),
         variables: settings.variables(given),
         directory: given.path("dir"),
@@ -295,10 +301,7 @@ fn asked(given: &Given) -> Result<Asked, Died> {
         workers: given.text("workers").map_or(Ok(Workers::fixed(1)), |text| text.parse())?,
         ready,
         boot_timeout: given.seconds("boot-timeout").unwrap_or(patience),
-        attempts: given
-            .number("attempts")
-            .and_then(|it| u32::try_from(it).ok())
-            .filter(|&it| it > 0),
+        attempts: given.count("attempts"),
         backoff: (first, first.max(Duration::from_secs(30))),
         kill_old_delay: settings.kill_old_delay,
         old_timeout: given.seconds("old-timeout"),
@@ -313,7 +316,7 @@ fn asked(given: &Given) -> Result<Asked, Died> {
         log_file: given.last.get("log-file").cloned(),
         log_level: Level::Info,
         daemonize: given.has("daemonize"),
-        control: given.last.get("control").cloned().map(Control::from),
+        control: given.control(),
         user: given.text("user"),
         group: given.text("group"),
         as_server_starter: true,

@@ -200,7 +200,7 @@ pub fn variable(pid: u32, name: &str) -> Option<String> {
     all.iter().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
 }
 
-/// The only file of that kind.
+/// Whether something is there, be it a link that leads nowhere.
 pub fn has(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }

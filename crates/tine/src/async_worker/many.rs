@@ -126,8 +126,7 @@ impl Tasks {
             match next {
                 Next::Conn(conn) => self.spawn(conn, handler.clone()),
                 Next::Datagram(_) => {}
-                Next::Nothing if *self.alive.borrow() == 0 => return Ok(false),
-                Next::Nothing => {}
+                Next::Nothing => return Ok(false),
                 Next::Done => return Ok(true),
             }
             next = self.next(acceptor, watched).await?;

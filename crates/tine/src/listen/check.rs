@@ -76,26 +76,17 @@ impl Check {
             asked = try_address(address, true, free_bind);
         }
         self.claim(want, address, v6only)?;
-        match asked {
-            // A port that a TCP service has is nothing to datagrams.
-            Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                let holder = refusal::holder(want.kind, address);
-                if want.kind == Kind::Tcp || holder.is_some() {
-                    self.notes.push(refusal::is_taken(&want.describe(), holder));
-                }
-                Ok(())
-            }
-            asked => {
-                asked.map_err(|error| refusal::inet(want, address, error))?;
-                // It is a TCP socket that was asked with.
-                let is_udp = want.kind == Kind::Udp && address.port() != 0;
-                if let Some(holder) = is_udp.then(|| refusal::holder(want.kind, address)).flatten()
-                {
-                    self.notes.push(refusal::is_taken(&want.describe(), Some(holder)));
-                }
-                Ok(())
-            }
+        let taken = matches!(&asked, Err(error) if error.kind() == ErrorKind::AddrInUse);
+        if !taken {
+            asked.map_err(|error| refusal::inet(want, address, error))?;
         }
+        // It is a TCP socket that was asked with: what it says of a port is nothing to datagrams.
+        let is_udp = want.kind == Kind::Udp && address.port() != 0;
+        let holder = (taken || is_udp).then(|| refusal::holder(want.kind, address)).flatten();
+        if holder.is_some() || (taken && want.kind == Kind::Tcp) {
+            self.notes.push(refusal::is_taken(&want.describe(), holder));
+        }
+        Ok(())
     }
 
     fn claim(

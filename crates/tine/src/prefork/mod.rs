@@ -86,9 +86,8 @@ impl Prefork {
 
     /// The same with workers that are processes of a foreign program: see [`Program::command`].
     #[must_use = "it is the program's exit code"]
-    pub fn run_command(mut self, producer: impl Into<Producer>) -> ExitCode {
-        self.pool.program.way = Way::Command(Box::new(producer.into()));
-        self.run_pool()
+    pub fn run_command(self, producer: impl Into<Producer>) -> ExitCode {
+        self.of_command(producer).run_pool()
     }
 
     fn run_pool(self) -> ExitCode {
@@ -118,9 +117,8 @@ impl Prefork {
     ///
     /// # Errors
     /// See [`Service::run`]; one for which [`Error::is_command`] is true if there is no command to run.
-    pub fn try_run_command(mut self, producer: impl Into<Producer>) -> Result<()> {
-        self.pool.program.way = Way::Command(Box::new(producer.into()));
-        self.into_service().run()
+    pub fn try_run_command(self, producer: impl Into<Producer>) -> Result<()> {
+        self.of_command(producer).into_service().run()
     }
 
     /// Whether it could serve like this, asked without taking anything; see [`Service::check`].
@@ -135,9 +133,13 @@ impl Prefork {
     ///
     /// # Errors
     /// See [`Service::check`]; one for which [`Error::is_command`] is true if there is no command to run.
-    pub fn check_command(mut self, producer: impl Into<Producer>) -> Result<Vec<String>> {
+    pub fn check_command(self, producer: impl Into<Producer>) -> Result<Vec<String>> {
+        self.of_command(producer).check()
+    }
+
+    fn of_command(mut self, producer: impl Into<Producer>) -> Self {
         self.pool.program.way = Way::Command(Box::new(producer.into()));
-        self.into_service().check()
+        self
     }
 
     /// The pool first, for it is the one that signals resize; then the helpers, with the same rights.

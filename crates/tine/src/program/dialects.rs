@@ -8,10 +8,10 @@
 
 use std::process::Command as Process;
 
+use super::environment::{
+    LISTEN_FDNAMES, LISTEN_FDS, LISTEN_FDS_START, LISTEN_PID, SERVER_STARTER_PORT,
+};
 use super::producer::{Passed, Spawn};
-
-/// The first number of `LISTEN_FDS` (sd_listen_fds(3)).
-const LISTEN_FDS_START: i32 = 3;
 
 /// What systemd calls a socket that has no name.
 const UNNAMED: &str = "unknown";
@@ -31,17 +31,17 @@ pub(crate) fn systemd(process: &mut Process, listeners: &[Passed], who: Processe
     if !in_a_row || listeners.is_empty() {
         return;
     }
-    process.env("LISTEN_FDS", listeners.len().to_string());
-    process.env("LISTEN_PID", who.own.to_string());
+    process.env(LISTEN_FDS, listeners.len().to_string());
+    process.env(LISTEN_PID, who.own.to_string());
     if listeners.iter().any(|one| one.label.is_some()) {
         let names = listeners.iter().map(|one| one.label.as_deref().unwrap_or(UNNAMED));
-        process.env("LISTEN_FDNAMES", names.collect::<Vec<_>>().join(":"));
+        process.env(LISTEN_FDNAMES, names.collect::<Vec<_>>().join(":"));
     }
 }
 
 /// The others' words.
 pub(crate) fn all(process: &mut Process, spawn: &Spawn, who: Processes) {
-    process.env("SERVER_STARTER_PORT", server_starter(&spawn.listeners));
+    process.env(SERVER_STARTER_PORT, server_starter(&spawn.listeners));
     process.env("SERVER_STARTER_GENERATION", spawn.worker.to_string());
     process.env("EINHORN_MASTER_PID", who.parent.to_string());
     process.env("EINHORN_CHILD_INDEX", spawn.place.to_string());

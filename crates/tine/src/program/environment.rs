@@ -19,6 +19,8 @@ const MARKER: &str = "TINE_WORKER";
 pub(super) const LISTEN_FDS: &str = "LISTEN_FDS";
 pub(super) const LISTEN_PID: &str = "LISTEN_PID";
 pub(super) const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
+/// The number of the first.
+pub(super) const LISTEN_FDS_START: RawFd = 3;
 /// How Server::Starter does.
 pub(super) const SERVER_STARTER_PORT: &str = "SERVER_STARTER_PORT";
 

@@ -7,7 +7,9 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use tine_os::process;
 
-use super::environment::{EINHORN, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, SERVER_STARTER_PORT};
+use super::environment::{
+    EINHORN, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_FDS_START, LISTEN_PID, SERVER_STARTER_PORT,
+};
 use crate::{Error, Result};
 
 /// A socket, and what it is called.
@@ -15,8 +17,6 @@ type Socket = (OwnedFd, Option<String>);
 /// The number of one, and what it is called.
 type Told = (RawFd, Option<String>);
 
-/// The first number of systemd's (sd_listen_fds(3)).
-const FIRST: RawFd = 3;
 /// More sockets than anybody passes in; a number beyond that is a slip.
 const MOST: u32 = 4096;
 
@@ -68,7 +68,7 @@ fn by_systemd() -> Result<Vec<Told>> {
     }
     let names = std::env::var(LISTEN_FDNAMES).unwrap_or_default();
     let mut names = names.split(':').map(|name| (!name.is_empty()).then(|| name.to_owned()));
-    let numbers = FIRST..FIRST + count.min(MOST).cast_signed();
+    let numbers = LISTEN_FDS_START..LISTEN_FDS_START + count.min(MOST).cast_signed();
     Ok(numbers.map(|number| (number, names.next().flatten())).collect())
 }
 

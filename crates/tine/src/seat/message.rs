@@ -2,8 +2,11 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use tine_os::fd::{bytes_unsent, send_message};
+
+use super::Seat;
 
 /// Worker to supervisor: ready; will soon be at its limit; takes nothing more; the text of a failure; a
 /// handler panicked, and the worker goes on; the reason why the service cannot go on.
@@ -60,4 +63,28 @@ pub(crate) fn cut(kind: u8, text: &str) -> Vec<u8> {
     let mut message = vec![kind];
     message.extend_from_slice(&text.as_bytes()[..text.len().min(MESSAGE_BYTES)]);
     message
+}
+
+/// Speaks to the supervisor, whose [`crate::Hooks::message`] gets it with the worker's number. Cheap to
+/// clone, and good on any thread of the worker.
+#[derive(Clone, Debug)]
+pub struct Sender(Arc<Seat>);
+
+impl Sender {
+    pub(crate) fn new(seat: Arc<Seat>) -> Self {
+        Self(seat)
+    }
+
+    /// Sends up to [`MESSAGE_BYTES`] bytes, whole or not at all, in order, without waiting.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is more; `WouldBlock` if the supervisor has not read what was sent before;
+    /// `BrokenPipe` or `ConnectionReset` if it is gone; `NotConnected` in a worker without one
+    /// ([`crate::Prefork::solo`]).
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        match &self.0.channel {
+            Some(channel) => send_own(channel, bytes),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
 }

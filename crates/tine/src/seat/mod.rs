@@ -5,7 +5,6 @@
 //! place: [`Seat::is_leaving`].
 
 use std::fmt;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed, Ordering::SeqCst};
@@ -22,11 +21,11 @@ mod message;
 mod shutdown;
 mod siblings;
 
-pub use message::MESSAGE_BYTES;
 pub(crate) use message::{
     BEGUN, CONTINUED, ENDED, EXPIRING, FAILURE, FATAL, FINISH, GO, HALTED, LEAVE, LEAVING, MESSAGE,
     PANICKED, READY, SOCKETS, TRIM, TURN, WIRE_BYTES, cut, send_own,
 };
+pub use message::{MESSAGE_BYTES, Sender};
 pub use shutdown::Shutdown;
 
 /// Why a worker leaves, as far as it matters to what it does with the queue.
@@ -355,30 +354,6 @@ impl Seat {
 
 fn is_readable(descriptor: impl AsFd) -> bool {
     tine_os::poll::readable(descriptor, Some(Duration::ZERO)).unwrap_or(true)
-}
-
-/// Speaks to the supervisor, whose [`crate::Hooks::message`] gets it with the worker's number. Cheap to
-/// clone, and good on any thread of the worker.
-#[derive(Clone, Debug)]
-pub struct Sender(Arc<Seat>);
-
-impl Sender {
-    pub(crate) fn new(seat: Arc<Seat>) -> Self {
-        Self(seat)
-    }
-
-    /// Sends up to [`MESSAGE_BYTES`] bytes, whole or not at all, in order, without waiting.
-    ///
-    /// # Errors
-    /// `InvalidInput` if it is more; `WouldBlock` if the supervisor has not read what was sent before;
-    /// `BrokenPipe` or `ConnectionReset` if it is gone; `NotConnected` in a worker without one
-    /// ([`crate::Prefork::solo`]).
-    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        match &self.0.channel {
-            Some(channel) => send_own(channel, bytes),
-            None => Err(io::ErrorKind::NotConnected.into()),
-        }
-    }
 }
 
 /// Held while a connection is served: the scoreboard, the pool's size and the worker's limit go by it.

@@ -12,7 +12,7 @@ use tine_os::event::EventFd;
 use tine_os::image::Image;
 use tine_os::poll::Interest;
 
-use super::action::Back;
+use super::action::{Back, Note};
 use super::event::Event;
 use super::note::exit_text;
 use super::procs::Proc;
@@ -287,7 +287,7 @@ impl Supervisor {
                 proc.old_board = Some(estate.old_board(board)?);
             }
             self.procs.insert(WorkerId(left.worker), proc);
-            self.is_listed(WorkerId(left.worker));
+            self.list(WorkerId(left.worker));
             self.sits(WorkerId(left.worker));
         }
         self.started = letter.started;
@@ -305,12 +305,9 @@ impl Supervisor {
     }
 
     /// A worker of the program before that is in its status file is in this one's.
-    fn is_listed(&self, id: WorkerId) {
-        let ready = self.state.workers.get(&id).is_some_and(|worker| worker.ready_at.is_some());
-        if let (Some(file), Some(row), true) = (&self.status_file, self.row(id), ready)
-            && let Err(error) = file.ready(row)
-        {
-            crate::log::error!(self.log, "{}: {error}", file.path().display());
+    fn list(&self, id: WorkerId) {
+        if self.state.workers.get(&id).is_some_and(|worker| worker.ready_at.is_some()) {
+            self.show_in_status_file(&Note::Ready(id));
         }
     }
 

@@ -4,7 +4,6 @@ use std::io;
 
 use super::action::{Assignment, Note};
 use super::event::Event;
-use super::reload::Stage as Rolling;
 use super::run::Supervisor;
 use super::state::{Stage, Worker, WorkerId};
 use crate::hooks::{End, WorkerInfo};
@@ -67,11 +66,6 @@ impl Supervisor {
     pub(super) fn begun(&self, id: WorkerId) {
         let Some(info) = self.info(id) else { return };
         self.call("begun", |hooks, service| hooks.begun(service, &info));
-    }
-
-    /// See [`crate::Supervision::is_reloading`].
-    pub(crate) fn is_rolling(&self) -> bool {
-        matches!(self.state.reloads.stage, Rolling::Rolling { .. })
     }
 
     /// A worker of the program before is the last one of its place, unless a younger one is.

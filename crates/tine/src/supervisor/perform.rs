@@ -85,7 +85,7 @@ impl Supervisor {
     }
 
     /// Keeps the status file, if there is one.
-    fn show_in_status_file(&self, note: &Note) {
+    pub(super) fn show_in_status_file(&self, note: &Note) {
         let Some(file) = &self.status_file else { return };
         let written = match note {
             Note::Ready(id) => match self.row(*id) {
@@ -104,7 +104,7 @@ impl Supervisor {
     }
 
     /// The line of a worker there; helpers have none.
-    pub(super) fn row(&self, id: WorkerId) -> Option<Row> {
+    fn row(&self, id: WorkerId) -> Option<Row> {
         let proc = self.procs.get(&id)?;
         if self.state.pools[proc.pool].every.is_some() {
             return None;

@@ -357,10 +357,8 @@ impl Supervisor {
 
     /// Whether whoever has started it may go: every pool serves, or will go on trying.
     fn is_born(&self) -> bool {
-        let pools = self.state.pools.iter().zip(&self.rules);
-        pools
-            .into_iter()
-            .all(|(pool, rules)| pool.ever_ready || (rules.persists && pool.boot_failures > 0))
+        let mut pools = self.state.pools.iter().zip(&self.rules);
+        pools.all(|(pool, rules)| pool.ever_ready || (rules.persists && pool.boot_failures > 0))
     }
 }
 

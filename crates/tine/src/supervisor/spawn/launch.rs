@@ -41,7 +41,7 @@ pub(super) fn launch(all: Launch<'_>, report: PipeWriter) -> i32 {
 }
 
 /// The reason why there was no exec; an error is one for something before it, with its exit status.
-fn steps(all: Launch<'_>, report: &mut OwnedFd) -> Result<String, (String, i32)> {
+fn steps(all: Launch<'_>, report: &mut OwnedFd) -> Result<String, Failure> {
     let Launch { kit, keeper, producer, command, spawn, sign } = all;
     let passed = &spawn.listeners;
     let failed = |error: std::io::Error| (error.to_string(), status::CANNOT_BOOT);
