@@ -1,7 +1,8 @@
 //! The smallest server somebody could write with `tine-http`: scoreboard, limits and timeouts are on,
 //! as they are unless told.
 //!
-//! `tine-bench-hello ADDRESS WORKERS CONCURRENCY`
+//! `tine-bench-hello ADDRESS WORKERS CONCURRENCY`; with no workers in one plain process, for profilers that
+//! follow no fork.
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
@@ -28,12 +29,17 @@ fn main() -> ExitCode {
         let _ = writeln!(io::stderr(), "{usage}");
         return ExitCode::from(2);
     };
-    Prefork::new()
+    let server = Prefork::new()
         .listen(address)
-        .workers(Workers::fixed(workers))
+        .workers(Workers::fixed(workers.max(1)))
         .concurrency(concurrency)
-        .no_control()
-        .run(|worker| tine_http::serve(worker, |_context| async { Ok(Hello) }))
+        .no_control();
+    let serve = |worker| tine_http::serve(worker, |_context| async { Ok(Hello) });
+    if workers == 0 {
+        server.run_solo(serve).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+    } else {
+        server.run(serve)
+    }
 }
 
 #[derive(Clone, Debug)]
