@@ -53,6 +53,19 @@ fn an_isolated_workers_request_that_waits_for_ever_is_ended() {
 }
 
 #[test]
+fn a_request_that_comes_while_other_workers_are_still_forked_is_watched_too() {
+    let server = Server::command(bin("examples/http_fixture"))
+        .args(["127.0.0.1:0", "64", "1", "request_timeout=300"])
+        .start();
+    // It listens, and forks.
+    let (mut connection, pid) = connect(&server.address());
+    ask(&mut connection, "/forever");
+    server.wait_line("has been at a request for");
+    wait_gone(pid);
+    stop(&server);
+}
+
+#[test]
 fn an_isolated_workers_answer_that_does_not_come_to_its_end_is_ended() {
     let (server, address) = start("1", "300");
     let (mut connection, pid) = connect(&address);

@@ -16,11 +16,14 @@ use super::event::Event;
 use super::procs::Proc;
 use super::run::Supervisor;
 use super::spawn;
+use super::state::Nanos;
 
 /// A fork, and what came of it.
 #[derive(Debug)]
 struct Newborn {
     assignment: Assignment,
+    /// Before the fork: the child may be at a request by the time its parent goes on.
+    since: Nanos,
     result: io::Result<(Pid, OwnedFd, usize)>,
 }
 
@@ -63,14 +66,16 @@ impl Supervisor {
 
     fn fork(&self, assignment: Assignment, newborns: &mut Newborns) {
         self.before_fork(&assignment);
-        let result = self.try_fork(assignment, newborns);
+        let since = monotonic();
+        let result = self.try_fork(assignment, since, newborns);
         newborns.records += usize::from(result.is_ok());
-        newborns.all.push(Newborn { assignment, result });
+        newborns.all.push(Newborn { assignment, since, result });
     }
 
     fn try_fork(
         &self,
         assignment: Assignment,
+        since: Nanos,
         newborns: &Newborns,
     ) -> io::Result<(Pid, OwnedFd, usize)> {
         const ENOMEM: i32 = 12;
@@ -78,14 +83,14 @@ impl Supervisor {
         let free = self.free_records.iter().rev().nth(newborns.records).copied();
         let record = free.ok_or_else(|| io::Error::from_raw_os_error(ENOMEM))?;
         let Assignment { worker, pool, place, generation, .. } = assignment;
-        self.board.record(record).begin(worker.0, pool, place, generation, monotonic());
+        self.board.record(record).begin(worker.0, pool, place, generation, since);
         let pid = spawn::fork(self, newborns, (assignment, record), theirs, &ours)?;
         Ok((pid, ours, record))
     }
 
     /// Watches a child, and tells of it.
     fn welcome(&mut self, newborn: Newborn) {
-        let Newborn { assignment, result } = newborn;
+        let Newborn { assignment, since, result } = newborn;
         let worker = assignment.worker;
         let watched = result.and_then(|(pid, channel, record)| {
             let proc = Proc::watch(&self.epoll, &assignment, pid, channel, record);
@@ -94,6 +99,7 @@ impl Supervisor {
         match watched {
             Ok(mut proc) => {
                 let pid = proc.pid.get();
+                proc.story.since = since;
                 proc.is_command = self.pools[assignment.pool].program.producer().is_some();
                 self.procs.insert(worker, proc);
                 self.events.push_back(Event::Forked { worker, pid });
