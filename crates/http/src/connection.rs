@@ -4,6 +4,7 @@
 //! next answer (`Connection: close`), and is closed without that only after it was silent for a while
 //! with nothing unread in its socket: a request that is already on its way is answered.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -14,12 +15,12 @@ use std::task::Poll;
 use http::StatusCode;
 use hyper::server::conn::http1::{self, UpgradeableConnection};
 use hyper::server::conn::http2 as hyper_http2;
-use hyper_util::service::TowerToHyperService;
 use tine::{Activity, Conn, Context, Level, Stream as Socket};
 use tine_tls::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{sleep, timeout};
 
+use crate::connected::Connected;
 use crate::crowd::Crowd;
 use crate::fresh::Fresh;
 use crate::http2::{self, Local};
@@ -29,6 +30,7 @@ use crate::observe::{Arrival, Observer};
 use crate::observed::Observed;
 use crate::progress::Progress;
 use crate::refusal::note_refused;
+use crate::rest::{Rests, rest};
 use crate::secured::{Failure, shake};
 use crate::service::HttpService;
 use crate::watch::{Overdue, Watch};
@@ -41,6 +43,10 @@ pub(crate) struct Settings {
     pub(crate) context: Context,
     pub(crate) observer: Observer,
     pub(crate) crowd: Rc<Crowd>,
+    /// Whether connections write answers in pieces, as they are, and not copied together: so it is where files are served,
+    /// and wherever an answer was large. HTTP on a connection goes on as it began.
+    pub(crate) in_pieces: Cell<bool>,
+    pub(crate) rests: Rests,
     secure: Option<Acceptor>,
     http1: http1::Builder,
     pub(crate) http2: hyper_http2::Builder<Local>,
@@ -52,12 +58,24 @@ impl Settings {
         observer: Observer,
         context: Context,
         secure: Option<Acceptor>,
+        files: bool,
     ) -> Self {
         let crowd = Rc::new(Crowd::default());
-        let members = crowd.clone();
-        context.when_crowded(move |waiting| members.make_room(waiting, tine::now()));
+        let [first, second] = [crowd.clone(), crowd.clone()];
+        context.when_crowded(move |waiting| first.make_room(waiting, tine::now()));
+        context.when_leaving(move || second.wake());
         let (http1, http2) = (limits.http1(), limits.http2());
-        Self { http1, http2, limits, context, observer, crowd, secure }
+        let (in_pieces, rests) = (Cell::new(files), Rests::default());
+        Self { http1, http2, limits, context, observer, crowd, in_pieces, rests, secure }
+    }
+
+    /// Ready when the worker is to leave. A connection that is alone asks the kernel; the others are woken together, and
+    /// to be polled costs each of them next to nothing.
+    pub(crate) async fn leaving(&self) {
+        if self.context.is_isolated() {
+            return self.context.leaving().await;
+        }
+        poll_fn(|_| if self.context.is_leaving() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 }
 
@@ -66,7 +84,6 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
     let peer = conn.peer();
     let secure = settings.secure.as_ref().filter(|_| conn.listener().tls());
     let (socket, busy) = conn.into_parts();
-    let inner = TowerToHyperService::new(service);
     match socket {
         Socket::Tcp(stream) => {
             let local = match settings.observer.asks_local() {
@@ -75,13 +92,13 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
             };
             let mut stream = Fresh::New(stream);
             if let Some(arrival) = settings.observer.arrive(&mut stream, peer, local).await {
-                begin(stream, secure, inner, arrival, &settings).await;
+                begin(stream, secure, service, arrival, &settings).await;
             }
         }
         Socket::Unix(stream) => {
             let mut stream = Fresh::New(stream);
             if let Some(arrival) = settings.observer.arrive(&mut stream, peer, None).await {
-                begin(stream, secure, inner, arrival, &settings).await;
+                begin(stream, secure, service, arrival, &settings).await;
             }
         }
     }
@@ -93,19 +110,19 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
 async fn begin<I: Channel, S: HttpService>(
     stream: I,
     secure: Option<&Acceptor>,
-    inner: TowerToHyperService<S>,
+    service: S,
     mut arrival: Arrival,
     settings: &Rc<Settings>,
 ) {
     let progress = Arc::new(Progress::new(tine::now()));
     let Some(acceptor) = secure else {
-        return serve(stream, inner, arrival, progress, settings).await;
+        return serve(stream, service, arrival, progress, settings).await;
     };
     // Short, and large: a connection that waits for a request should not carry it.
     match Box::pin(shake(acceptor, stream, settings, &progress)).await {
         Ok((stream, agreed)) => {
             arrival.is_secured(agreed);
-            serve(stream, inner, arrival, progress, settings).await;
+            serve(stream, service, arrival, progress, settings).await;
         }
         Err(Failure::Plain(stream)) => {
             note_refused(settings, &arrival, &progress, StatusCode::BAD_REQUEST);
@@ -122,45 +139,64 @@ async fn begin<I: Channel, S: HttpService>(
 
 async fn serve<I: Channel, S: HttpService>(
     stream: I,
-    inner: TowerToHyperService<S>,
+    inner: S,
     arrival: Arrival,
     progress: Arc<Progress>,
     settings: &Rc<Settings>,
 ) {
-    let io = Heard::new(Wire::new(stream, progress.clone()), progress.clone());
-    let settings = settings.clone();
-    let service = Observed {
-        inner,
-        settings: settings.clone(),
-        progress: progress.clone(),
-        arrival,
-        sends_files: I::SENDS_FILES,
+    let mut io = Heard::new(Wire::new(stream, progress.clone()), progress.clone());
+    let connected = Rc::new(Connected::new(settings.clone(), progress.clone(), arrival));
+    let mut service = Observed { inner, connected, sends_files: false };
+    let mut watch = Watch::new(settings.clone(), progress.clone());
+    watch.may_rest(true);
+    let (end, parts) = loop {
+        let in_pieces = settings.in_pieces.get();
+        io.write_in_pieces(in_pieces);
+        service.sends_files = I::SENDS_FILES && in_pieces;
+        // In a place of its own, which a connection at rest gives back.
+        let mut connection = Box::new(settings.http1.serve_connection(io, service).with_upgrades());
+        let end = until_closed(&mut connection, &mut watch, &progress, settings).await;
+        let Some(parts) = connection.into_parts() else {
+            drop(watch);
+            return until_gone(&progress, &settings.context).await;
+        };
+        if !matches!(end, End::Overdue(Overdue::Rest)) {
+            break (end, parts);
+        }
+        (io, service) = (parts.io, parts.service);
+        match rest(io.channel(), &parts.read_buf, &mut watch, settings).await {
+            End::Done(true) | End::Other => {}
+            End::Done(false) | End::Overdue(_) => return,
+        }
     };
-    let mut connection = settings.http1.serve_connection(io, service).with_upgrades();
-    let end = {
-        let mut watch = Watch::new(settings.clone(), progress.clone());
-        until_closed(&mut connection, &mut watch, &progress, &settings).await
-    };
-    let Some(parts) = connection.into_parts() else {
-        return until_gone(&progress, &settings.context).await;
-    };
+    drop(watch);
+    take_leave(end, parts, settings, progress).await;
+}
+
+/// HTTP/1 has come to its end on a connection: what is still to be done for its client.
+async fn take_leave<I: Channel, S: HttpService>(
+    end: End,
+    parts: http1::Parts<Heard<Wire<I>>, Observed<S>>,
+    settings: &Rc<Settings>,
+    progress: Arc<Progress>,
+) {
     // Rare, and large: a connection that waits for a request should not carry them.
     match end {
         End::Done(_) if progress.http2.get() => {
-            progress.since.set(tine::now());
-            Box::pin(http2::serve(parts.io, parts.service, settings, progress)).await;
+            progress.since.set(progress.look());
+            Box::pin(http2::serve(parts.io, parts.service, settings.clone(), progress)).await;
         }
         End::Done(Err(error)) if error.is_parse() => {
             let status = match error.is_parse_too_large() {
                 true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 false => StatusCode::BAD_REQUEST,
             };
-            note_refused(&settings, &parts.service.arrival, &progress, status);
+            note_refused(settings, &parts.service.connected.arrival, &progress, status);
             Box::pin(linger(parts.io.into_inner(), b"")).await;
         }
         End::Overdue(Overdue::Head) => {
             let status = StatusCode::REQUEST_TIMEOUT;
-            note_refused(&settings, &parts.service.arrival, &progress, status);
+            note_refused(settings, &parts.service.connected.arrival, &progress, status);
             Box::pin(linger(parts.io.into_inner(), TOO_LATE)).await;
         }
         // Its client may still be sending: what has come unread would take the answer back.
@@ -184,9 +220,9 @@ const NO_TLS: &[u8] =
 
 /// How a connection's driving ended.
 #[derive(Debug)]
-pub(crate) enum End {
+pub(crate) enum End<T = hyper::Result<()>> {
     /// By itself.
-    Done(hyper::Result<()>),
+    Done(T),
     /// It is to end.
     Overdue(Overdue),
     /// Something else happened first.
@@ -194,16 +230,14 @@ pub(crate) enum End {
 }
 
 /// Drives a connection until it ends, is overdue, or something else happens.
-pub(crate) async fn drive_until<C>(
+pub(crate) async fn drive_until<C: Future + Unpin>(
     connection: &mut C,
     watch: &mut Watch,
     other: impl Future<Output = ()>,
-) -> End
-where
-    C: Future<Output = hyper::Result<()>> + Unpin,
-{
+) -> End<C::Output> {
     let mut other = pin!(other);
     poll_fn(|cx| {
+        watch.begin_turn();
         if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
             return Poll::Ready(End::Done(result));
         }
@@ -231,10 +265,11 @@ async fn until_closed<I: Channel, S: HttpService>(
     progress: &Progress,
     settings: &Settings,
 ) -> End {
-    match drive_until(connection, watch, settings.context.leaving()).await {
+    match drive_until(connection, watch, settings.leaving()).await {
         End::Other => progress.leaving.set(true),
         end => return end,
     }
+    watch.may_rest(false);
     // The second time hyper is told, for what arrives from there on would have met a closed socket a
     // moment later; and half a head would keep it waiting for the rest.
     for told in [false, true] {

@@ -62,6 +62,11 @@ impl Crowd {
         Member { crowd: self.clone(), place }
     }
 
+    /// Each gets a turn.
+    pub(crate) fn wake(&self) {
+        self.0.borrow().places.iter().flatten().for_each(|entry| entry.waker.wake_by_ref());
+    }
+
     /// Has as many connections end as others wait, at monotonic nanosecond `now`; those that were asked
     /// before and are still there count.
     pub(crate) fn make_room(&self, waiting: u32, now: u64) {

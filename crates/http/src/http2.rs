@@ -34,7 +34,7 @@ pub(crate) async fn serve<I: Channel, S: HttpService>(
 ) {
     let mut connection = settings.http2.serve_connection(io, service);
     let mut watch = Watch::new(settings.clone(), progress.clone());
-    let leaving = settings.context.leaving();
+    let leaving = settings.leaving();
     match drive_until(&mut connection, &mut watch, leaving).await {
         End::Other | End::Overdue(Overdue::Last | Overdue::Request) => {}
         End::Done(_) | End::Overdue(_) => return,

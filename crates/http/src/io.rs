@@ -73,7 +73,14 @@ pub(crate) struct Heard<S: Channel> {
 
 impl<S: Channel> Heard<S> {
     pub(crate) fn new(stream: S, progress: Arc<Progress>) -> Self {
-        Self { stream: Some(TokioIo::new(stream)), progress, hold: Hold::default() }
+        let stream = Some(TokioIo::new(stream));
+        Self { stream, progress, hold: Hold::default() }
+    }
+
+    /// Before HTTP begins on it: what is written over HTTP/1 comes as it is, and may be a loan; or hyper copies it
+    /// together first, which is cheaper for what is small.
+    pub(crate) fn write_in_pieces(&self, in_pieces: bool) {
+        self.progress.in_pieces.set(in_pieces);
     }
 
     /// The stream under it, when HTTP is over.
@@ -86,7 +93,8 @@ impl<S: Channel> Heard<S> {
         Pin::new(self.stream.as_mut().expect(PRESENT))
     }
 
-    fn channel(&mut self) -> &mut S {
+    /// The stream under it.
+    pub(crate) fn channel(&mut self) -> &mut S {
         self.stream.as_mut().expect(PRESENT).inner_mut()
     }
 
@@ -254,8 +262,11 @@ impl<S: Channel> Write for Heard<S> {
         self.stream().poll_shutdown(cx)
     }
 
-    /// Asked once by hyper, which then writes its buffers as they are; a loan must never be copied.
+    /// Asked once by hyper over HTTP/1, which then writes its buffers as they are; a loan must never be copied.
     fn is_write_vectored(&self) -> bool {
+        if !self.progress.in_pieces.get() && !self.progress.http2.get() {
+            return false;
+        }
         S::SENDS_FILES || self.stream.as_ref().expect(PRESENT).is_write_vectored()
     }
 

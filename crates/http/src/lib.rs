@@ -19,6 +19,7 @@
 pub mod access_log;
 mod body;
 mod client;
+mod connected;
 mod connection;
 mod crowd;
 mod file;
@@ -35,6 +36,7 @@ mod options;
 mod progress;
 mod proxy;
 mod refusal;
+mod rest;
 mod secured;
 mod send;
 mod serve;

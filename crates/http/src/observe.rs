@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body::Body;
+use http::{HeaderName, Request, StatusCode};
 use tine::{Context, Level, Log, Record, Worker};
 use tine_tls::Agreed;
 use tokio::io::AsyncRead;
@@ -13,7 +12,7 @@ use tokio::io::AsyncRead;
 use crate::access_log::{self, Line, Open, Writer};
 use crate::client::{Client, Origin};
 use crate::forwarded::{self, Forwarded};
-use crate::id::{Numbers, RequestId};
+use crate::id::{ConnectionId, Numbers, RequestId};
 use crate::options::Options;
 use crate::proxy::{self, Malformed, Proxied};
 use crate::text::Text;
@@ -63,6 +62,11 @@ impl Station {
 }
 
 impl Arrival {
+    /// What its connection is called.
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.origin.id
+    }
+
     /// Its handshake is done.
     pub(crate) fn is_secured(&mut self, agreed: Agreed) {
         self.origin.tls = Some(Arc::new(agreed));
@@ -93,7 +97,7 @@ impl Arrival {
         for piece in [request.method().as_str(), " ", request.uri().path(), query, version] {
             line.push(piece);
         }
-        if client.address == self.origin.source.map(|source| source.ip()) {
+        if !self.origin.trusted || client.address == self.origin.source.map(|source| source.ip()) {
             record.request_began(line.as_bytes(), &*self.who, now);
         } else {
             record.request_began(line.as_bytes(), client.show().as_bytes(), now);
@@ -141,15 +145,15 @@ impl Observer {
         Some(Arrival { origin, who, _open: self.writer.as_ref().map(Writer::open) })
     }
 
-    /// A request has come, the `number`th of its connection, at this monotonic nanosecond: decides who asks,
-    /// and tells the service.
+    /// A request has come, the `number`th of its connection, at this monotonic nanosecond: decides who asks, and
+    /// begins its line in the log.
     pub(crate) fn ask<B>(
         &self,
-        request: &mut Request<B>,
+        request: &Request<B>,
         arrival: &Arrival,
         number: u64,
         now: u64,
-    ) -> (Client, Asking) {
+    ) -> (Client, Option<Line>) {
         let origin = &arrival.origin;
         let mut client = client(origin, number);
         if origin.trusted {
@@ -161,11 +165,14 @@ impl Observer {
                 client.https,
             );
         }
-        let line =
-            self.writer.as_ref().map(|writer| Line::begin(writer, request, &client, origin, now));
-        request.extensions_mut().insert(client.clone());
-        let id = client.id;
-        (client, Asking { id, line })
+        let begin = |writer| Line::begin(writer, request, &client, origin, now);
+        let line = self.writer.as_ref().map(begin);
+        (client, line)
+    }
+
+    /// The header in which answers say what their requests are called, if they are to.
+    pub(crate) fn id_header(&self) -> Option<&HeaderName> {
+        self.id_header.as_ref()
     }
 
     /// Says something of a connection, in the log of the service.
@@ -180,18 +187,6 @@ impl Observer {
             true => StatusCode::OK,
             false => StatusCode::SERVICE_UNAVAILABLE,
         })
-    }
-
-    /// The answer to a request is made, all but its body.
-    pub(crate) fn answered<B: Body>(&self, asking: &mut Asking, response: &mut Response<B>) {
-        if let Some(name) = &self.id_header
-            && let Ok(id) = HeaderValue::try_from(asking.id.to_string())
-        {
-            response.headers_mut().insert(name, id);
-        }
-        if let Some(line) = &mut asking.line {
-            line.answered(response);
-        }
     }
 
     /// A request was refused before there was one. Says whose connection it was.
@@ -211,28 +206,5 @@ fn client(origin: &Origin, number: u64) -> Client {
         https: origin.tls.is_some(),
         tls: origin.tls.clone(),
         id: RequestId::new(origin.id, number),
-    }
-}
-
-/// A request on its way through the service, and back.
-#[derive(Debug)]
-pub(crate) struct Asking {
-    id: RequestId,
-    line: Option<Line>,
-}
-
-impl Asking {
-    /// A piece of the answer's body is handed over.
-    pub(crate) fn piece(&mut self, bytes: usize) {
-        if let Some(line) = &mut self.line {
-            line.piece(bytes);
-        }
-    }
-
-    /// All of it is.
-    pub(crate) fn whole(&mut self) {
-        if let Some(line) = &mut self.line {
-            line.whole();
-        }
     }
 }

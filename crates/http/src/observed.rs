@@ -4,9 +4,9 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{self, Poll, ready};
+use std::task::{self, Poll, Waker, ready};
 
+use bytes::Buf;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
@@ -15,22 +15,19 @@ use hyper::service::Service;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use tine::{Activity, BoxError};
 
+use crate::access_log::Line;
 use crate::body::{RequestBody, Verdict};
-use crate::connection::Settings;
-use crate::observe::{Arrival, Asking};
-use crate::progress::Progress;
+use crate::connected::Connected;
+use crate::limits::LARGE;
 use crate::refusal;
 use crate::send::{Outgoing, Piece};
 use crate::service::HttpService;
-use bytes::Buf;
 
 /// A service with a connection around it.
 #[derive(Debug)]
 pub(crate) struct Observed<S> {
-    pub(crate) inner: TowerToHyperService<S>,
-    pub(crate) settings: Rc<Settings>,
-    pub(crate) progress: Arc<Progress>,
-    pub(crate) arrival: Arrival,
+    pub(crate) inner: S,
+    pub(crate) connected: Rc<Connected>,
     /// The kernel can send files on this connection.
     pub(crate) sends_files: bool,
 }
@@ -38,128 +35,133 @@ pub(crate) struct Observed<S> {
 impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
     type Response = Response<Answer<S::Answer>>;
     type Error = S::Error;
-    type Future = Answering<TowerToHyperServiceFuture<S, Request<RequestBody>>>;
+    type Future = Answering<S>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let Settings { limits, context, observer, .. } = &*self.settings;
-        let http2 = request.version() == Version::HTTP_2;
-        let old = request.version() < Version::HTTP_11;
-        // HTTP/2 has frames to put around every piece, and copies.
-        let lends = self.sends_files && !http2;
-        let now = tine::now();
-        let number = self.progress.requests.add(1);
-        let (client, asking) = observer.ask(&mut request, &self.arrival, number, now);
-        let began = if context.concurrency() == 1 { now } else { 0 };
-        let served = Served::begin(&self.settings, &self.progress, asking, http2, began);
-        self.arrival.stamp(context.record(), &request, &client, now);
-        if number == limits.requests {
-            self.progress.last.set(true);
-        }
-        let refused = refusal::reason(&request, limits);
-        if let Some(status) = refused.or_else(|| observer.health(&request, context)) {
-            return Answering {
-                future: None,
-                status,
-                refused: refused.is_some(),
-                verdict: None,
-                connect: false,
-                old,
-                served: Some(served),
-                lends,
-            };
-        }
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let Connected { settings, progress, arrival, .. } = &*self.connected;
+        let version = request.version();
         let connect = request.method() == Method::CONNECT;
-        let (parts, incoming) = request.into_parts();
-        let (body, verdict) = RequestBody::new(incoming, limits, &self.progress, http2);
-        let mut request = Request::from_parts(parts, body);
-        request.extensions_mut().insert(context.exit_guard());
-        let future = Some(self.inner.call(request));
+        let number = progress.requests.add(1);
+        if number == settings.limits.requests {
+            progress.last.set(true);
+        }
+        let (client, line) = settings.observer.ask(&request, arrival, number, progress.now.get());
+        arrival.stamp(settings.context.record(), &request, &client, progress.now.get());
+        let served = Served::begin(&self.connected, line, number, version == Version::HTTP_2);
+        let refused = refusal::reason(&request, &settings.limits);
+        let told = refused.or_else(|| settings.observer.health(&request, &settings.context));
+        let (making, verdict) = match told {
+            Some(status) => (Making::Told { status, refused: refused.is_some() }, None),
+            None => {
+                let (mut parts, incoming) = request.into_parts();
+                parts.extensions.insert(client);
+                parts.extensions.insert(self.connected.exit_guard());
+                let http2 = version == Version::HTTP_2;
+                let (body, verdict) = RequestBody::new(incoming, &settings.limits, progress, http2);
+                (Making::begin(&self.inner, Request::from_parts(parts, body)), verdict)
+            }
+        };
         Answering {
-            future,
-            status: StatusCode::OK,
-            refused: false,
+            making,
+            served: Some(served),
             verdict,
             connect,
-            old,
-            served: Some(served),
-            lends,
+            old: version < Version::HTTP_11,
+            // HTTP/2 has frames to put around every piece, and copies.
+            lends: self.sends_files && version != Version::HTTP_2,
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// How an answer is made.
+    #[project = MakingNow]
+    enum Making<S: HttpService> {
+        Called { #[pin] future: S::Future },
+        // The service was not ready when it was asked. Rare, and large: it has the request in it.
+        Waiting { future: Pin<Box<TowerToHyperServiceFuture<S, Request<RequestBody>>>> },
+        Failed { error: Option<S::Error> },
+        // It is answered here.
+        Told { status: StatusCode, refused: bool },
+    }
+}
+
+impl<S: HttpService> Making<S> {
+    /// Most services are always ready, and then the request need not be kept until somebody polls.
+    fn begin(service: &S, request: Request<RequestBody>) -> Self {
+        let mut called = service.clone();
+        match called.poll_ready(&mut task::Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Self::Called { future: called.call(request) },
+            Poll::Ready(Err(error)) => Self::Failed { error: Some(error) },
+            Poll::Pending => {
+                let service = TowerToHyperService::new(service.clone());
+                Self::Waiting { future: Box::pin(Service::call(&service, request)) }
+            }
         }
     }
 }
 
 pin_project_lite::pin_project! {
     /// The answer to one request.
-    pub(crate) struct Answering<F> {
-        // None: it is answered here, with the status.
+    pub(crate) struct Answering<S: HttpService> {
         #[pin]
-        future: Option<F>,
-        status: StatusCode,
-        refused: bool,
+        making: Making<S>,
+        served: Option<Served>,
         verdict: Option<Verdict>,
         // A CONNECT: a success gives the socket away.
         connect: bool,
         // HTTP/1.0, which knows no chunks.
         old: bool,
-        served: Option<Served>,
         lends: bool,
     }
 }
 
-impl<F, B, E> Future for Answering<F>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-    B: Body<Error: Into<BoxError>> + 'static,
-{
-    type Output = Result<Response<Answer<B>>, E>;
+impl<S: HttpService> Future for Answering<S> {
+    type Output = Result<Response<Answer<S::Answer>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = match this.future.as_pin_mut() {
-            Some(future) => Some(ready!(future.poll(cx))),
-            None => None,
+        let answer = match this.making.project() {
+            MakingNow::Called { future } => Ok(ready!(future.poll(cx))),
+            MakingNow::Waiting { future } => Ok(ready!(future.as_mut().poll(cx))),
+            MakingNow::Failed { error } => match error.take() {
+                Some(error) => Ok(Err(error)),
+                None => return Poll::Pending,
+            },
+            MakingNow::Told { status, refused } => Err((*status, *refused)),
         };
         let Some(mut served) = this.served.take() else { return Poll::Pending };
-        // Counted before it is asked whether to leave: this may be the last one.
-        let now = tine::now();
-        served.settings.context.request_ended(now);
-        served.answered = true;
-        served.ended = (now, served.progress.turns.get());
-        if served.began > 0 {
-            // Counted, and not over: its body may be long in coming.
-            served.settings.context.record().answering(served.began);
-        }
+        served.answered();
         let refused = this.verdict.as_ref().and_then(Verdict::status);
-        // What was asked in a wrong way is no failure of the service's.
-        if let (Some(answer), None) = (&answer, refused)
-            && answer.as_ref().map_or(true, |answer| answer.status().is_server_error())
-        {
-            served.settings.context.request_failed();
-        }
         let answer = match (answer, refused) {
-            (Some(answer), None) => answer?,
-            (None, None) if !*this.refused => {
-                return Poll::Ready(Ok(served.tell(*this.status, *this.old)));
+            (Err((status, false)), _) => return Poll::Ready(Ok(served.tell(status, *this.old))),
+            (Err((status, true)), _) | (Ok(_), Some(status)) => {
+                return Poll::Ready(Ok(served.refuse(status, *this.old)));
             }
-            (_, status) => {
-                return Poll::Ready(Ok(served.refuse(status.unwrap_or(*this.status), *this.old)));
-            }
+            (Ok(answer), None) => answer,
         };
-        let lends = *this.lends;
+        // What was asked in a wrong way is no failure of the service's.
+        if answer.as_ref().map_or(true, |answer| answer.status().is_server_error()) {
+            served.connected.settings.context.request_failed();
+        }
+        let answer = answer?;
+        let (lends, old) = (*this.lends, *this.old);
         let mut response =
             answer.map(|body| Answer { body: Some(Outgoing::new(body, lends)), served });
         let status = response.status();
         let upgrades =
             status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && status.is_success());
         // Its body ends where the connection does, and hyper would say that it is kept.
-        let endless = *this.old
+        let endless = old
             && response.body().size_hint().exact().is_none()
             && !response.headers().contains_key(CONTENT_LENGTH);
         if upgrades {
-            response.body().served.progress.upgrades.set(true);
+            response.body().served.connected.progress.upgrades.set(true);
         } else if endless || response.body().served.is_last() {
-            close(&mut response, *this.old);
+            close(&mut response, old);
         }
-        Poll::Ready(Ok(made(response)))
+        made(&mut response);
+        Poll::Ready(Ok(response))
     }
 }
 
@@ -173,57 +175,61 @@ fn close<B>(response: &mut Response<B>, old: bool) {
 }
 
 /// The answer is made, all but its body.
-fn made<B: Body<Error: Into<BoxError>>>(mut response: Response<Answer<B>>) -> Response<Answer<B>> {
-    let served = &mut response.body_mut().served;
-    if let Some(mut asking) = served.asking.take() {
-        served.settings.clone().observer.answered(&mut asking, &mut response);
-        response.body_mut().served.asking = Some(asking);
+fn made<B: Body<Error: Into<BoxError>>>(response: &mut Response<Answer<B>>) {
+    let Served { connected, number, .. } = &response.body().served;
+    if let Some((name, id)) = connected.id_header(*number) {
+        response.headers_mut().insert(name, id);
     }
-    response
+    if let Some(mut line) = response.body_mut().served.line.take() {
+        line.answered(response);
+        response.body_mut().served.line = Some(line);
+    }
 }
 
 /// Lives as long as its request, to the last byte of the answer's body, or until the client is gone.
 struct Served {
-    settings: Rc<Settings>,
-    progress: Arc<Progress>,
-    /// There but for a moment.
-    asking: Option<Asking>,
-    http2: bool,
+    connected: Rc<Connected>,
+    /// What the access log will say of it.
+    line: Option<Line>,
+    /// The request's, on its connection.
+    number: u64,
     /// When it began (monotonic nanoseconds), in a worker that is isolated; else 0.
     began: u64,
+    http2: bool,
     answered: bool,
-    /// When it was answered, all but its body (monotonic nanoseconds), and in which turn.
-    ended: (u64, u64),
     /// A piece of the answer is handed out, and the next not asked for yet.
     owed: bool,
+    /// It has come in more than one piece so far.
+    several: bool,
 }
 
 impl Served {
-    fn begin(
-        settings: &Rc<Settings>,
-        progress: &Arc<Progress>,
-        asking: Asking,
-        http2: bool,
-        began: u64,
-    ) -> Self {
+    fn begin(connected: &Rc<Connected>, line: Option<Line>, number: u64, http2: bool) -> Self {
+        let Connected { settings, progress, .. } = &**connected;
         progress.busy.add(1);
         progress.head_began.set(0);
-        let (settings, progress) = (settings.clone(), progress.clone());
-        Self {
-            settings,
-            progress,
-            asking: Some(asking),
-            http2,
-            began,
-            answered: false,
-            ended: (0, 0),
-            owed: false,
+        let isolated = settings.context.concurrency() == 1;
+        let began = if isolated { progress.now.get() } else { 0 };
+        let connected = connected.clone();
+        let (answered, owed, several) = (false, false, false);
+        Self { connected, line, number, began, http2, answered, owed, several }
+    }
+
+    /// Counted before it is asked whether to leave: this may be the last one.
+    fn answered(&mut self) {
+        let Connected { settings, progress, .. } = &*self.connected;
+        settings.context.request_ended(progress.look());
+        if self.began > 0 {
+            // Counted, and not over: its body may be long in coming.
+            settings.context.record().answering(self.began);
         }
+        self.answered = true;
     }
 
     /// Whether the answer must say that the connection ends; HTTP/2 has another way to say so.
     fn is_last(&self) -> bool {
-        !self.http2 && (self.progress.is_asked_to_end() || self.settings.context.is_leaving())
+        let Connected { settings, progress, .. } = &*self.connected;
+        !self.http2 && (progress.is_asked_to_end() || settings.context.is_leaving())
     }
 
     fn refuse<B: Body<Error: Into<BoxError>>>(
@@ -231,7 +237,7 @@ impl Served {
         status: StatusCode,
         old: bool,
     ) -> Response<Answer<B>> {
-        self.progress.refused.set(true);
+        self.connected.progress.refused.set(true);
         self.alone(status, true, old)
     }
 
@@ -257,13 +263,15 @@ impl Served {
         if closes {
             close(&mut response, old);
         }
-        made(response)
+        made(&mut response);
+        response
     }
 
     fn set_owed(&mut self, owed: bool) {
+        let progress = &self.connected.progress;
         match (self.owed, owed) {
-            (false, true) => drop(self.progress.owed.add(1)),
-            (true, false) => self.progress.owed.take_one(),
+            (false, true) => drop(progress.owed.add(1)),
+            (true, false) => progress.owed.take_one(),
             _ => {}
         }
         self.owed = owed;
@@ -273,24 +281,23 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         self.set_owed(false);
+        let Connected { settings, progress, .. } = &*self.connected;
+        let record = settings.context.record();
         if self.began > 0 {
-            self.settings.context.record().answering(0);
+            record.answering(0);
         }
-        let progress = &self.progress;
         if self.answered {
             progress.cancelled.take_one();
         } else {
             progress.cancelled.add(1);
         }
-        // Mostly all of it in one turn, at one look at the clock; streams of HTTP/2 have turns of their own.
-        let (ended, turn) = self.ended;
-        let at_once = self.answered && !self.http2 && turn == progress.turns.get();
-        let now = if at_once { ended } else { tine::now() };
         progress.busy.take_one();
+        // Mostly no time has passed since the answer was made. Streams of HTTP/2 have turns of their own.
+        let now = if self.http2 || self.several { progress.look() } else { progress.now.get() };
         progress.since.set(now);
         progress.heard.set(true);
         if progress.busy.get() == 0 {
-            self.settings.context.record().set_at(Activity::KeepAlive, now);
+            record.set_at(Activity::KeepAlive, now);
         }
     }
 }
@@ -321,16 +328,19 @@ where
         let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
         let polled = body.poll_frame(cx);
         let given = matches!(polled, Poll::Ready(Some(Ok(_))));
+        this.served.several |= this.served.owed;
         this.served.set_owed(given);
-        this.served.progress.given.add(given.into());
-        if let Some(asking) = &mut this.served.asking {
-            match &polled {
-                Poll::Ready(Some(Ok(frame))) => {
-                    asking.piece(frame.data_ref().map_or(0, Buf::remaining));
+        this.served.connected.progress.given.add(given.into());
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, Buf::remaining);
+                if length >= LARGE {
+                    this.served.connected.settings.in_pieces.set(true);
                 }
-                Poll::Ready(None) => asking.whole(),
-                _ => {}
+                this.served.line.iter_mut().for_each(|line| line.piece(length));
             }
+            Poll::Ready(None) => this.served.line.iter_mut().for_each(Line::whole),
+            _ => {}
         }
         polled
     }

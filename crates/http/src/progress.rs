@@ -60,8 +60,8 @@ pub(crate) struct Progress {
     pub(crate) requests: Number,
     /// Requests that their client gave up before they were answered, less those it let be.
     pub(crate) cancelled: Number,
-    /// Turns of its driver.
-    pub(crate) turns: Number,
+    /// What time it was at the last look: at the beginning of a turn of its driver, or at the end of an answer.
+    pub(crate) now: Number,
     /// When there was last nothing to do: the connection's beginning, or the end of an answer.
     pub(crate) since: Number,
     /// When the first byte of the request to come was read; 0 = not yet.
@@ -94,6 +94,8 @@ pub(crate) struct Progress {
     pub(crate) upgrades: Flag,
     /// The client had not got everything at the last look.
     pub(crate) receiving: Flag,
+    /// Answers are written in pieces, as they are; else they are copied together.
+    pub(crate) in_pieces: Flag,
     /// It speaks HTTP/2.
     pub(crate) http2: Flag,
     /// A request was refused, perhaps in the middle of its being sent.
@@ -119,7 +121,15 @@ impl Progress {
     pub(crate) fn new(now: u64) -> Self {
         let progress = Self::default();
         progress.since.set(now);
+        progress.now.set(now);
         progress
+    }
+
+    /// Looks at the clock. A look costs as much as reading a request's line; so there is one a turn, and one an answer.
+    pub(crate) fn look(&self) -> u64 {
+        let now = tine::now();
+        self.now.set(now);
+        now
     }
 
     pub(crate) fn wait(&self) -> Wait {
@@ -160,7 +170,7 @@ impl Progress {
     pub(crate) fn note_read(&self, bytes: usize) {
         self.read.add(bytes as u64);
         if self.busy.get() == 0 && self.head_began.get() == 0 {
-            self.head_began.set(tine::now());
+            self.head_began.set(self.now.get());
         }
     }
 

@@ -23,11 +23,8 @@ pub(crate) fn reason(request: &Request<Incoming>, limits: &Limits) -> Option<Sta
         return Some(StatusCode::URI_TOO_LONG);
     }
     let headers = request.headers();
-    if request.version() <= Version::HTTP_11 && !names_one_host(headers, request.version()) {
-        return Some(StatusCode::BAD_REQUEST);
-    }
-    if headers.get(EXPECT).is_some_and(|expected| !is(expected, "100-continue")) {
-        return Some(StatusCode::EXPECTATION_FAILED);
+    if let Some(status) = of_every(headers, request.version()) {
+        return Some(status);
     }
     if request.body().is_end_stream() {
         return None;
@@ -48,21 +45,41 @@ fn is(value: &HeaderValue, token: &str) -> bool {
     value.as_bytes().eq_ignore_ascii_case(token.as_bytes())
 }
 
-/// RFC 9112, section 3.2: HTTP/1.1 has exactly one `Host`; two, or one that is no host, is an attempt to
-/// be two requests.
-fn names_one_host(headers: &HeaderMap, version: Version) -> bool {
-    let mut hosts = headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.as_bytes().iter().all(|&byte| may_name_host(byte)),
-        (None, _) => version < Version::HTTP_11,
-        (Some(_), Some(_)) => false,
+/// What is asked of every request, in one pass. RFC 9112, section 3.2: HTTP/1.1 has exactly one `Host`; two, or one
+/// that is no host, is an attempt to be two requests.
+fn of_every(headers: &HeaderMap, version: Version) -> Option<StatusCode> {
+    let (mut hosts, mut are_hosts, mut expects) = (0, true, false);
+    for (name, value) in headers {
+        if name == HOST {
+            hosts += 1;
+            are_hosts &= value.as_bytes().iter().all(|&byte| NAMES_HOST[usize::from(byte)]);
+        } else if name == EXPECT {
+            expects |= !is(value, "100-continue");
+        }
     }
+    let enough = hosts == 1 || (hosts == 0 && version < Version::HTTP_11);
+    if version <= Version::HTTP_11 && !(enough && are_hosts) {
+        return Some(StatusCode::BAD_REQUEST);
+    }
+    expects.then_some(StatusCode::EXPECTATION_FAILED)
 }
 
-/// RFC 3986, section 3.2.2, and the port's colon; `%` and the rest of a registered name included.
-fn may_name_host(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte)
-}
+/// Which bytes a host may have: RFC 3986, section 3.2.2, and the port's colon; `%` and the rest of a registered name
+/// included. A table, for every request is held against it.
+const NAMES_HOST: [bool; 256] = {
+    let (mut table, others) = ([false; 256], *b"-._~%!$&'()*+;=:[]");
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// A request that was refused before there was one: counted as answered, shown as what it was, and a line
 /// in the access log.

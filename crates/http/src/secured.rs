@@ -50,6 +50,7 @@ pub(crate) async fn shake<S: Channel>(
     let mut watch = Watch::new(settings.clone(), progress.clone());
     let mut late = pin!(sleep(settings.limits.handshake_timeout));
     let accepted = poll_fn(|cx| {
+        watch.begin_turn();
         if let Poll::Ready(accepted) = accepted.as_mut().poll(cx) {
             return Poll::Ready(Some(accepted));
         }
@@ -64,7 +65,7 @@ pub(crate) async fn shake<S: Channel>(
         Some(Err((error, _))) => Err(Failure::Broken(error)),
         Some(Ok(stream)) => {
             // From here on it is a connection without a request.
-            progress.since.set(tine::now());
+            progress.since.set(progress.look());
             progress.head_began.set(0);
             let agreed = Agreed::of(stream.get_ref().1);
             Ok((Secured(Box::new(stream)), agreed))

@@ -14,12 +14,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::connection::Settings;
 use crate::crowd::Member;
-use crate::limits::{ASK_AGAIN, ASKED, PINGS_BYTES, TICK};
+use crate::limits::{ASK_AGAIN, ASKED, PINGS_BYTES, REST, TICK};
 use crate::progress::{Progress, Wait};
 
-/// Why a connection is to end.
+/// Why a connection is to end, or to rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Overdue {
+    /// No request has come for a while: it is not to end, and nothing need be kept ready for it.
+    Rest,
     /// No request has come for long, or others wait for this worker.
     Request,
     /// A request's header has begun and does not come to its end.
@@ -48,8 +50,14 @@ pub(crate) struct Watch {
     given: u64,
     requests: u64,
     isolated: bool,
+    /// It may be put to rest.
+    rests: bool,
+    /// Since the alarm was set it was waited for, so that it wakes its task.
+    armed: bool,
     /// Its place among the worker's connections, where there are several.
     member: Option<Member>,
+    /// It had its first turn.
+    began: bool,
     /// How many requests had begun when hyper last let others go first.
     turned: u64,
     /// All there is to be sent waited for the client, when last seen.
@@ -60,7 +68,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new(settings: Rc<Settings>, progress: Arc<Progress>) -> Self {
-        let isolated = settings.context.concurrency() == 1;
+        let isolated = settings.context.is_isolated();
         let now = progress.since.get();
         let mut watch = Self {
             alarm: Box::pin(sleep_until(Instant::now())),
@@ -71,7 +79,10 @@ impl Watch {
             given: 0,
             requests: 0,
             isolated,
+            rests: false,
+            armed: false,
             member: None,
+            began: false,
             turned: 0,
             stalled: false,
             wanted: 0,
@@ -83,6 +94,20 @@ impl Watch {
         watch.rings = watch.due();
         watch.alarm.set(sleep_until(at(watch.rings, now)));
         watch
+    }
+
+    /// The connection's driver gets its turn.
+    pub(crate) fn begin_turn(&mut self) {
+        // The first comes as soon as the connection does.
+        if std::mem::replace(&mut self.began, true) {
+            self.progress.look();
+        }
+    }
+
+    /// From now on it is put to rest when it has been silent for a while, if it is one among many, and when its answers are
+    /// to be written in another way; or it is not.
+    pub(crate) fn may_rest(&mut self, rests: bool) {
+        self.rests = rests;
     }
 
     /// Whether answers still wait for company that will not come now; asked at the end of a turn.
@@ -108,7 +133,6 @@ impl Watch {
 
     /// Ready when the connection is to end; call it after the connection was polled.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
-        self.progress.turns.add(1);
         if !self.isolated && self.member.is_none() {
             // A connection's driver is one task from beginning to end, so its first waker is its last.
             let (progress, waker) = (self.progress.clone(), cx.waker().clone());
@@ -120,6 +144,12 @@ impl Watch {
         let asked = self.progress.unwanted.get() && !self.progress.leaving.get();
         if asked && matches!(self.progress.wait(), Wait::Request(_)) {
             return Poll::Ready(Overdue::Request);
+        }
+        if self.rests && self.settings.in_pieces.get() && !self.progress.in_pieces.get() {
+            // HTTP begins anew, between two requests.
+            if matches!(self.progress.wait(), Wait::Request(_)) && !self.progress.held.get() {
+                return Poll::Ready(Overdue::Rest);
+            }
         }
         if self.progress.http2.get() {
             if self.progress.is_flooded(&self.settings.limits) {
@@ -133,6 +163,9 @@ impl Watch {
         if due < self.rings {
             self.set(due, tine::now());
         }
+        if self.armed && self.progress.now.get() < self.rings {
+            return Poll::Pending;
+        }
         while self.alarm.as_mut().poll(cx).is_ready() {
             let now = tine::now();
             if let Some(overdue) = self.look(now) {
@@ -143,6 +176,7 @@ impl Watch {
             let next = self.due().min(now.saturating_add(pause));
             self.set(next, now);
         }
+        self.armed = true;
         Poll::Pending
     }
 
@@ -171,7 +205,11 @@ impl Watch {
             Wait::Request(since) => {
                 let idle = since.saturating_add(nanos(limits.idle_timeout));
                 let tick = since.max(self.looked).saturating_add(self.tick());
-                if self.isolated { idle.min(tick) } else { idle }
+                match (self.isolated, self.rests) {
+                    (true, _) => idle.min(tick),
+                    (false, true) => idle.min(since.saturating_add(nanos(REST))),
+                    (false, false) => idle,
+                }
             }
         }
     }
@@ -199,6 +237,9 @@ impl Watch {
                 // Its client talks: the next answer is its last.
                 self.progress.last.set(true);
                 longer(since, TICK).then_some(Overdue::Request)
+            }
+            Wait::Request(since) if self.rests && !self.isolated && longer(since, REST) => {
+                Some(Overdue::Rest)
             }
             Wait::Request(_) => None,
             Wait::Answer => {
@@ -237,7 +278,7 @@ impl Watch {
 
     fn set(&mut self, rings: u64, now: u64) {
         self.alarm.as_mut().reset(at(rings, now));
-        self.rings = rings;
+        (self.rings, self.armed) = (rings, false);
     }
 }
 

@@ -19,6 +19,9 @@ use crate::progress::Progress;
 /// How HTTP/2 begins.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// The most that is read of what ends a rest, in bytes: most requests' heads. The rest follows.
+const FIRST_WORD: usize = 512;
+
 /// What is known of the first bytes.
 #[derive(Debug)]
 enum First {
@@ -41,6 +44,23 @@ pub(crate) struct Wire<S> {
 impl<S: Channel> Wire<S> {
     pub(crate) fn new(stream: S, progress: Arc<Progress>) -> Self {
         Self { stream, first: First::Unknown, progress }
+    }
+
+    /// Puts bytes back that were read and not used: they are read first.
+    pub(crate) fn put_back(&mut self, bytes: &[u8]) {
+        self.first = First::Decided(bytes.to_vec(), 0);
+    }
+
+    /// Ready when there is something to be read, or nothing will be any more: whether there is.
+    pub(crate) fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if matches!(&self.first, First::Decided(held, _) if !held.is_empty()) {
+            return Poll::Ready(Ok(true));
+        }
+        let mut room = [0; FIRST_WORD];
+        let mut buffer = ReadBuf::new(&mut room);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        self.put_back(buffer.filled());
+        Poll::Ready(Ok(!buffer.filled().is_empty()))
     }
 
     /// Ends our side of the connection, which is otherwise ended by being closed.

@@ -13,16 +13,19 @@ use crate::seat::Seat;
 /// drop it at the task's end. In the worker.
 ///
 /// It works within the deadlines of a drain (`drain_timeout`, `stop_timeout`): a worker that is still
-/// held then is killed. May be sent to other threads of the worker.
-pub struct ExitGuard {
-    guards: Arc<Guards>,
-}
+/// held then is killed. May be sent to other threads of the worker. A clone is
+/// another one, and cheap.
+#[derive(Clone)]
+pub struct ExitGuard(Arc<Hold>);
+
+/// What a guard and its clones share: counted once for all of them.
+struct Hold(Arc<Guards>);
 
 impl ExitGuard {
     /// Waits until the worker is to leave: the time to come to an end, for a connection that was
     /// upgraded above all, of which nobody else knows how to end it.
     pub async fn leaving(&self) {
-        let mut told = pin!(self.guards.told.notified());
+        let mut told = pin!(self.0.0.told.notified());
         // Before the question, so that no word is missed in between.
         told.as_mut().enable();
         if !self.is_leaving() {
@@ -33,21 +36,15 @@ impl ExitGuard {
     /// Whether the worker is to leave, as far as it is known without asking the kernel.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
-        self.guards.seat.is_leaving()
+        self.0.0.seat.is_leaving()
     }
 }
 
-impl Clone for ExitGuard {
-    fn clone(&self) -> Self {
-        self.guards.hold()
-    }
-}
-
-impl Drop for ExitGuard {
+impl Drop for Hold {
     fn drop(&mut self) {
         // Whoever waits for the last one has first begun to leave, and looks at the count after that.
-        if self.guards.held.fetch_sub(1, SeqCst) == 1 && self.guards.seat.is_leaving() {
-            self.guards.released.notify_one();
+        if self.0.held.fetch_sub(1, SeqCst) == 1 && self.0.seat.is_leaving() {
+            self.0.released.notify_one();
         }
     }
 }
@@ -75,7 +72,7 @@ impl Guards {
 
     pub(crate) fn hold(self: &Arc<Self>) -> ExitGuard {
         self.held.fetch_add(1, SeqCst);
-        ExitGuard { guards: self.clone() }
+        ExitGuard(Arc::new(Hold(self.clone())))
     }
 
     /// The worker is to leave: whoever holds one hears of it.

@@ -133,6 +133,11 @@ cfg_if::cfg_if! {
             tine_os::clock::monotonic()
         }
 
+        /// Gives memory that this process has freed back to the system; see [`tine_os::memory::trim`].
+        pub fn trim() {
+            tine_os::memory::trim();
+        }
+
         /// How many bytes written to a socket are not with its peer yet; see [`tine_os::fd::bytes_unsent`].
         ///
         /// # Errors

@@ -24,11 +24,15 @@ const FULL_LOOK: Duration = Duration::from_millis(70);
 const FULL_LOOK_AGAIN: Duration = Duration::from_millis(10);
 const FULL_ASKED: u8 = 3;
 
-/// What is done when a worker that serves many at once is full and others wait.
+/// What is done in a worker that serves many at once: when it is full and others wait, and when it is to leave.
 #[derive(Default)]
-pub(super) struct Crowd(pub(super) RefCell<Option<MakeRoom>>);
+pub(super) struct Crowd {
+    pub(super) make_room: RefCell<Option<MakeRoom>>,
+    pub(super) tell: RefCell<Option<Tell>>,
+}
 
 pub(super) type MakeRoom = Box<dyn Fn(u32)>;
+pub(super) type Tell = Box<dyn Fn()>;
 
 impl fmt::Debug for Crowd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,8 +53,15 @@ impl Context {
 
     /// Has room made, if there is somebody to make it.
     fn make_room(&self, waiting: u32) {
-        if let Some(make_room) = &*self.crowd.0.borrow() {
+        if let Some(make_room) = &*self.crowd.make_room.borrow() {
             make_room(waiting);
+        }
+    }
+
+    /// Has the connections told, once, that the worker is to leave.
+    fn tell_leaving(&self) {
+        if let Some(tell) = self.crowd.tell.take() {
+            tell();
         }
     }
 }
@@ -74,6 +85,7 @@ where
         let is_alone = runtime.metrics().num_alive_tasks() == 0;
         let first = is_alone.then(|| outside(seat, acceptor)).transpose()?;
         if runtime.block_on(tasks.serve(first, acceptor, &watched, handler))? {
+            tasks.context.tell_leaving();
             guards.tell();
             runtime.block_on(tasks.all_done());
             return Ok(());
@@ -128,6 +140,9 @@ impl Tasks {
                 Next::Datagram(_) => {}
                 Next::Nothing => return Ok(false),
                 Next::Done => return Ok(true),
+            }
+            if acceptor.is_leaving() {
+                self.context.tell_leaving();
             }
             next = self.next(acceptor, watched).await?;
         }
@@ -185,8 +200,12 @@ impl Tasks {
     /// so `asked` times in a row; returns how often it is now.
     async fn wait_for_room(&self, asked: u8) -> u8 {
         let pause = if asked > 0 { FULL_LOOK_AGAIN } else { FULL_LOOK };
-        if tokio::time::timeout(pause, self.changed.notified()).await.is_ok() {
-            return asked;
+        tokio::select! {
+            biased;
+            () = self.changed.notified() => return asked,
+            // Nobody else asks.
+            () = self.context.leaving() => return asked,
+            () = tokio::time::sleep(pause) => {}
         }
         let waiting = self.context.waiting();
         if waiting == 0 {

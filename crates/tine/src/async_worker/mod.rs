@@ -68,6 +68,7 @@ pub struct Context {
     guards: Arc<Guards>,
     listeners: Rc<[Rc<Listener>]>,
     crowd: Rc<Crowd>,
+    isolated: bool,
 }
 
 impl Context {
@@ -76,7 +77,21 @@ impl Context {
     /// 10 ms, as long as that is so. It should end connections that nobody uses. On the worker's thread,
     /// between two turns of its tasks; whoever calls this last is asked.
     pub fn when_crowded(&self, make_room: impl Fn(u32) + 'static) {
-        *self.crowd.0.borrow_mut() = Some(Box::new(make_room));
+        *self.crowd.make_room.borrow_mut() = Some(Box::new(make_room));
+    }
+
+    /// Has `tell` called once the worker is to leave, unless it [serves one connection at a time](Self::is_isolated):
+    /// for who has many connections wait for that without each of them asking. On the worker's thread, between two
+    /// turns of its tasks; whoever calls this last is told.
+    pub fn when_leaving(&self, tell: impl Fn() + 'static) {
+        *self.crowd.tell.borrow_mut() = Some(Box::new(tell));
+    }
+
+    /// Whether the worker serves one connection at a time: so it does with a concurrency of 1, and when it was
+    /// given its only connection ([`crate::Prefork::run_inetd`]).
+    #[must_use]
+    pub fn is_isolated(&self) -> bool {
+        self.isolated
     }
 
     /// Waits until the worker is to leave.
@@ -181,8 +196,7 @@ impl Worker {
         HF: Future<Output = ()> + 'static,
     {
         let runtime = runtime(&self.seat)?;
-        let given = self.given.take();
-        if given.is_none() && !self.listeners.iter().any(|listener| listener.is_stream()) {
+        if self.given.is_none() && !self.listeners.iter().any(|listener| listener.is_stream()) {
             return Err(
                 "no listener for connections: an asynchronous worker takes no datagrams".into()
             );
@@ -198,7 +212,7 @@ impl Worker {
                 door.serve_async(conn, handler).await;
             }
         });
-        if let Some(conn) = given {
+        if let Some(conn) = self.given.take() {
             tine_os::fd::set_nonblocking(&conn, true)?;
             self.seat.ready();
             runtime.block_on(handler(conn));
@@ -223,8 +237,9 @@ impl Worker {
         let watched = Rc::new(Watched::register(&self.shutdown)?);
         let listeners = self.listeners.iter().filter(|listener| listener.is_stream()).cloned();
         let listeners = listeners.collect();
+        let isolated = self.seat.concurrency == 1 || self.given.is_some();
         let (shutdown, crowd) = (self.shutdown.clone(), Rc::default());
-        Ok(Context { shutdown, watched, guards, listeners, crowd })
+        Ok(Context { shutdown, watched, guards, listeners, crowd, isolated })
     }
 }
 

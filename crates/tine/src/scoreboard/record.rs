@@ -212,16 +212,16 @@ impl Record {
         self.field(Field::Generation).load(Relaxed)
     }
 
-    fn put_text(&self, range: std::ops::Range<usize>, mut bytes: &[u8]) {
-        for word in &self.words()[range] {
-            let (now, rest) = bytes.split_at(bytes.len().min(8));
-            let mut chunk = [0; 8];
-            chunk[..now.len()].copy_from_slice(now);
-            word.store(u64::from_le_bytes(chunk), Relaxed);
-            if now.is_empty() {
-                break;
-            }
-            bytes = rest;
+    /// Word by word, and a zero behind it where there is room: what stood there before ends with it.
+    fn put_text(&self, range: std::ops::Range<usize>, bytes: &[u8]) {
+        let words = &self.words()[range];
+        let (whole, rest) = bytes.as_chunks();
+        for (word, chunk) in words.iter().zip(whole) {
+            word.store(u64::from_le_bytes(*chunk), Relaxed);
+        }
+        if let Some(word) = words.get(whole.len()) {
+            let end = rest.iter().rev().fold(0, |end, &byte| end << 8 | u64::from(byte));
+            word.store(end, Relaxed);
         }
     }
 

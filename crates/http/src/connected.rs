@@ -1,0 +1,41 @@
+//! What the requests of one connection share.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use tine::ExitGuard;
+
+use crate::connection::Settings;
+use crate::id::RequestId;
+use crate::observe::Arrival;
+use crate::progress::Progress;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) settings: Rc<Settings>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) arrival: Arrival,
+    /// The first request's, and all others'.
+    guard: OnceCell<ExitGuard>,
+}
+
+impl Connected {
+    pub(crate) fn new(settings: Rc<Settings>, progress: Arc<Progress>, arrival: Arrival) -> Self {
+        Self { settings, progress, arrival, guard: OnceCell::new() }
+    }
+
+    /// What a request holds the worker with.
+    pub(crate) fn exit_guard(&self) -> ExitGuard {
+        self.guard.get_or_init(|| self.settings.context.exit_guard()).clone()
+    }
+
+    /// The header in which an answer says what its request is called, if it is to.
+    pub(crate) fn id_header(&self, number: u64) -> Option<(HeaderName, HeaderValue)> {
+        let name = self.settings.observer.id_header()?.clone();
+        let id = RequestId::new(self.arrival.id(), number);
+        HeaderValue::try_from(id.to_string()).ok().map(|id| (name, id))
+    }
+}
