@@ -1,6 +1,5 @@
 //! What the requests of one connection share.
 
-use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,18 +17,20 @@ pub(crate) struct Connected {
     pub(crate) settings: Rc<Settings>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) arrival: Arrival,
-    /// The first request's, and all others'.
-    guard: OnceCell<ExitGuard>,
+    /// All requests'. Made with the connection and not with its first request, so that what is left of a connection at
+    /// rest lies together.
+    guard: ExitGuard,
 }
 
 impl Connected {
     pub(crate) fn new(settings: Rc<Settings>, progress: Arc<Progress>, arrival: Arrival) -> Self {
-        Self { settings, progress, arrival, guard: OnceCell::new() }
+        let guard = settings.context.exit_guard();
+        Self { settings, progress, arrival, guard }
     }
 
     /// What a request holds the worker with.
     pub(crate) fn exit_guard(&self) -> ExitGuard {
-        self.guard.get_or_init(|| self.settings.context.exit_guard()).clone()
+        self.guard.clone()
     }
 
     /// The header in which an answer says what its request is called, if it is to.

@@ -73,7 +73,8 @@ impl Settings {
     /// to be polled costs each of them next to nothing.
     pub(crate) async fn leaving(&self) {
         if self.context.is_isolated() {
-            return self.context.leaving().await;
+            // Large, and mostly over before it is asked.
+            return Box::pin(self.context.leaving()).await;
         }
         poll_fn(|_| if self.context.is_leaving() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
@@ -153,10 +154,14 @@ async fn serve<I: Channel, S: HttpService>(
         let in_pieces = settings.in_pieces.get();
         io.write_in_pieces(in_pieces);
         service.sends_files = I::SENDS_FILES && in_pieces;
-        // In a place of its own, which a connection at rest gives back.
-        let mut connection = Box::new(settings.http1.serve_connection(io, service).with_upgrades());
-        let end = until_closed(&mut connection, &mut watch, &progress, settings).await;
-        let Some(parts) = connection.into_parts() else {
+        // In a place of its own, which a connection at rest gives back: it is left with the block.
+        let (end, parts) = {
+            let connection = settings.http1.serve_connection(io, service).with_upgrades();
+            let mut connection = Box::new(connection);
+            let end = until_closed(&mut connection, &mut watch, &progress, settings).await;
+            (end, connection.into_parts())
+        };
+        let Some(parts) = parts else {
             drop(watch);
             return until_gone(&progress, &settings.context).await;
         };
@@ -164,13 +169,26 @@ async fn serve<I: Channel, S: HttpService>(
             break (end, parts);
         }
         (io, service) = (parts.io, parts.service);
-        match rest(io.channel(), &parts.read_buf, &mut watch, settings).await {
+        if !parts.read_buf.is_empty() {
+            // Somebody who has begun to speak does not rest.
+            io.channel().put_back(&parts.read_buf);
+            watch.may_rest(false);
+            continue;
+        }
+        // It is the room that is to be given back.
+        drop(parts.read_buf);
+        match rest(io.channel(), &mut watch, settings).await {
             End::Done(true) | End::Other => {}
             End::Done(false) | End::Overdue(_) => return,
         }
     };
     drop(watch);
-    take_leave(end, parts, settings, progress).await;
+    let is_done = matches!(&end, End::Done(Ok(()))) && !progress.http2.get();
+    if is_done && !progress.has_more_to_say() && parts.read_buf.is_empty() {
+        return;
+    }
+    // Rare, and large: a connection that waits for a request should not carry it.
+    Box::pin(take_leave(end, parts, settings, progress)).await;
 }
 
 /// HTTP/1 has come to its end on a connection: what is still to be done for its client.
@@ -180,11 +198,10 @@ async fn take_leave<I: Channel, S: HttpService>(
     settings: &Rc<Settings>,
     progress: Arc<Progress>,
 ) {
-    // Rare, and large: a connection that waits for a request should not carry them.
     match end {
         End::Done(_) if progress.http2.get() => {
             progress.since.set(progress.look());
-            Box::pin(http2::serve(parts.io, parts.service, settings.clone(), progress)).await;
+            http2::serve(parts.io, parts.service, settings.clone(), progress).await;
         }
         End::Done(Err(error)) if error.is_parse() => {
             let status = match error.is_parse_too_large() {
@@ -192,18 +209,16 @@ async fn take_leave<I: Channel, S: HttpService>(
                 false => StatusCode::BAD_REQUEST,
             };
             note_refused(settings, &parts.service.connected.arrival, &progress, status);
-            Box::pin(linger(parts.io.into_inner(), b"")).await;
+            linger(parts.io.into_inner(), b"").await;
         }
         End::Overdue(Overdue::Head) => {
             let status = StatusCode::REQUEST_TIMEOUT;
             note_refused(settings, &parts.service.connected.arrival, &progress, status);
-            Box::pin(linger(parts.io.into_inner(), TOO_LATE)).await;
+            linger(parts.io.into_inner(), TOO_LATE).await;
         }
         // Its client may still be sending: what has come unread would take the answer back.
-        End::Done(_)
-            if progress.refused.get() || progress.unread.get() || !parts.read_buf.is_empty() =>
-        {
-            Box::pin(linger(parts.io.into_inner(), b"")).await;
+        End::Done(_) if progress.has_more_to_say() || !parts.read_buf.is_empty() => {
+            linger(parts.io.into_inner(), b"").await;
         }
         End::Done(_) | End::Overdue(_) | End::Other => {}
     }
@@ -270,6 +285,16 @@ async fn until_closed<I: Channel, S: HttpService>(
         end => return end,
     }
     watch.may_rest(false);
+    Box::pin(drain(connection, watch, progress, settings)).await
+}
+
+/// Drives an HTTP/1 connection of a worker that leaves until it has ended, or was silent.
+async fn drain<I: Channel, S: HttpService>(
+    connection: &mut UpgradeableConnection<Heard<Wire<I>>, Observed<S>>,
+    watch: &mut Watch,
+    progress: &Progress,
+    settings: &Settings,
+) -> End {
     // The second time hyper is told, for what arrives from there on would have met a closed socket a
     // moment later; and half a head would keep it waiting for the rest.
     for told in [false, true] {

@@ -147,6 +147,9 @@ impl<S: Channel> Heard<S> {
             };
         }
         self.progress.held.set(false);
+        if S::SENDS_FILES {
+            return Poll::Ready(Ok(()));
+        }
         // TLS may hold some of it back itself.
         let flushed = self.stream().poll_flush(cx);
         self.note_written(&flushed);

@@ -92,11 +92,14 @@ impl Arrival {
         now: u64,
     ) {
         let mut line = Text::default();
-        let query = if request.uri().query().is_some() { "?… " } else { " " };
-        let version = access_log::protocol(request.version());
-        for piece in [request.method().as_str(), " ", request.uri().path(), query, version] {
-            line.push(piece);
+        line.push(request.method().as_str());
+        line.push_byte(b' ');
+        line.push(request.uri().path());
+        if request.uri().query().is_some() {
+            line.push("?…");
         }
+        line.push_byte(b' ');
+        line.push(access_log::protocol(request.version()));
         if !self.origin.trusted || client.address == self.origin.source.map(|source| source.ip()) {
             record.request_began(line.as_bytes(), &*self.who, now);
         } else {

@@ -148,6 +148,11 @@ impl Progress {
         self.busy.get() == 0 && !self.heard.get() && !self.writing.get() && !self.receiving.get()
     }
 
+    /// Whether its client may still be sending what was refused, or not asked for.
+    pub(crate) fn has_more_to_say(&self) -> bool {
+        self.refused.get() || self.unread.get()
+    }
+
     /// Whether it will end without its client's doing.
     pub(crate) fn is_asked_to_end(&self) -> bool {
         self.unwanted.get() || self.last.get()

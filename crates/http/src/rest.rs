@@ -45,19 +45,12 @@ impl Drop for Resting<'_> {
     }
 }
 
-/// Waits for the client's next word, in as little room as there is: whether there is one. `unread` was read and is not
-/// used yet; a connection that has such bytes does not rest.
+/// Waits for the client's next word, in as little room as there is: whether there is one.
 pub(crate) async fn rest<I: Channel>(
     wire: &mut Wire<I>,
-    unread: &[u8],
     watch: &mut Watch,
     settings: &Settings,
 ) -> End<bool> {
-    if !unread.is_empty() {
-        wire.put_back(unread);
-        watch.may_rest(false);
-        return End::Done(true);
-    }
     let _resting = settings.rests.begin();
     watch.may_rest(false);
     // Whatever is wrong with the socket, nobody is there to be told.

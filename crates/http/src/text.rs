@@ -35,6 +35,14 @@ impl Text {
         self.length += length;
     }
 
+    /// One of ASCII.
+    pub(crate) fn push_byte(&mut self, byte: u8) {
+        if let Some(room) = self.bytes.get_mut(self.length) {
+            *room = byte;
+            self.length += 1;
+        }
+    }
+
     /// Every request has one, and the standard library takes its time.
     pub(crate) fn address(&mut self, address: IpAddr) {
         let IpAddr::V4(address) = address else {

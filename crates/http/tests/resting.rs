@@ -1,0 +1,96 @@
+//! Connections that are silent for a while among others: they weigh little, and nobody can tell.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::start;
+use testkit::{Client, DEADLINE, Running, process, wait_until};
+
+const SIGTERM: i32 = 15;
+const MANY: usize = 600;
+/// What one at rest weighs at most, in this build; one that is ready for a request weighs 15.
+const KIB_EACH: u64 = 12;
+
+/// So many connections that have asked once and are at rest: their worker has given back what they took for HTTP.
+fn at_rest(server: &Running, address: &str) -> Vec<Client> {
+    let worker = server.wait_children(1)[0];
+    // What the first one takes is the worker's own.
+    let mut first = Client::connect(address);
+    assert_eq!(first.get("/").text(), "hello");
+    let before = process::pss_kib(worker);
+    let mut clients: Vec<Client> = (1..MANY).map(|_| Client::connect(address)).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "hello"));
+    wait_until("connections at rest", DEADLINE, || {
+        let taken = process::pss_kib(worker).saturating_sub(before);
+        taken < KIB_EACH * MANY as u64
+    });
+    clients.push(first);
+    clients
+}
+
+#[test]
+fn silent_connections_give_their_room_back_and_are_answered_as_ever() {
+    let (server, address) = start(&["1", "1000"]);
+    let mut clients = at_rest(&server, &address);
+    let mut next = || clients.pop().expect("there are many");
+    // The first of them may still have been at work when memory was given back.
+    assert_eq!(next().get("/").text(), "hello");
+    let mut slow = next();
+    for byte in b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" {
+        slow.send(&[*byte]);
+    }
+    assert_eq!(slow.read_response().text(), "hello");
+    let mut long = next();
+    let filler = "x".repeat(3000);
+    long.send(format!("GET / HTTP/1.1\r\nHost: a\r\nFiller: {filler}\r\n\r\n").as_bytes());
+    assert_eq!(long.read_response().text(), "hello");
+    let mut several = next();
+    several.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /pid HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(several.read_response().text(), "hello");
+    assert_eq!(several.read_response().text(), server.children()[0].to_string());
+    let mut body = next();
+    body.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4000\r\n\r\n");
+    body.send(&[b'b'; 4000]);
+    assert_eq!(body.read_response().text(), "b".repeat(4000));
+    assert_eq!(body.get("/").text(), "hello", "and again, without a rest");
+    let mut garbage = next();
+    garbage.send(b"\0\0\0\r\n\r\n");
+    assert_eq!(garbage.read_response().status, 400);
+    drop(next());
+    server.signal(SIGTERM);
+    assert!(server.wait_exit().success());
+}
+
+#[test]
+fn connections_at_rest_hold_no_stop_up_and_a_request_on_its_way_is_answered() {
+    let (server, address) = start(&["1", "1000"]);
+    let mut clients = at_rest(&server, &address);
+    let asked = Instant::now();
+    server.signal(SIGTERM);
+    let mut asks = clients.pop().expect("there are many");
+    asks.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(asks.read_response().text(), "hello");
+    assert!(server.wait_exit().success());
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    assert!(clients.iter_mut().all(Client::closed));
+}
+
+#[test]
+fn large_answers_change_how_a_connection_is_written_and_nothing_else() {
+    for concurrency in ["1", "100"] {
+        let (server, address) = start(&["2", concurrency]);
+        let mut client = Client::connect(&address);
+        for kibibytes in [1, 31, 32, 33, 1, 1024, 0] {
+            let answer = client.get(&format!("/large/{kibibytes}"));
+            assert_eq!(answer.body.len(), kibibytes * 1024, "{kibibytes} KiB");
+            let stream = client.get(&format!("/stream/{kibibytes}"));
+            assert_eq!(stream.body.len(), kibibytes * 1024, "{kibibytes} KiB in chunks");
+        }
+        client.send(b"GET /large/64 HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.read_response().body.len(), 64 * 1024);
+        assert_eq!(client.read_response().text(), "hello");
+        server.signal(SIGTERM);
+        assert!(server.wait_exit().success());
+    }
+}
