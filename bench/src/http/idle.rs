@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use testkit::tls::Connector;
@@ -16,6 +17,8 @@ const CLIENTS: usize = 9_000;
 const SECURE_CLIENTS: usize = 2_000;
 /// Descriptors for them, on either side, and the rest.
 const DESCRIPTORS: u64 = 10_000;
+/// How long all of them are silent before they are weighed.
+const IDLE: Duration = Duration::from_secs(3);
 /// KiB.
 const WANTED: f64 = 12.0;
 
@@ -109,6 +112,9 @@ fn weigh<C>(server: &Entrant, clients: usize, ask: impl Fn(&str) -> io::Result<C
     let clients: io::Result<Vec<C>> = (0..clients).map(connect).collect();
     let clients =
         clients.unwrap_or_else(|error| panic!("{} and its clients: {error}", server.name));
+    // Idle is who has been so for a while.
+    std::thread::sleep(IDLE);
+    interrupt::check();
     let after = weight();
     Sample::from([
         (Measure::Each, (after - before) / clients.len() as f64),

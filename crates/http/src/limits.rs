@@ -89,7 +89,7 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// How long a connection among many is silent until it is put to rest.
 pub(crate) const REST: Duration = Duration::from_secs(1);
 /// An answer with a piece of that many bytes is not worth being copied.
-pub(crate) const LARGE: usize = 32 * 1024;
+pub(crate) const LARGE: usize = 8 * 1024;
 /// How soon it asks again once somebody does, and how many such answers in a row it believes.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(10);
 pub(crate) const ASKED: u8 = 3;
