@@ -18,11 +18,11 @@ fn at_rest(server: &Running, address: &str) -> Vec<Client> {
     // What the first one takes is the worker's own.
     let mut first = Client::connect(address);
     assert_eq!(first.get("/").text(), "hello");
-    let before = process::pss_kib(worker);
+    let before = process::anonymous_kib(worker);
     let mut clients: Vec<Client> = (1..MANY).map(|_| Client::connect(address)).collect();
     clients.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "hello"));
     wait_until("connections at rest", DEADLINE, || {
-        let taken = process::pss_kib(worker).saturating_sub(before);
+        let taken = process::anonymous_kib(worker).saturating_sub(before);
         taken < KIB_EACH * MANY as u64
     });
     clients.push(first);

@@ -134,10 +134,22 @@ fn leading_number(text: &str) -> u64 {
 /// (`/proc/PID/smaps_rollup`, `Pss`).
 #[track_caller]
 pub fn pss_kib(pid: u32) -> u64 {
+    memory(pid, "Pss")
+}
+
+/// Memory of `pid` in KiB that is no file's, whoever shares it: what other processes do does not change it
+/// (`/proc/PID/smaps_rollup`, `Anonymous`).
+#[track_caller]
+pub fn anonymous_kib(pid: u32) -> u64 {
+    memory(pid, "Anonymous")
+}
+
+#[track_caller]
+fn memory(pid: u32, name: &str) -> u64 {
     let text = read(pid, "smaps_rollup");
-    field(&text, "Pss")
+    field(&text, name)
         .map(leading_number)
-        .unwrap_or_else(|| panic!("/proc/{pid}/smaps_rollup has no Pss"))
+        .unwrap_or_else(|| panic!("/proc/{pid}/smaps_rollup has no {name}"))
 }
 
 /// The open descriptors of `pid`, each with what it is open on (`socket:[123]`, `/dev/null`), in
