@@ -46,6 +46,8 @@ pub(crate) enum Who {
     TineHello,
     /// `tine serve`.
     TineFiles,
+    /// `tine-bench-hyper`: hyper in a worker of Tine's, and no `tine-http`.
+    Hyper,
     /// `tine-bench-floor`.
     Floor,
     Fasthttp,
@@ -83,6 +85,7 @@ impl Setup {
     pub(crate) fn new(who: Who, workers: u32) -> Self {
         let name = match who {
             Who::TineHello | Who::TineFiles => "tine",
+            Who::Hyper => "hyper alone",
             Who::Floor => "floor",
             Who::Fasthttp => "fasthttp/prefork",
             Who::Nginx => "nginx",
@@ -191,7 +194,8 @@ impl<'a> Arena<'a> {
         let port = free_port();
         let address = format!("127.0.0.1:{port}");
         let command = match setup.who {
-            Who::TineHello => self.tine_hello(setup),
+            Who::TineHello => in_memory(&self.programs.hello, setup),
+            Who::Hyper => in_memory(&self.programs.hyper, setup),
             Who::TineFiles => self.tine_files(setup),
             Who::Floor => Server::command(&self.programs.floor)
                 .args([address.clone(), setup.workers.to_string()]),
@@ -202,7 +206,7 @@ impl<'a> Arena<'a> {
         };
         let running = setup.cores.of_server(command).start();
         let address = match setup.who {
-            Who::TineHello | Who::TineFiles => running.address(),
+            Who::TineHello | Who::Hyper | Who::TineFiles => running.address(),
             _ => address,
         };
         // The floor's first process is a worker as well.
@@ -216,15 +220,6 @@ impl<'a> Arena<'a> {
             assert_eq!(client::get(&address, HELLO).text(), BODY, "{} answers", setup.name);
         }
         Some(Entrant { name: setup.name, address, running })
-    }
-
-    fn tine_hello(&self, setup: &Setup) -> Server {
-        let Setup { workers, concurrency, .. } = setup;
-        Server::command(&self.programs.hello).args([
-            "127.0.0.1:0",
-            &workers.to_string(),
-            &concurrency.to_string(),
-        ])
     }
 
     fn tine_files(&self, setup: &Setup) -> Server {
@@ -327,6 +322,12 @@ impl<'a> Arena<'a> {
         fs::write(&path, text).expect("a configuration");
         path
     }
+}
+
+/// One of the small servers that answer from memory.
+fn in_memory(program: &Path, setup: &Setup) -> Server {
+    let Setup { workers, concurrency, .. } = setup;
+    Server::command(program).args(["127.0.0.1:0", &workers.to_string(), &concurrency.to_string()])
 }
 
 fn starman(setup: &Setup, address: &str) -> Option<Server> {

@@ -63,6 +63,7 @@ pub(crate) struct Programs {
     tine: PathBuf,
     /// The smallest server with `tine-http`.
     hello: PathBuf,
+    hyper: PathBuf,
     /// The bare loop.
     floor: PathBuf,
     /// The load of handshakes.
@@ -75,9 +76,10 @@ impl Programs {
     /// # Errors
     /// A sentence why there is none.
     pub(crate) fn with(tine: PathBuf) -> Result<Self, String> {
-        let names = ["tine-bench-hello", "tine-bench-floor", "tine-bench-shake"];
-        let [hello, floor, shake] = program::build("tine-bench", names)?;
-        Ok(Self { tine, hello, floor, shake })
+        let names =
+            ["tine-bench-hello", "tine-bench-hyper", "tine-bench-floor", "tine-bench-shake"];
+        let [hello, hyper, floor, shake] = program::build("tine-bench", names)?;
+        Ok(Self { tine, hello, hyper, floor, shake })
     }
 
     pub(crate) fn tine(&self) -> &Path {

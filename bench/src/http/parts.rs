@@ -21,6 +21,7 @@ pub(crate) fn hello(arena: &Arena<'_>, rounds: usize) -> Vec<Contest> {
         load: Load::keep_alive(CLIENTS, HELLO),
         setups: vec![
             Setup::new(Who::TineHello, 1),
+            Setup::new(Who::Hyper, 1),
             Setup::new(Who::Floor, 1),
             Setup::new(Who::Fasthttp, 1),
             Setup::new(Who::Nginx, 1),
@@ -33,7 +34,7 @@ pub(crate) fn hello(arena: &Arena<'_>, rounds: usize) -> Vec<Contest> {
 }
 
 pub(crate) fn cores(arena: &Arena<'_>, rounds: usize) -> Vec<Contest> {
-    let setups = [Who::TineHello, Who::Floor, Who::Fasthttp, Who::Nginx];
+    let setups = [Who::TineHello, Who::Hyper, Who::Floor, Who::Fasthttp, Who::Nginx];
     let both = |who| Setup { cores: Cores::Both, ..Setup::new(who, 2) };
     let card = Card {
         title: "Hello, 512 kept connections, 2 workers, load on both cores",
@@ -47,7 +48,7 @@ pub(crate) fn cores(arena: &Arena<'_>, rounds: usize) -> Vec<Contest> {
 }
 
 pub(crate) fn pipelined(arena: &Arena<'_>, rounds: usize) -> Vec<Contest> {
-    let setups = [Who::TineHello, Who::Floor, Who::Fasthttp, Who::Nginx];
+    let setups = [Who::TineHello, Who::Hyper, Who::Floor, Who::Fasthttp, Who::Nginx];
     let script = Generator::WrkScript(Arena::script("pipelined.lua"));
     let card = Card {
         title: "Hello, pipelined 16 deep, 64 connections, 1 worker",
