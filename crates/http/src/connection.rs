@@ -14,7 +14,6 @@ use std::task::Poll;
 
 use http::StatusCode;
 use hyper::server::conn::http1::{self, UpgradeableConnection};
-use hyper::server::conn::http2 as hyper_http2;
 use tine::{Activity, Conn, Context, Level, Stream as Socket};
 use tine_tls::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -23,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use crate::connected::Connected;
 use crate::crowd::Crowd;
 use crate::fresh::Fresh;
-use crate::http2::{self, Local};
+use crate::http2;
 use crate::io::{Channel, Heard};
 use crate::limits::{LINGER, LINGER_BYTES, LINGER_SILENCE, Limits};
 use crate::observe::{Arrival, Observer};
@@ -49,7 +48,6 @@ pub(crate) struct Settings {
     pub(crate) rests: Rests,
     secure: Option<Acceptor>,
     http1: http1::Builder,
-    pub(crate) http2: hyper_http2::Builder<Local>,
 }
 
 impl Settings {
@@ -64,9 +62,9 @@ impl Settings {
         let [first, second] = [crowd.clone(), crowd.clone()];
         context.when_crowded(move |waiting| first.make_room(waiting, tine::now()));
         context.when_leaving(move || second.wake());
-        let (http1, http2) = (limits.http1(), limits.http2());
+        let http1 = limits.http1();
         let (in_pieces, rests) = (Cell::new(files), Rests::default());
-        Self { http1, http2, limits, context, observer, crowd, in_pieces, rests, secure }
+        Self { http1, limits, context, observer, crowd, in_pieces, rests, secure }
     }
 
     /// Ready when the worker is to leave. A connection that is alone asks the kernel; the others are woken together, and

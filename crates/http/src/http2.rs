@@ -15,13 +15,40 @@ use crate::service::HttpService;
 use crate::watch::{Overdue, Watch};
 use crate::wire::Wire;
 
-/// Spawns each request on the worker's own thread: services need not be `Send`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Local;
+/// Spawns each request of a connection on the worker's own thread: services need not be `Send`.
+///
+/// hyper gives a stream that has become the application's own (a web socket, RFC 8441) a task that ends with it, and
+/// nothing else says that it is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Local(pub(crate) Arc<Progress>);
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+        let stream = Stream::begin(&self.0);
+        tokio::task::spawn_local(async move {
+            future.await;
+            drop(stream);
+        });
+    }
+}
+
+/// A stream with something to do.
+struct Stream(Arc<Progress>);
+
+impl Stream {
+    fn begin(progress: &Arc<Progress>) -> Self {
+        progress.streams.add(1);
+        Self(progress.clone())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.streams.take_one();
+        // A request's end was noted when it was answered.
+        if self.0.upgrades.get() {
+            self.0.since.set(self.0.look());
+        }
     }
 }
 
@@ -32,7 +59,8 @@ pub(crate) async fn serve<I: Channel, S: HttpService>(
     settings: Rc<Settings>,
     progress: Arc<Progress>,
 ) {
-    let mut connection = settings.http2.serve_connection(io, service);
+    let http2 = settings.limits.http2(Local(progress.clone()));
+    let mut connection = http2.serve_connection(io, service);
     let mut watch = Watch::new(settings.clone(), progress.clone());
     let leaving = settings.leaving();
     match drive_until(&mut connection, &mut watch, leaving).await {

@@ -28,6 +28,7 @@ mod fresh;
 mod hold;
 mod http2;
 mod id;
+mod introduce;
 mod io;
 mod limits;
 mod observe;
@@ -51,6 +52,7 @@ pub use client::Client;
 pub use file::FileBody;
 pub use forwarded::Forwarded;
 pub use id::{ConnectionId, RequestId};
+pub use introduce::{Introduced, introduce};
 pub use limits::Limits;
 pub use options::Options;
 pub use serve::{serve, serve_with};
@@ -58,7 +60,10 @@ pub use service::HttpService;
 pub use tine_tls::{Agreed, Tls};
 pub use trust::Trust;
 
-// What the README shows must compile.
+// What the README and the guide show must compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/applications.md")]
+struct Applications;

@@ -126,10 +126,11 @@ impl Limits {
         http1
     }
 
-    pub(crate) fn http2(&self) -> http2::Builder<Local> {
-        let mut http2 = http2::Builder::new(Local);
+    pub(crate) fn http2(&self, executor: Local) -> http2::Builder<Local> {
+        let mut http2 = http2::Builder::new(executor);
         http2
             .timer(TokioTimer::new())
+            .enable_connect_protocol()
             .max_concurrent_streams(self.streams)
             .max_header_list_size(u32::try_from(self.header_bytes).unwrap_or(u32::MAX))
             .max_send_buf_size(STREAM_BUFFER)

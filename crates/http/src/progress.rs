@@ -54,6 +54,8 @@ impl Number {
 pub(crate) struct Progress {
     /// Requests being answered, each to the last byte of its body.
     pub(crate) busy: Number,
+    /// Streams of HTTP/2 with something to do: a request's, or one that is the application's own.
+    pub(crate) streams: Number,
     /// Answers of which a piece was handed out and the next not asked for: it waits for the client.
     pub(crate) owed: Number,
     /// Requests begun.
@@ -133,7 +135,7 @@ impl Progress {
     }
 
     pub(crate) fn wait(&self) -> Wait {
-        if self.busy.get() > 0 || self.writing.get() {
+        if self.is_busy() || self.writing.get() {
             return Wait::Answer;
         }
         match self.head_began.get() {
@@ -145,7 +147,11 @@ impl Progress {
 
     /// Whether nothing was heard since `heard` was cleared, and nothing is on its way out.
     pub(crate) fn is_silent(&self) -> bool {
-        self.busy.get() == 0 && !self.heard.get() && !self.writing.get() && !self.receiving.get()
+        !self.is_busy() && !self.heard.get() && !self.writing.get() && !self.receiving.get()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.busy.get() > 0 || self.streams.get() > 0
     }
 
     /// Whether its client may still be sending what was refused, or not asked for.

@@ -1,6 +1,9 @@
 //! What is seen of requests: who asks, by which id, and a line for each, whatever becomes of it.
 
-use testkit::{Client, Running, Server, bin};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use testkit::{Client, DEADLINE, Running, Server, bin};
 
 const SIGTERM: i32 = 15;
 
@@ -45,6 +48,18 @@ fn a_handler_sees_the_client_whom_a_trusted_proxy_names() {
         assert_eq!(client.read_response().text(), format!("C1.1-1 {seen}"));
         stop(&server);
     }
+}
+
+#[test]
+fn a_handler_is_told_who_asks_in_the_words_of_its_framework() {
+    let (_server, address) = start(&[]);
+    let mut client = TcpStream::connect(&address).expect("a connection");
+    client.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+    client.write_all(b"GET /peer HTTP/1.0\r\n\r\n").expect("a request");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer");
+    let own = client.local_addr().expect("an address");
+    assert!(answer.ends_with(&format!("\r\n\r\n{own}")), "{answer}");
 }
 
 #[test]

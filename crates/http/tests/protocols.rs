@@ -4,7 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use support::{DATA, GOAWAY, HEADERS, PREFACE, SETTINGS, frame, frame_of, get, read_frame, start};
+use support::{
+    DATA, GOAWAY, HEADERS, PREFACE, SETTINGS, field, frame, frame_of, get, http2, read_frame, start,
+};
 use testkit::load::Load;
 use testkit::{Client, DEADLINE, Server, TempDir, bin, client, wait_until};
 
@@ -124,14 +126,6 @@ fn http2_by_prior_knowledge_is_spoken_even_if_its_preface_comes_byte_by_byte() {
     }
 }
 
-/// A connection with HTTP/2 on it.
-fn http2(address: &str) -> Client {
-    let mut connection = Client::connect(address);
-    connection.send(PREFACE);
-    connection.send(&frame(SETTINGS, 0, 0, b""));
-    connection
-}
-
 #[test]
 fn an_http2_client_is_told_that_the_worker_leaves_and_its_request_is_answered() {
     let (server, address) = start(&["1", "100"]);
@@ -173,11 +167,6 @@ const UPGRADE: &[u8] =
 fn a_service_of_tonics_is_called_as_it_is() {
     let server = Server::command(bin("examples/tonic")).arg("127.0.0.1:0").start();
     let mut connection = http2(&server.address());
-    let field = |name: &str, value: &str| {
-        let length = |text: &str| u8::try_from(text.len()).expect("a short text");
-        let (name, value) = ((length(name), name), (length(value), value));
-        [&[0, name.0], name.1.as_bytes(), &[value.0], value.1.as_bytes()].concat()
-    };
     let call = [
         &[0x83, 0x86][..],
         &field(":path", "/grpc.health.v1.Health/Check"),

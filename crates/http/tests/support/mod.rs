@@ -70,6 +70,21 @@ pub fn get(path: &str) -> Vec<u8> {
     [&[0x82, 0x86, 0x04, length], path.as_bytes(), b"\x41\x01a"].concat()
 }
 
+/// One field by its name, in as many bytes as it has (RFC 7541, section 6.2.2).
+pub fn field(name: &str, value: &str) -> Vec<u8> {
+    let length = |text: &str| u8::try_from(text.len()).expect("a short text");
+    let (name, value) = ((length(name), name), (length(value), value));
+    [&[0, name.0], name.1.as_bytes(), &[value.0], value.1.as_bytes()].concat()
+}
+
+/// A connection with HTTP/2 on it.
+pub fn http2(address: &str) -> Client {
+    let mut connection = Client::connect(address);
+    connection.send(PREFACE);
+    connection.send(&frame(SETTINGS, 0, 0, b""));
+    connection
+}
+
 /// The next frame; `None` at the connection's end.
 pub fn read_frame(client: &mut Client) -> Option<Frame> {
     let mut bytes = client.try_read_exact(9).ok()?;
