@@ -12,6 +12,16 @@ pub struct ConnectionId {
     number: u64,
 }
 
+impl ConnectionId {
+    pub(crate) fn worker(self) -> u64 {
+        self.worker
+    }
+
+    pub(crate) fn number(self) -> u64 {
+        self.number
+    }
+}
+
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "C{}.{}", self.worker, self.number)

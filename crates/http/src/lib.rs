@@ -22,6 +22,7 @@ mod client;
 mod connected;
 mod connection;
 mod crowd;
+mod dotted;
 mod file;
 mod forwarded;
 mod fresh;

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::dotted::Dotted;
+
 /// Text of up to 128 bytes, as long as the scoreboard shows; more is cut off: it is for eyes.
 pub(crate) struct Text {
     bytes: [u8; 128],
@@ -45,16 +47,10 @@ impl Text {
 
     /// Every request has one, and the standard library takes its time.
     pub(crate) fn address(&mut self, address: IpAddr) {
-        let IpAddr::V4(address) = address else {
+        match address {
+            IpAddr::V4(address) => self.push(Dotted::new(address).as_str()),
             // Writing to memory cannot fail.
-            let _ = write!(self, "{address}");
-            return;
-        };
-        for (index, octet) in address.octets().into_iter().enumerate() {
-            if index > 0 {
-                self.push(".");
-            }
-            self.push(itoa::Buffer::new().format(octet));
+            IpAddr::V6(address) => drop(write!(self, "{address}")),
         }
     }
 
@@ -82,7 +78,9 @@ mod tests {
 
     #[test]
     fn addresses_are_written_as_the_standard_library_does() {
-        for address in ["0.0.0.0:1", "192.0.2.255:65535", "[::1]:80", "[2001:db8::ff]:7"] {
+        let each = (0..=255).map(|octet| format!("{octet}.{octet}.0.{octet}:9"));
+        let others = ["192.0.2.255:65535", "[::1]:80", "[2001:db8::ff]:7"].map(str::to_owned);
+        for address in each.chain(others) {
             let mut text = Text::default();
             text.socket_address(address.parse().unwrap());
             assert_eq!(text.as_str(), address);

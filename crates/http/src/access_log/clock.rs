@@ -1,5 +1,6 @@
 //! The time of a request as text, made once a second.
 
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A wall clock, and its texts of one second, in UTC.
@@ -7,10 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(super) struct Clock {
     /// When it was last looked at: since 1970, and in monotonic nanoseconds.
     looked: (Duration, u64),
+    /// The texts are those of these monotonic nanoseconds.
+    shows: Range<u64>,
     second: u64,
     common: String,
     iso: String,
 }
+
+const SECOND: u64 = 1_000_000_000;
 
 /// The names of RFC 9110, section 5.6.7.
 const MONTHS: [&str; 12] =
@@ -19,7 +24,8 @@ const MONTHS: [&str; 12] =
 impl Clock {
     pub(super) fn new() -> Self {
         let looked = (Duration::ZERO, 0);
-        let mut clock = Self { looked, second: 0, common: String::new(), iso: String::new() };
+        let (common, iso) = (String::new(), String::new());
+        let mut clock = Self { looked, shows: 0..0, second: 0, common, iso };
         clock.make(0);
         clock
     }
@@ -27,29 +33,35 @@ impl Clock {
     /// The time since 1970 at this monotonic nanosecond. The wall clock is looked at once a second: so long may
     /// a leap of it go unseen.
     pub(super) fn at(&mut self, now: u64) -> Duration {
-        const SECOND: u64 = 1_000_000_000;
         if now.saturating_sub(self.looked.1) >= SECOND {
             self.looked = (today(), now);
         }
         self.looked.0 + Duration::from_nanos(now.saturating_sub(self.looked.1))
     }
 
-    /// As in Apache's `%t`, without the brackets: `21/Nov/2026:07:00:36 +0000`.
-    pub(super) fn common(&mut self, time: Duration) -> &str {
-        self.look(time);
+    /// That monotonic nanosecond as Apache's `%t`: `[21/Nov/2026:07:00:36 +0000]`.
+    pub(super) fn common(&mut self, now: u64) -> &str {
+        self.look(now);
         &self.common
     }
 
-    /// RFC 3339, up to the seconds: `2026-11-21T07:00:36`.
-    pub(super) fn iso(&mut self, time: Duration) -> &str {
-        self.look(time);
+    /// The same as in RFC 3339, up to the seconds: `2026-11-21T07:00:36`.
+    pub(super) fn iso(&mut self, now: u64) -> &str {
+        self.look(now);
         &self.iso
     }
 
-    fn look(&mut self, time: Duration) {
+    /// Nearly every request comes in the second of the one before.
+    fn look(&mut self, now: u64) {
+        if self.shows.contains(&now) {
+            return;
+        }
+        let time = self.at(now);
         if time.as_secs() != self.second {
             self.make(time.as_secs());
         }
+        let ends = now.saturating_add(SECOND - u64::from(time.subsec_nanos()));
+        self.shows = now..ends.min(self.looked.1.saturating_add(SECOND));
     }
 
     fn make(&mut self, second: u64) {
@@ -61,7 +73,7 @@ impl Clock {
         let mut part = || parts.next().unwrap_or_default();
         let (year, month, day) = (part(), part(), part());
         let month = month.parse().ok().and_then(|month: usize| MONTHS.get(month - 1));
-        self.common = format!("{day}/{}/{year}:{clock} +0000", month.unwrap_or(&"Jan"));
+        self.common = format!("[{day}/{}/{year}:{clock} +0000]", month.unwrap_or(&"Jan"));
         self.iso = iso;
         self.second = second;
     }
@@ -92,15 +104,33 @@ mod tests {
     fn times_are_those_of_the_calendar() {
         let mut clock = Clock::new();
         for (seconds, common, iso) in [
-            (0, "01/Jan/1970:00:00:00 +0000", "1970-01-01T00:00:00"),
-            (951_782_400, "29/Feb/2000:00:00:00 +0000", "2000-02-29T00:00:00"),
-            (951_782_401, "29/Feb/2000:00:00:01 +0000", "2000-02-29T00:00:01"),
-            (1_795_244_436, "21/Nov/2026:07:00:36 +0000", "2026-11-21T07:00:36"),
-            (253_402_300_799, "31/Dec/9999:23:59:59 +0000", "9999-12-31T23:59:59"),
+            (0, "[01/Jan/1970:00:00:00 +0000]", "1970-01-01T00:00:00"),
+            (951_782_400, "[29/Feb/2000:00:00:00 +0000]", "2000-02-29T00:00:00"),
+            (951_782_401, "[29/Feb/2000:00:00:01 +0000]", "2000-02-29T00:00:01"),
+            (1_795_244_436, "[21/Nov/2026:07:00:36 +0000]", "2026-11-21T07:00:36"),
+            (253_402_300_799, "[31/Dec/9999:23:59:59 +0000]", "9999-12-31T23:59:59"),
         ] {
-            let time = Duration::from_secs(seconds);
-            assert_eq!((clock.common(time), seconds), (common, seconds));
-            assert_eq!(clock.iso(time), iso);
+            clock.make(seconds);
+            assert_eq!((clock.common.as_str(), seconds), (common, seconds));
+            assert_eq!(clock.iso, iso);
         }
+    }
+
+    #[test]
+    fn a_text_is_kept_for_its_second_and_not_longer() {
+        let mut clock = Clock::new();
+        // Half a second before the end of a minute; the wall clock is not looked at again before 6 s.
+        clock.looked = (Duration::from_millis(59_500), 5 * SECOND);
+        for (now, text) in [
+            (5_000_000_000, "1970-01-01T00:00:59"),
+            (5_499_999_999, "1970-01-01T00:00:59"),
+            (5_500_000_000, "1970-01-01T00:01:00"),
+            (5_000_000_001, "1970-01-01T00:00:59"),
+            (5_999_999_999, "1970-01-01T00:01:00"),
+        ] {
+            assert_eq!((now, clock.iso(now)), (now, text));
+        }
+        clock.iso(6 * SECOND);
+        assert!(clock.looked.1 == 6 * SECOND, "the wall clock is looked at: {clock:?}");
     }
 }

@@ -1,9 +1,11 @@
 //! How values stand in a line. Nothing a client sends can end a line, a quoted value, or a terminal's
 //! patience: in text what is not printable ASCII is written `\xhh`, as Apache does, in JSON `\uhhhh`.
 
-use std::fmt;
 use std::io::Write as _;
 use std::net::IpAddr;
+
+use crate::dotted::Dotted;
+use crate::id::ConnectionId;
 
 /// What stands behind a value that was cut.
 const CUT: &[u8] = b"...";
@@ -23,44 +25,81 @@ pub(super) struct Out<'a> {
 impl Out<'_> {
     /// What there is not.
     pub(super) fn absent(&mut self) {
-        let null = self.json && !self.quoted;
-        self.line.extend_from_slice(if null { b"null" } else { b"-" });
+        match self.json && !self.quoted {
+            true => self.line.extend_from_slice(b"null"),
+            false => self.line.push(b'-'),
+        }
+    }
+
+    /// A text of our own, as it is.
+    pub(super) fn own(&mut self, text: &[u8]) {
+        match text {
+            // Often a blank.
+            &[byte] => self.line.push(byte),
+            _ => self.line.extend_from_slice(text),
+        }
     }
 
     pub(super) fn number(&mut self, number: u64) {
         self.line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
-    /// A text of our own, in which there is nothing to escape.
-    pub(super) fn plain(&mut self, text: fmt::Arguments<'_>) {
-        self.quote();
-        // Writing to memory cannot fail.
-        let _ = self.line.write_fmt(text);
-        self.quote();
-    }
-
-    /// The same, in pieces that are there already.
+    /// A text of our own, in which there is nothing to escape, in pieces.
     pub(super) fn ready(&mut self, pieces: &[&str]) {
         self.quote();
         pieces.iter().for_each(|piece| self.line.extend_from_slice(piece.as_bytes()));
         self.quote();
     }
 
-    /// Nearly every line has one, and the standard library takes its time.
     pub(super) fn address(&mut self, address: IpAddr) {
-        let IpAddr::V4(address) = address else { return self.plain(format_args!("{address}")) };
         self.quote();
-        for (index, octet) in address.octets().into_iter().enumerate() {
-            if index > 0 {
-                self.line.push(b'.');
-            }
-            self.number(octet.into());
+        match address {
+            IpAddr::V4(address) => self.line.extend_from_slice(Dotted::new(address).as_bytes()),
+            // Writing to memory cannot fail.
+            IpAddr::V6(address) => drop(write!(self.line, "{address}")),
+        }
+        self.quote();
+    }
+
+    /// A connection's id, or a request's.
+    pub(super) fn id(&mut self, connection: ConnectionId, request: Option<u64>) {
+        self.quote();
+        self.line.push(b'C');
+        self.number(connection.worker());
+        self.line.push(b'.');
+        self.number(connection.number());
+        if let Some(request) = request {
+            self.line.push(b'-');
+            self.number(request);
+        }
+        self.quote();
+    }
+
+    /// A text of somebody else's, nearly always one with nothing to escape.
+    pub(super) fn text(&mut self, text: &[u8]) {
+        if text.len() > self.value_bytes || !is_all_plain(text) {
+            return self.texts(&[text]);
+        }
+        self.quote();
+        self.line.extend_from_slice(text);
+        self.quote();
+    }
+
+    /// The same between texts of our own, all of it one value.
+    pub(super) fn within(&mut self, before: &[u8], text: &[u8], behind: &[u8]) {
+        let fits = before.len() + text.len() + behind.len() <= self.value_bytes;
+        if !fits || !is_all_plain(text) {
+            return self.texts(&[before, text, behind]);
+        }
+        self.quote();
+        for piece in [before, text, behind] {
+            self.line.extend_from_slice(piece);
         }
         self.quote();
     }
 
     /// A text of somebody else's, in pieces.
-    pub(super) fn text(&mut self, pieces: &[&[u8]]) {
+    pub(super) fn texts(&mut self, pieces: &[&[u8]]) {
         self.quote();
         let end = self.line.len() + self.value_bytes;
         for piece in pieces {
@@ -80,9 +119,7 @@ impl Out<'_> {
 
     /// Whether all of it was there before `end`.
     fn piece(&mut self, bytes: &[u8], end: usize) -> bool {
-        // All of them are looked at, wherever the first one is that is not: many at once that way.
-        let plain = bytes.iter().fold(true, |plain, &byte| plain & is_plain(byte));
-        if plain && self.line.len() + bytes.len() <= end {
+        if is_all_plain(bytes) && self.line.len() + bytes.len() <= end {
             self.line.extend_from_slice(bytes);
             return true;
         }
@@ -107,6 +144,11 @@ impl Out<'_> {
             })
         })
     }
+}
+
+/// All of them are looked at, wherever the first one is that is not: many at once that way.
+fn is_all_plain(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |plain, &byte| plain & is_plain(byte))
 }
 
 /// Printable ASCII that means nothing but itself.
@@ -149,8 +191,18 @@ mod tests {
 
     fn text(json: bool, pieces: &[&[u8]]) -> String {
         let mut line = Vec::new();
-        Out { line: &mut line, json, quoted: false, value_bytes: 64 }.text(pieces);
-        String::from_utf8(line).unwrap()
+        Out { line: &mut line, json, quoted: false, value_bytes: 64 }.texts(pieces);
+        let whole = String::from_utf8(line).unwrap();
+        let (before, text, behind) = match pieces {
+            [text] => (&b""[..], *text, &b""[..]),
+            [before, text, behind] => (*before, *text, *behind),
+            _ => return whole,
+        };
+        let mut line = Vec::new();
+        let mut out = Out { line: &mut line, json, quoted: false, value_bytes: 64 };
+        out.within(before, text, behind);
+        assert_eq!(String::from_utf8(line).unwrap(), whole);
+        whole
     }
 
     #[test]

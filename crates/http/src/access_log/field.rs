@@ -5,7 +5,6 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, Method, Request, Uri, Version};
 use tine_tls::Agreed;
 
-use super::User;
 use super::clock::Clock;
 use super::escape::Out;
 use crate::client::{Client, Origin};
@@ -127,7 +126,9 @@ impl<'a> Head<'a> {
 
 /// How it ended.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Outcome {
+pub(super) struct Outcome<'a> {
+    /// Who has asked, if the service says so.
+    pub(super) user: &'a [u8],
     /// `None`: there was no answer.
     pub(super) status: Option<u16>,
     pub(super) body: u64,
@@ -150,8 +151,9 @@ pub(super) enum End {
 impl Field {
     pub(super) fn phase(&self) -> Phase {
         match self {
-            Self::User | Self::Answered(_) => Phase::Answer,
-            Self::Status
+            Self::Answered(_) => Phase::Answer,
+            Self::User
+            | Self::Status
             | Self::Body
             | Self::BodyOrDash
             | Self::Sent
@@ -164,7 +166,6 @@ impl Field {
     /// A value of [`Phase::Request`].
     pub(super) fn ask(&self, out: &mut Out<'_>, asked: &Asked<'_>, clock: &mut Clock) {
         let Asked { client, origin, .. } = asked;
-        let time = clock.at(asked.now);
         let host = |out: &mut Out<'_>, address| match address {
             Some(address) => out.address(address),
             None => out.absent(),
@@ -179,18 +180,24 @@ impl Field {
             Self::PeerPort => port(out, client.peer),
             Self::Local => host(out, origin.local.map(|local| local.ip().to_canonical())),
             Self::LocalPort => port(out, origin.local),
-            Self::Common if out.json => out.ready(&[clock.common(time)]),
-            Self::Common => out.ready(&["[", clock.common(time), "]"]),
-            Self::Iso => {
-                out.plain(format_args!("{}.{:03}Z", clock.iso(time), time.subsec_millis()));
+            Self::Common if out.json => {
+                let common = clock.common(asked.now);
+                out.ready(&[&common[1..common.len() - 1]]);
             }
-            Self::Since(unit) => out.number(unit.of(time)),
+            Self::Common => out.own(clock.common(asked.now).as_bytes()),
+            Self::Iso => {
+                let milliseconds = 1000 + clock.at(asked.now).subsec_millis();
+                let mut digits = itoa::Buffer::new();
+                let digits = &digits.format(milliseconds)[1..];
+                out.ready(&[clock.iso(asked.now), ".", digits, "Z"]);
+            }
+            Self::Since(unit) => out.number(unit.of(clock.at(asked.now))),
             Self::Before => out.number(client.id.number().saturating_sub(1)),
-            Self::RequestId => out.plain(format_args!("{}", client.id)),
-            Self::ConnectionId => out.plain(format_args!("{}", client.id.connection())),
+            Self::RequestId => out.id(client.id.connection(), Some(client.id.number())),
+            Self::ConnectionId => out.id(client.id.connection(), None),
             Self::Pid => out.number(std::process::id().into()),
             Self::Tls(which) => match origin.tls.as_deref().and_then(|tls| which.of(tls)) {
-                Some(value) => out.text(&[value.as_bytes()]),
+                Some(value) => out.text(value.as_bytes()),
                 None => out.absent(),
             },
             _ => match &asked.head {
@@ -204,24 +211,27 @@ impl Field {
         let Head { method, uri, version, headers } = head;
         match self {
             Self::RequestLine => {
-                let (method, version) = (method.as_str().as_bytes(), protocol(*version).as_bytes());
-                match uri.path_and_query() {
-                    // As nearly every request has it: a path alone.
-                    Some(target) if uri.authority().is_none() => {
-                        out.text(&[method, b" ", target.as_str().as_bytes(), b" ", version]);
+                // As nearly every request has it: a path alone, in one of our own words.
+                let target = uri.path_and_query().filter(|_| uri.authority().is_none());
+                match (verb(method), target) {
+                    (Some(verb), Some(target)) => {
+                        out.within(verb, target.as_str().as_bytes(), ending(*version).as_bytes());
                     }
-                    _ => out.text(&[method, b" ", uri.to_string().as_bytes(), b" ", version]),
+                    _ => {
+                        let whole = format!("{method} {uri}{}", ending(*version));
+                        out.text(whole.as_bytes());
+                    }
                 }
             }
-            Self::Method => out.text(&[method.as_str().as_bytes()]),
-            Self::Path => out.text(&[uri.path().as_bytes()]),
+            Self::Method => out.text(method.as_str().as_bytes()),
+            Self::Path => out.text(uri.path().as_bytes()),
             Self::Query => match uri.query() {
-                Some(query) => out.text(&[b"?", query.as_bytes()]),
-                None => out.text(&[]),
+                Some(query) => out.within(b"?", query.as_bytes(), b""),
+                None => out.ready(&[]),
             },
-            Self::Protocol => out.text(&[protocol(*version).as_bytes()]),
+            Self::Protocol => out.ready(&[protocol(*version)]),
             Self::Host => match host(uri, headers) {
-                Some(host) => out.text(&[host]),
+                Some(host) => out.text(host),
                 None => out.absent(),
             },
             Self::Asked(name) => header(out, headers, name),
@@ -230,24 +240,18 @@ impl Field {
     }
 
     /// A value of [`Phase::Answer`]; there may be none.
-    pub(super) fn answer(
-        &self,
-        out: &mut Out<'_>,
-        answer: Option<(&HeaderMap, &http::Extensions)>,
-    ) {
+    pub(super) fn answer(&self, out: &mut Out<'_>, answer: Option<&HeaderMap>) {
         match (self, answer) {
-            (Self::User, Some((_, extensions))) => match extensions.get::<User>() {
-                Some(User(name)) if !name.is_empty() => out.text(&[name.as_bytes()]),
-                _ => out.absent(),
-            },
-            (Self::Answered(name), Some((headers, _))) => header(out, headers, name),
+            (Self::Answered(name), Some(headers)) => header(out, headers, name),
             _ => out.absent(),
         }
     }
 
     /// A value of [`Phase::End`].
-    pub(super) fn end(&self, out: &mut Out<'_>, outcome: &Outcome) {
+    pub(super) fn end(&self, out: &mut Out<'_>, outcome: &Outcome<'_>) {
         match self {
+            Self::User if outcome.user.is_empty() => out.absent(),
+            Self::User => out.text(outcome.user),
             Self::Status => match outcome.status {
                 Some(status) => out.number(status.into()),
                 None => out.absent(),
@@ -268,14 +272,21 @@ impl Field {
 
 /// All values of a header that may be there several times, as one (RFC 9110, section 5.2).
 fn header(out: &mut Out<'_>, headers: &HeaderMap, name: &HeaderName) {
+    if headers.len() == headers.keys_len() {
+        // No header is there twice.
+        return match headers.get(name) {
+            Some(value) => out.text(value.as_bytes()),
+            None => out.absent(),
+        };
+    }
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => out.absent(),
-        (Some(value), None) => out.text(&[value.as_bytes()]),
+        (Some(value), None) => out.text(value.as_bytes()),
         (Some(first), Some(second)) => {
             let rest = values.flat_map(|value| [&b", "[..], value.as_bytes()]);
             let first = [first.as_bytes(), b", ", second.as_bytes()];
-            out.text(&first.into_iter().chain(rest).collect::<Vec<_>>());
+            out.texts(&first.into_iter().chain(rest).collect::<Vec<_>>());
         }
     }
 }
@@ -293,11 +304,30 @@ fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a [u8]> {
 
 /// As it stands in a request line.
 pub(crate) fn protocol(version: Version) -> &'static str {
+    &ending(version)[1..]
+}
+
+/// A request line's end.
+fn ending(version: Version) -> &'static str {
     match version {
-        Version::HTTP_09 => "HTTP/0.9",
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_2 => "HTTP/2.0",
-        Version::HTTP_3 => "HTTP/3.0",
-        _ => "HTTP/1.1",
+        Version::HTTP_09 => " HTTP/0.9",
+        Version::HTTP_10 => " HTTP/1.0",
+        Version::HTTP_2 => " HTTP/2.0",
+        Version::HTTP_3 => " HTTP/3.0",
+        _ => " HTTP/1.1",
     }
+}
+
+/// A request line's beginning, if it is one of those that are usual.
+fn verb(method: &Method) -> Option<&'static [u8]> {
+    Some(match *method {
+        Method::GET => b"GET ",
+        Method::HEAD => b"HEAD ",
+        Method::POST => b"POST ",
+        Method::PUT => b"PUT ",
+        Method::DELETE => b"DELETE ",
+        Method::PATCH => b"PATCH ",
+        Method::OPTIONS => b"OPTIONS ",
+        _ => return None,
+    })
 }

@@ -72,7 +72,7 @@ impl Quotes {
 }
 
 /// For which statuses a value is written.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct When {
     not: bool,
     statuses: Vec<u16>,
@@ -135,6 +135,16 @@ impl Format {
         self.asks(|field| *field == Field::Sent)
     }
 
+    /// Whether a line says what became of the connection, which is also a part of how much was sent.
+    pub(super) fn asks_end(&self) -> bool {
+        self.asks(|field| matches!(field, Field::End | Field::Sent))
+    }
+
+    /// Whether a line says how long it took, which costs a look at the clock.
+    pub(super) fn asks_time(&self) -> bool {
+        self.asks(|field| matches!(field, Field::Took(_)))
+    }
+
     fn asks(&self, what: impl Fn(&Field) -> bool) -> bool {
         let mut parts = self.runs.iter().flat_map(|run| &run.parts);
         parts.any(|part| part.field().is_some_and(&what))
@@ -189,7 +199,10 @@ impl Format {
         }
         let part = Part::Text(text.into());
         match self.runs.last_mut() {
-            Some(run) if run.when.is_none() => run.parts.push(part),
+            Some(run) if run.when.is_none() => match run.parts.last_mut() {
+                Some(Part::Text(before)) => *before = format!("{before}{text}").into(),
+                _ => run.parts.push(part),
+            },
             _ => self.runs.push(Run { phase: Phase::Request, parts: vec![part], when: None }),
         }
     }
@@ -198,6 +211,11 @@ impl Format {
         let Some(field) = field else {
             return self.push_text("%", quotes);
         };
+        if (&field, &when) == (&Field::LogName, &None) {
+            // Always the same.
+            let absent = if self.json && !quotes.open { "null" } else { "-" };
+            return self.push_text(absent, quotes);
+        }
         let phase = field.phase();
         let part = match self.json && quotes.open {
             true => Part::Quoted(field),

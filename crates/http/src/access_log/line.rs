@@ -7,6 +7,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{HeaderMap, Method, Request, Response, Version};
 use http_body::Body;
 
+use super::User;
 use super::field::{Asked, End, Head, Outcome};
 use super::sent::Sent;
 use super::writer::Writer;
@@ -15,14 +16,17 @@ use crate::client::{Client, Origin};
 /// What is known of a line before its end. Used again and again.
 #[derive(Debug, Default)]
 pub(super) struct Slip {
-    /// The values of its earlier phases, one run after the other.
+    /// The values of its earlier phases, one run after the other; behind them who has asked, if the service says so.
     pub(super) bytes: Vec<u8>,
     /// Where each run ends: those of the request, then those of the answer.
     pub(super) ends: Vec<u32>,
     /// Monotonic nanoseconds.
     began: u64,
-    method: Method,
+    /// A HEAD request, whose answer has no body.
+    head: bool,
     version: Version,
+    /// Somebody asks whether the connection goes on.
+    asks_end: bool,
     /// The client would go on.
     keeps: bool,
     status: Option<u16>,
@@ -54,9 +58,10 @@ impl Line {
         let head = Some(Head::of(request));
         let mut slip = writer.begin(&Asked { client, origin, head, now });
         slip.began = now;
-        slip.method = request.method().clone();
+        slip.head = request.method() == Method::HEAD;
         slip.version = request.version();
-        slip.keeps = keeps(request.version(), request.headers());
+        slip.asks_end = writer.asks_end();
+        slip.keeps = !slip.asks_end || keeps(request.version(), request.headers());
         Self { writer: writer.clone(), slip: Some(slip) }
     }
 
@@ -65,12 +70,15 @@ impl Line {
         let Some(slip) = &mut self.slip else { return };
         slip.status = Some(response.status().as_u16());
         if self.writer.asks_sent() {
-            slip.sent = Sent::of(response, &slip.method, slip.version, slip.keeps);
+            slip.sent = Sent::of(response, slip.head, slip.version, slip.keeps);
         }
-        slip.keeps &= !says(response.headers(), "close");
-        self.writer.answer(slip, Some((response.headers(), response.extensions())));
+        slip.keeps &= !slip.asks_end || !says(response.headers(), "close");
+        self.writer.answer(slip, Some(response.headers()));
+        if let Some(User(name)) = response.extensions().get() {
+            slip.bytes.extend_from_slice(name.as_bytes());
+        }
         // Nobody asks for a body that must not be sent.
-        slip.whole = slip.method == Method::HEAD || response.body().is_end_stream();
+        slip.whole = slip.head || response.body().is_end_stream();
         // hyper does not ask for the end of a body whose length it knows.
         slip.expected = response.body().size_hint().exact().or_else(|| length(response.headers()));
     }
@@ -97,25 +105,28 @@ impl Drop for Line {
         if slip.status.is_none() {
             self.writer.answer(&mut slip, None);
         }
-        let outcome = slip.outcome();
-        self.writer.end(slip, &outcome);
+        let outcome = slip.outcome(self.writer.asks_time());
+        self.writer.end(&slip, &outcome);
+        self.writer.keep(slip);
     }
 }
 
 impl Slip {
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self, timed: bool) -> Outcome<'_> {
         let whole = self.whole || self.expected.is_some_and(|expected| self.body >= expected);
         let end = match (whole && self.status.is_some(), self.keeps) {
             (false, _) => End::Aborted,
             (true, true) => End::Kept,
             (true, false) => End::Closed,
         };
+        let now = if timed { tine::now() } else { self.began };
         let around = self.sent.head + self.around + self.sent.end();
         Outcome {
+            user: &self.bytes[self.ends.last().map_or(0, |&end| end as usize)..],
             status: self.status,
             body: self.body,
             sent: around + self.body,
-            took: Duration::from_nanos(tine::now().saturating_sub(self.began)),
+            took: Duration::from_nanos(now.saturating_sub(self.began)),
             end,
         }
     }

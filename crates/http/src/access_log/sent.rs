@@ -4,7 +4,7 @@
 //! it is given, and that is computed here.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Response, StatusCode, Version};
+use http::{HeaderMap, Response, StatusCode, Version};
 use http_body::Body;
 
 /// `date: Sat, 21 Nov 2026 07:00:36 GMT` and its end.
@@ -20,25 +20,25 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    /// What this response is as HTTP/1 writes it. `keeps`: the client would go on.
+    /// What this response, to a HEAD request or not, is as HTTP/1 writes it. `keeps`: the client would go on.
     pub(super) fn of<B: Body>(
         response: &Response<B>,
-        method: &Method,
+        head: bool,
         version: Version,
         keeps: bool,
     ) -> Self {
         let (status, headers) = (response.status(), response.headers());
         let line = 12 + 1 + status.canonical_reason().unwrap_or("<none>").len() + 2;
         // There is nothing it could be the length of, and hyper leaves it out.
-        let idle = is_bodiless(status) && *method != Method::HEAD;
+        let idle = is_bodiless(status) && !head;
         let written = headers.iter().filter(|(name, _)| !idle || *name != CONTENT_LENGTH);
         let fields: usize =
             written.map(|(name, value)| name.as_str().len() + 2 + value.len() + 2).sum();
         let date = if headers.contains_key(DATE) { 0 } else { DATE_BYTES };
-        let (framing, chunked) = framing(response, method, version);
+        let (framing, chunked) = framing(response, head, version);
         let connection = connection(headers, version, keeps);
-        let head = line + fields + date + framing + connection + 2;
-        Self { head: head as u64, chunked }
+        let bytes = line + fields + date + framing + connection + 2;
+        Self { head: bytes as u64, chunked }
     }
 
     /// Bytes around a piece of the body.
@@ -63,9 +63,9 @@ fn is_bodiless(status: StatusCode) -> bool {
 }
 
 /// What is added to say how long the body is; whether it is chunked.
-fn framing<B: Body>(response: &Response<B>, method: &Method, version: Version) -> (usize, bool) {
+fn framing<B: Body>(response: &Response<B>, head: bool, version: Version) -> (usize, bool) {
     let (status, headers) = (response.status(), response.headers());
-    let unframed = is_bodiless(status) || *method == Method::HEAD;
+    let unframed = is_bodiless(status) || head;
     if headers.contains_key(CONTENT_LENGTH) {
         return (0, false);
     }
@@ -74,7 +74,7 @@ fn framing<B: Body>(response: &Response<B>, method: &Method, version: Version) -
     }
     match response.body().size_hint().exact() {
         _ if is_bodiless(status) => (0, false),
-        Some(0) if *method == Method::HEAD => (0, false),
+        Some(0) if head => (0, false),
         Some(length) => ("content-length: \r\n".len() + length.to_string().len(), false),
         None if version <= Version::HTTP_10 || unframed => (0, false),
         None => ("transfer-encoding: chunked\r\n".len(), true),

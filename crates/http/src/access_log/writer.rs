@@ -5,14 +5,14 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Extensions, HeaderMap};
+use http::HeaderMap;
 use tine::{Level, Log};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::clock::Clock;
 use super::escape::Out;
-use super::field::{Asked, End, Outcome, Phase};
+use super::field::{Asked, End, Field, Outcome, Phase};
 use super::format::{Format, Part, Run};
 use super::line::Slip;
 use super::{AccessLog, Sink};
@@ -38,8 +38,12 @@ pub(crate) struct Writer {
     /// Whether the worker is to leave.
     leaving: Box<dyn Fn() -> bool>,
     asks_sent: bool,
+    asks_end: bool,
+    asks_time: bool,
     /// How many runs are written when the request comes.
     asked_runs: usize,
+    /// Some are when it is answered.
+    asks_answer: bool,
     gathered_bytes: usize,
     value_bytes: usize,
     connections: Cell<u32>,
@@ -90,7 +94,10 @@ impl Writer {
         let desk = Desk { lines: Vec::new(), slips: Vec::new(), clock: Clock::new(), alarm: None };
         Rc::new(Self {
             asks_sent: from.format.asks_sent(),
+            asks_end: from.format.asks_end(),
+            asks_time: from.format.asks_time(),
             asked_runs: from.format.runs.iter().filter(|run| run.phase == Phase::Request).count(),
+            asks_answer: from.format.runs.iter().any(|run| run.phase == Phase::Answer),
             format: from.format.clone(),
             sink: from.sink.clone(),
             log,
@@ -117,13 +124,31 @@ impl Writer {
         self.asks_sent
     }
 
+    /// Whether it matters what becomes of the connection of a request that comes now: the format says so, or nothing
+    /// else would write its line.
+    pub(super) fn asks_end(&self) -> bool {
+        self.asks_end || self.desk.borrow().alarm.is_none()
+    }
+
+    /// Takes back what was used for a line.
+    pub(super) fn keep(&self, slip: Box<Slip>) {
+        self.desk.borrow_mut().keep(slip);
+    }
+
+    /// Whether lines say how long requests took.
+    pub(super) fn asks_time(&self) -> bool {
+        self.asks_time
+    }
+
     /// A line of a request that nobody could read: refused with this status.
     pub(crate) fn refused(self: &Rc<Self>, client: &Client, origin: &Origin, status: u16) {
         let asked = Asked { client, origin, head: None, now: tine::now() };
         let mut slip = self.begin(&asked);
         self.answer(&mut slip, None);
         let (took, end) = (Duration::ZERO, End::Closed);
-        self.end(slip, &Outcome { status: Some(status), body: 0, sent: 0, took, end });
+        let outcome = Outcome { user: b"", status: Some(status), body: 0, sent: 0, took, end };
+        self.end(&slip, &outcome);
+        self.keep(slip);
     }
 
     /// Writes down what a request says.
@@ -137,19 +162,22 @@ impl Writer {
     }
 
     /// Writes down what the answer says, or that there was none.
-    pub(super) fn answer(&self, slip: &mut Slip, answer: Option<(&HeaderMap, &Extensions)>) {
-        self.write_down(slip, Phase::Answer, |field, out| field.answer(out, answer));
+    pub(super) fn answer(&self, slip: &mut Slip, answer: Option<&HeaderMap>) {
+        if self.asks_answer {
+            self.write_down(slip, Phase::Answer, |field, out| field.answer(out, answer));
+        }
     }
 
     fn write_down(
         &self,
         slip: &mut Slip,
         phase: Phase,
-        mut value: impl FnMut(&super::field::Field, &mut Out<'_>),
+        mut value: impl FnMut(&Field, &mut Out<'_>),
     ) {
+        let mut out = self.out(&mut slip.bytes);
         for run in self.format.runs.iter().filter(|run| run.phase == phase) {
-            self.write_run(run, &mut slip.bytes, &mut value);
-            slip.ends.push(u32::try_from(slip.bytes.len()).unwrap_or(u32::MAX));
+            write_run(run, &mut out, &mut value);
+            slip.ends.push(u32::try_from(out.line.len()).unwrap_or(u32::MAX));
         }
     }
 
@@ -157,33 +185,12 @@ impl Writer {
         Out { line, json: self.format.json, quoted: false, value_bytes: self.value_bytes }
     }
 
-    fn write_run(
-        &self,
-        run: &Run,
-        line: &mut Vec<u8>,
-        value: &mut impl FnMut(&super::field::Field, &mut Out<'_>),
-    ) {
-        let mut out = self.out(line);
-        for part in &run.parts {
-            match part {
-                Part::Text(text) => out.line.extend_from_slice(text.as_bytes()),
-                Part::Value(field) => value(field, &mut out),
-                Part::Quoted(field) => {
-                    out.quoted = true;
-                    value(field, &mut out);
-                    out.quoted = false;
-                }
-            }
-        }
-    }
-
     /// Puts the line together, and sees to its being written.
-    pub(super) fn end(self: &Rc<Self>, slip: Box<Slip>, outcome: &Outcome) {
+    pub(super) fn end(self: &Rc<Self>, slip: &Slip, outcome: &Outcome<'_>) {
         let mut desk = self.desk.borrow_mut();
         let desk = &mut *desk;
         let before = desk.lines.len();
-        self.compose(&mut desk.lines, &slip, outcome);
-        desk.keep(slip);
+        self.compose(&mut desk.lines, slip, outcome);
         match &self.sink {
             Sink::File(file) => {
                 desk.lines.push(b'\n');
@@ -205,7 +212,8 @@ impl Writer {
         }
     }
 
-    fn compose(&self, line: &mut Vec<u8>, slip: &Slip, outcome: &Outcome) {
+    fn compose(&self, line: &mut Vec<u8>, slip: &Slip, outcome: &Outcome<'_>) {
+        let mut out = self.out(line);
         let (mut next_asked, mut next_answered) = (0, self.asked_runs);
         for run in &self.format.runs {
             let next = match run.phase {
@@ -219,17 +227,18 @@ impl Writer {
             });
             match written {
                 _ if run.when.as_ref().is_some_and(|when| !when.holds(outcome.status)) => {
-                    let quoted = matches!(run.parts[..], [Part::Quoted(_)]);
-                    Out { quoted, ..self.out(line) }.absent();
+                    out.quoted = matches!(run.parts[..], [Part::Quoted(_)]);
+                    out.absent();
+                    out.quoted = false;
                 }
-                Some(written) => line.extend_from_slice(written),
-                None => self.write_run(run, line, &mut |field, out| field.end(out, outcome)),
+                Some(written) => out.line.extend_from_slice(written),
+                None => write_run(run, &mut out, &mut |field, out| field.end(out, outcome)),
             }
         }
     }
 
     /// Lines wait for company, not for long, and not at all in a worker that ends.
-    fn see_to(self: &Rc<Self>, desk: &mut Desk, outcome: &Outcome) {
+    fn see_to(self: &Rc<Self>, desk: &mut Desk, outcome: &Outcome<'_>) {
         let full = desk.lines.len() >= self.gathered_bytes;
         if full || (self.leaving)() || std::thread::panicking() {
             return self.write(desk);
@@ -266,6 +275,20 @@ impl Writer {
     /// Writes whatever waits.
     fn flush(&self) {
         self.write(&mut self.desk.borrow_mut());
+    }
+}
+
+fn write_run(run: &Run, out: &mut Out<'_>, value: &mut impl FnMut(&Field, &mut Out<'_>)) {
+    for part in &run.parts {
+        match part {
+            Part::Text(text) => out.own(text.as_bytes()),
+            Part::Value(field) => value(field, out),
+            Part::Quoted(field) => {
+                out.quoted = true;
+                value(field, out);
+                out.quoted = false;
+            }
+        }
     }
 }
 

@@ -33,7 +33,11 @@ fn a_wrong_format_is_refused_with_the_directive_and_its_place() {
 fn what_is_known_at_one_time_is_made_at_one_time() {
     let phases = |format: Format| format.runs.iter().map(|run| run.phase).collect::<Vec<_>>();
     let common: Format = "common".parse().unwrap();
-    assert_eq!(phases(common), [Phase::Request, Phase::Answer, Phase::Request, Phase::End]);
+    assert_eq!(phases(common), [Phase::Request, Phase::End, Phase::Request, Phase::End]);
+    assert_eq!(
+        phases("%r %{A}o %{B}o %s".parse().unwrap()),
+        [Phase::Request, Phase::Answer, Phase::End]
+    );
     assert_eq!(phases("%h %r %>s %b %D".parse().unwrap()), [Phase::Request, Phase::End]);
     assert_eq!(phases("%400{A}i%!200,304{A}i".parse().unwrap()), [Phase::Request; 2]);
 }
@@ -43,6 +47,8 @@ fn what_costs_something_is_done_only_where_it_is_asked_for() {
     for format in [Format::common(), Format::combined(), Format::json()] {
         assert!(!format.asks_local() && !format.asks_sent());
     }
+    assert!(!Format::combined().asks_end() && !Format::combined().asks_time());
+    assert!(Format::json().asks_end() && Format::json().asks_time());
     let format: Format = "%A %O".parse().unwrap();
     assert!(format.asks_local() && format.asks_sent());
     assert!("%p".parse::<Format>().unwrap().asks_local());
