@@ -146,9 +146,17 @@ impl Out<'_> {
     }
 }
 
-/// All of them are looked at, wherever the first one is that is not: many at once that way.
+/// Many at once, so all of them are looked at, wherever the first one is that is not; the last ones together with some
+/// before them, because one by one they would cost as much as all others.
 fn is_all_plain(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |plain, &byte| plain & is_plain(byte))
+    let all = |bytes: &[u8]| bytes.iter().fold(true, |plain, &byte| plain & is_plain(byte));
+    if let Some(last) = bytes.last_chunk::<16>() {
+        return all(bytes.as_chunks::<16>().0.as_flattened()) & all(last);
+    }
+    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(first), Some(last)) => all(first) & all(last),
+        _ => all(bytes),
+    }
 }
 
 /// Printable ASCII that means nothing but itself.
@@ -216,6 +224,19 @@ mod tests {
             (b"\xff", "\\xff"),
         ] {
             assert_eq!(text(false, &[value]), shown);
+        }
+    }
+
+    #[test]
+    fn a_byte_that_means_something_is_found_wherever_it_stands() {
+        for length in 0..70 {
+            let plain = vec![b'~'; length];
+            assert!(is_all_plain(&plain), "{length}");
+            for (at, byte) in (0..length).flat_map(|at| b"\x1f\x7f\"\\\xff\0\n".map(|b| (at, b))) {
+                let mut bytes = plain.clone();
+                bytes[at] = byte;
+                assert!(!is_all_plain(&bytes), "{byte} at {at} of {length}");
+            }
         }
     }
 
