@@ -23,9 +23,11 @@ pub(crate) struct Connected {
 }
 
 impl Connected {
-    pub(crate) fn new(settings: Rc<Settings>, progress: Arc<Progress>, arrival: Arrival) -> Self {
+    /// A connection begins, now.
+    pub(crate) fn new(settings: &Rc<Settings>, arrival: Arrival) -> Rc<Self> {
         let guard = settings.context.exit_guard();
-        Self { settings, progress, arrival, guard }
+        let progress = Arc::new(Progress::new(tine::now()));
+        Rc::new(Self { settings: settings.clone(), progress, arrival, guard })
     }
 
     /// What a request holds the worker with.

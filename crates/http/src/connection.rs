@@ -9,7 +9,6 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 
 use http::StatusCode;
@@ -25,7 +24,7 @@ use crate::fresh::Fresh;
 use crate::http2;
 use crate::io::{Channel, Heard};
 use crate::limits::{LINGER, LINGER_BYTES, LINGER_SILENCE, Limits};
-use crate::observe::{Arrival, Observer};
+use crate::observe::Observer;
 use crate::observed::Observed;
 use crate::progress::Progress;
 use crate::refusal::note_refused;
@@ -90,14 +89,16 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
                 false => None,
             };
             let mut stream = Fresh::New(stream);
-            if let Some(arrival) = settings.observer.arrive(&mut stream, peer, local).await {
-                begin(stream, secure, service, arrival, &settings).await;
+            let arrival = settings.observer.arrive(&mut stream, peer, local).await;
+            if let Some(connected) = arrival.map(|arrival| Connected::new(&settings, arrival)) {
+                begin(stream, secure, service, connected).await;
             }
         }
         Socket::Unix(stream) => {
             let mut stream = Fresh::New(stream);
-            if let Some(arrival) = settings.observer.arrive(&mut stream, peer, None).await {
-                begin(stream, secure, service, arrival, &settings).await;
+            let arrival = settings.observer.arrive(&mut stream, peer, None).await;
+            if let Some(connected) = arrival.map(|arrival| Connected::new(&settings, arrival)) {
+                begin(stream, secure, service, connected).await;
             }
         }
     }
@@ -110,41 +111,40 @@ async fn begin<I: Channel, S: HttpService>(
     stream: I,
     secure: Option<&Acceptor>,
     service: S,
-    mut arrival: Arrival,
-    settings: &Rc<Settings>,
+    mut connected: Rc<Connected>,
 ) {
-    let progress = Arc::new(Progress::new(tine::now()));
     let Some(acceptor) = secure else {
-        return serve(stream, service, arrival, progress, settings).await;
+        return serve(stream, service, connected).await;
     };
     // Short, and large: a connection that waits for a request should not carry it.
-    match Box::pin(shake(acceptor, stream, settings, &progress)).await {
+    match Box::pin(shake(acceptor, stream, &connected.settings, &connected.progress)).await {
         Ok((stream, agreed)) => {
-            arrival.is_secured(agreed);
-            serve(stream, service, arrival, progress, settings).await;
+            if let Some(connected) = Rc::get_mut(&mut connected) {
+                connected.arrival.is_secured(agreed);
+            }
+            serve(stream, service, connected).await;
         }
-        Err(Failure::Plain(stream)) => {
-            note_refused(settings, &arrival, &progress, StatusCode::BAD_REQUEST);
-            Box::pin(linger(Wire::new(stream, progress), NO_TLS)).await;
-        }
-        Err(Failure::Broken(error)) => {
-            settings.observer.log_of(&arrival, Level::Debug, &format!("TLS handshake: {error}"));
-        }
-        Err(Failure::Late) => {
-            settings.observer.log_of(&arrival, Level::Debug, "TLS handshake: not done in time");
-        }
+        Err(failure) => Box::pin(without_session(failure, connected)).await,
     }
 }
 
-async fn serve<I: Channel, S: HttpService>(
-    stream: I,
-    inner: S,
-    arrival: Arrival,
-    progress: Arc<Progress>,
-    settings: &Rc<Settings>,
-) {
+/// A handshake came to nothing.
+async fn without_session<I: Channel>(failure: Failure<I>, connected: Rc<Connected>) {
+    let Connected { settings, progress, arrival, .. } = &*connected;
+    let log = |text: &str| settings.observer.log_of(arrival, Level::Debug, text);
+    match failure {
+        Failure::Plain(stream) => {
+            note_refused(settings, arrival, progress, StatusCode::BAD_REQUEST);
+            linger(Wire::new(stream, progress.clone()), NO_TLS).await;
+        }
+        Failure::Broken(error) => log(&format!("TLS handshake: {error}")),
+        Failure::Late => log("TLS handshake: not done in time"),
+    }
+}
+
+async fn serve<I: Channel, S: HttpService>(stream: I, inner: S, connected: Rc<Connected>) {
+    let (settings, progress) = (connected.settings.clone(), connected.progress.clone());
     let mut io = Heard::new(Wire::new(stream, progress.clone()), progress.clone());
-    let connected = Rc::new(Connected::new(settings.clone(), progress.clone(), arrival));
     let mut service = Observed { inner, connected, sends_files: false };
     let mut watch = Watch::new(settings.clone(), progress.clone());
     watch.may_rest(true);
@@ -156,7 +156,7 @@ async fn serve<I: Channel, S: HttpService>(
         let (end, parts) = {
             let connection = settings.http1.serve_connection(io, service).with_upgrades();
             let mut connection = Box::new(connection);
-            let end = until_closed(&mut connection, &mut watch, &progress, settings).await;
+            let end = until_closed(&mut connection, &mut watch, &progress, &settings).await;
             (end, connection.into_parts())
         };
         let Some(parts) = parts else {
@@ -175,7 +175,7 @@ async fn serve<I: Channel, S: HttpService>(
         }
         // It is the room that is to be given back.
         drop(parts.read_buf);
-        match rest(io.channel(), &mut watch, settings).await {
+        match rest(io.channel(), &mut watch, &settings).await {
             End::Done(true) | End::Other => {}
             End::Done(false) | End::Overdue(_) => return,
         }
@@ -186,32 +186,32 @@ async fn serve<I: Channel, S: HttpService>(
         return;
     }
     // Rare, and large: a connection that waits for a request should not carry it.
-    Box::pin(take_leave(end, parts, settings, progress)).await;
+    Box::pin(take_leave(end, parts)).await;
 }
 
 /// HTTP/1 has come to its end on a connection: what is still to be done for its client.
 async fn take_leave<I: Channel, S: HttpService>(
     end: End,
     parts: http1::Parts<Heard<Wire<I>>, Observed<S>>,
-    settings: &Rc<Settings>,
-    progress: Arc<Progress>,
 ) {
+    let connected = parts.service.connected.clone();
+    let Connected { settings, progress, arrival, .. } = &*connected;
     match end {
         End::Done(_) if progress.http2.get() => {
             progress.since.set(progress.look());
-            http2::serve(parts.io, parts.service, settings.clone(), progress).await;
+            http2::serve(parts.io, parts.service, settings.clone(), progress.clone()).await;
         }
         End::Done(Err(error)) if error.is_parse() => {
             let status = match error.is_parse_too_large() {
                 true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 false => StatusCode::BAD_REQUEST,
             };
-            note_refused(settings, &parts.service.connected.arrival, &progress, status);
+            note_refused(settings, arrival, progress, status);
             linger(parts.io.into_inner(), b"").await;
         }
         End::Overdue(Overdue::Head) => {
             let status = StatusCode::REQUEST_TIMEOUT;
-            note_refused(settings, &parts.service.connected.arrival, &progress, status);
+            note_refused(settings, arrival, progress, status);
             linger(parts.io.into_inner(), TOO_LATE).await;
         }
         // Its client may still be sending: what has come unread would take the answer back.
