@@ -82,20 +82,21 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
     let peer = conn.peer();
     let secure = settings.secure.as_ref().filter(|_| conn.listener().tls());
     let (socket, busy) = conn.into_parts();
+    let isolated = settings.context.is_isolated();
     match socket {
         Socket::Tcp(stream) => {
             let local = match settings.observer.asks_local() {
                 true => stream.local_addr().ok(),
                 false => None,
             };
-            let mut stream = Fresh::New(stream);
+            let mut stream = Fresh::new(stream, isolated);
             let arrival = settings.observer.arrive(&mut stream, peer, local).await;
             if let Some(connected) = arrival.map(|arrival| Connected::new(&settings, arrival)) {
                 begin(stream, secure, service, connected).await;
             }
         }
         Socket::Unix(stream) => {
-            let mut stream = Fresh::New(stream);
+            let mut stream = Fresh::new(stream, isolated);
             let arrival = settings.observer.arrive(&mut stream, peer, None).await;
             if let Some(connected) = arrival.map(|arrival| Connected::new(&settings, arrival)) {
                 begin(stream, secure, service, connected).await;

@@ -2,21 +2,29 @@
 //!
 //! Who connects to be answered once has mostly sent the request by the time the connection is accepted: it is
 //! read, answered and closed without the runtime's ever having to wait for it. Three system calls of eight
-//! are saved that way. The first time the socket has nothing, or takes nothing, the runtime is told of it, and
-//! everything goes through it from then on.
+//! are saved that way. Where many workers are idle one of them is there before the request; if it serves one
+//! connection at a time, and nothing else goes on in it, it waits for the first bytes without the runtime, too.
+//! The first time else that the socket has nothing, or takes nothing, the runtime is told of it, and everything
+//! goes through it from then on.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use std::{net, os::unix::net as unix};
 
+use tine_os::poll::readable;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
 
 use crate::io::Channel;
 
 /// The most of a first read, in bytes: a request without a body has room, and so much is cleared for it.
 const FIRST: usize = 2048;
+/// How long the first bytes are waited for without the runtime: most clients send them as soon as they are
+/// connected. For so long the worker's supervisor may have to wait for it to notice something.
+const SOON: Duration = Duration::from_millis(20);
 
 /// A socket as the standard library knows it.
 pub(crate) trait Plain: AsFd + Unpin + Send + 'static {
@@ -65,17 +73,23 @@ plain!(unix::UnixStream, tokio::net::UnixStream);
 /// See the module.
 #[derive(Debug)]
 pub(crate) enum Fresh<P: Plain> {
-    New(P),
+    /// And whether its first bytes may be waited for here.
+    New(P, bool),
     Known(P::Known),
     /// The runtime would not take it.
     Lost,
 }
 
 impl<P: Plain> Fresh<P> {
+    /// A connection of a worker that serves no other meanwhile, or of one that does.
+    pub(crate) fn new(plain: P, isolated: bool) -> Self {
+        Self::New(plain, isolated)
+    }
+
     /// The stream as the runtime has it.
     fn known(&mut self) -> io::Result<Pin<&mut P::Known>> {
-        if let Self::New(_) = self
-            && let Self::New(plain) = std::mem::replace(self, Self::Lost)
+        if let Self::New(..) = self
+            && let Self::New(plain, _) = std::mem::replace(self, Self::Lost)
         {
             *self = Self::Known(plain.register()?);
         }
@@ -84,6 +98,12 @@ impl<P: Plain> Fresh<P> {
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
     }
+}
+
+/// Whether a connection has something to read, soon. Only where nobody else has to wait meanwhile.
+fn comes_soon(socket: impl AsFd) -> bool {
+    let is_alone = Handle::try_current().is_ok_and(|it| it.metrics().num_alive_tasks() == 0);
+    is_alone && readable(socket, Some(SOON)).unwrap_or(false)
 }
 
 /// What a system call that would have had to wait has not done.
@@ -101,9 +121,14 @@ impl<P: Plain> AsyncRead for Fresh<P> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Self::New(plain) = &*self {
+        if let Self::New(plain, waits) = &mut *self {
             let room = buffer.initialize_unfilled_to(FIRST.min(buffer.remaining()));
-            if let Some(read) = done(plain.receive(room)) {
+            let mut read = done(plain.receive(room));
+            // For the first bytes alone: as soon as there is a request its answer is on its way.
+            if std::mem::take(waits) && read.is_none() && comes_soon(&*plain) {
+                read = done(plain.receive(room));
+            }
+            if let Some(read) = read {
                 return Poll::Ready(read.map(|count| buffer.advance(count)));
             }
         }
@@ -117,7 +142,7 @@ impl<P: Plain> AsyncWrite for Fresh<P> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if let Self::New(plain) = &*self
+        if let Self::New(plain, _) = &*self
             && let Some(written) = done(plain.transmit(&[IoSlice::new(bytes)]))
         {
             return Poll::Ready(written);
@@ -130,7 +155,7 @@ impl<P: Plain> AsyncWrite for Fresh<P> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Self::New(plain) = &*self
+        if let Self::New(plain, _) = &*self
             && let Some(written) = done(plain.transmit(parts))
         {
             return Poll::Ready(written);
@@ -148,7 +173,7 @@ impl<P: Plain> AsyncWrite for Fresh<P> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Self::New(plain) = &*self {
+        if let Self::New(plain, _) = &*self {
             return Poll::Ready(plain.end_writing());
         }
         self.known()?.poll_shutdown(cx)
@@ -163,7 +188,7 @@ impl<P: Plain> Channel for Fresh<P> {
         cx: &mut Context<'_>,
         write: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        if let Self::New(plain) = self
+        if let Self::New(plain, _) = self
             && let Some(written) = done(write(plain.as_fd()))
         {
             return Poll::Ready(written);
@@ -175,9 +200,80 @@ impl<P: Plain> Channel for Fresh<P> {
 impl<P: Plain> AsFd for Fresh<P> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::New(plain) => plain.as_fd(),
+            Self::New(plain, _) => plain.as_fd(),
             Self::Known(known) => known.as_fd(),
             Self::Lost => panic!("a connection that the runtime would not take has ended"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::os::unix::net::UnixStream;
+    use std::task::Waker;
+    use std::thread;
+    use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+    use tokio::task::{spawn_local, yield_now};
+
+    fn runtime() -> LocalRuntime {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_all().build_local(LocalOptions::default()).expect("a runtime")
+    }
+
+    fn pair(isolated: bool) -> (UnixStream, Fresh<UnixStream>) {
+        let (client, server) = UnixStream::pair().expect("sockets");
+        server.set_nonblocking(true).expect("a socket");
+        (client, Fresh::new(server, isolated))
+    }
+
+    /// One attempt to read, as the runtime makes it; how much there was.
+    fn try_read(stream: &mut Fresh<UnixStream>) -> Poll<usize> {
+        let mut bytes = [0; 64];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let mut cx = Context::from_waker(Waker::noop());
+        let poll = Pin::new(stream).poll_read(&mut cx, &mut buffer);
+        poll.map(|read| read.map(|()| buffer.filled().len()).expect("no failure"))
+    }
+
+    #[test]
+    fn the_first_bytes_of_an_isolated_workers_client_need_no_runtime() {
+        let (mut client, mut stream) = pair(true);
+        let later = thread::spawn(move || {
+            thread::sleep(SOON / 10);
+            client.write_all(b"GET").map(|()| client)
+        });
+        runtime().block_on(async {
+            assert_eq!(try_read(&mut stream), Poll::Ready(3));
+            assert!(matches!(stream, Fresh::New(..)), "it waits in place");
+            assert_eq!(try_read(&mut stream), Poll::Pending);
+            assert!(matches!(stream, Fresh::Known(_)), "later an answer may be on its way");
+        });
+        later.join().expect("a thread").expect("written");
+    }
+
+    #[test]
+    fn who_says_nothing_for_a_while_is_the_runtimes() {
+        let (_client, mut stream) = pair(true);
+        runtime().block_on(async {
+            assert_eq!(try_read(&mut stream), Poll::Pending);
+            assert!(matches!(stream, Fresh::Known(_)));
+        });
+    }
+
+    #[test]
+    fn nobody_is_waited_for_while_others_have_something_to_do() {
+        let (_client, mut many) = pair(false);
+        let (_client, mut background) = pair(true);
+        runtime().block_on(async {
+            let start = std::time::Instant::now();
+            assert_eq!(try_read(&mut many), Poll::Pending);
+            let task = spawn_local(poll_fn(|_| Poll::<()>::Pending));
+            yield_now().await;
+            assert_eq!(try_read(&mut background), Poll::Pending);
+            assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+            task.abort();
+        });
     }
 }
