@@ -85,9 +85,8 @@ pub fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
     let mut from = FIRST;
     for number in keep.iter().copied().chain([RawFd::MAX]) {
         if from < number && !close_range(from, number - 1) {
-            let mut left: Vec<RawFd> = open_numbers()?;
-            left.retain(|number| !keep.contains(number));
-            crate::fd::close_many(&mut left);
+            let left = open_numbers()?.into_iter().filter(|number| !keep.contains(number));
+            crate::fd::close_many(left);
             return Ok(());
         }
         from = from.max(number.saturating_add(1));

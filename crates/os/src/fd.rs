@@ -8,32 +8,38 @@ use rustix::fs::OFlags;
 use rustix::io::{Errno, FdFlags};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-/// Closes these descriptors and empties the list. For a forked child that will never return to the
-/// code that owns these descriptors: there they stay in values whose `Drop` will not run.
+/// Closes these descriptors. For a forked child that will never return to the code that owns these
+/// descriptors: there they stay in values whose `Drop` will not run.
 ///
-/// Called anywhere else it would close a number under its owner's feet. Neighbouring numbers go in
-/// one close_range(2), none that is not in the list is touched, and nothing is allocated. Negative,
-/// repeated and already closed numbers do no harm.
-pub fn close_many(fds: &mut Vec<i32>) {
-    fds.sort_unstable();
-    fds.dedup();
-    let from = fds.partition_point(|&fd| fd < 0);
-    for run in fds[from..].chunk_by(|a, b| a + 1 == *b) {
-        if !close_run(run) {
-            run.iter().for_each(|&fd| close_one(fd));
-        }
+/// Called anywhere else it would close a number under its owner's feet. Numbers that follow one another go in
+/// one close_range(2), so a list in order is the cheapest; none that is not in the list is touched, and nothing
+/// is allocated. Negative, repeated and already closed numbers do no harm.
+pub fn close_many(fds: impl IntoIterator<Item = i32>) {
+    let mut run: Option<(i32, i32)> = None;
+    for fd in fds.into_iter().filter(|&fd| fd >= 0) {
+        run = match run {
+            Some((first, last)) if last.checked_add(1) == Some(fd) => Some((first, fd)),
+            before => {
+                before.into_iter().for_each(close_run);
+                Some((fd, fd))
+            }
+        };
     }
-    fds.clear();
+    run.into_iter().for_each(close_run);
 }
 
-/// `false` if this kernel has no close_range (before Linux 5.9) or a filter forbids it.
-fn close_run(run: &[i32]) -> bool {
-    let (first, last) = (run[0].cast_unsigned(), run[run.len() - 1].cast_unsigned());
+/// From the first to the last, both included.
+fn close_run((first, last): (i32, i32)) {
     // By number, for musl has no function of this name.
     // SAFETY: takes three integers; that nobody in this process still owns the range is
     // `close_many`'s contract.
-    let status = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-    status == 0
+    let status = unsafe {
+        libc::syscall(libc::SYS_close_range, first.cast_unsigned(), last.cast_unsigned(), 0)
+    };
+    // Before Linux 5.9, or where a filter forbids it.
+    if status != 0 {
+        (first..=last).for_each(close_one);
+    }
 }
 
 fn close_one(fd: i32) {

@@ -168,9 +168,7 @@ impl Estate {
                 crate::log::warning!(log, "{} is left: {error}", path.display());
             }
         }
-        let mut numbers = self.letter.descriptors();
-        numbers.extend(self.others);
-        close_many(&mut numbers);
+        close_many(self.letter.descriptors().into_iter().chain(self.others));
         Ok((self.before, self.reason))
     }
 }

@@ -8,7 +8,6 @@ use tine_os::process;
 use tine_os::signal::Signal;
 
 use super::action::{Action, Note, Tell};
-use super::forks::Newborns;
 use super::handover::Leaving;
 use super::run::{KIND, LISTENER, Supervisor};
 use super::state::WorkerId;
@@ -218,15 +217,12 @@ impl Supervisor {
         }
     }
 
-    /// Numbers of the descriptors that are the supervisor's alone: a child closes them.
-    pub(super) fn descriptors(&self, newborns: &Newborns) -> Vec<i32> {
-        // One allocation: a child that has just been forked pays for every page it writes.
-        let mut all = Vec::with_capacity(2 * self.procs.len() + newborns.len() + 32);
-        all.extend([self.epoll.as_fd().as_raw_fd(), self.signals.as_fd().as_raw_fd()]);
+    /// Numbers of the descriptors that are the supervisor's alone.
+    pub(super) fn descriptors(&self) -> Vec<i32> {
+        let mut all = vec![self.epoll.as_fd().as_raw_fd(), self.signals.as_fd().as_raw_fd()];
         for proc in self.procs.values() {
             all.extend([proc.pidfd.as_raw_fd(), proc.channel.as_raw_fd()]);
         }
-        all.extend(newborns.descriptors());
         if let Some(control) = &self.control {
             control.descriptors(&mut all);
         }

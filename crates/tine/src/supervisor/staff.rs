@@ -23,9 +23,13 @@ impl State {
     /// The forks a pool needs, as far as its bounds on draining and surging workers let it.
     pub(super) fn vacancies(&self, pool: usize) -> Vec<Vacancy> {
         let state = &self.pools[pool];
+        let anybody_waits = self.in_pool(pool).any(|worker| worker.succession.is_some());
+        // Most events leave nobody missing: then nothing else need be counted.
+        if !anybody_waits && state.places.iter().all(|it| !it.wanted || it.incumbent.is_some()) {
+            return Vec::new();
+        }
         let may_hand_over = self.draining(pool) <= state.most_draining();
         let (mut surge, held) = (self.surge_left(pool), self.held_places(pool));
-        let anybody_waits = self.in_pool(pool).any(|worker| worker.succession.is_some());
         let mut vacancies = Vec::new();
         for (index, place) in state.places.iter().enumerate().filter(|(_, place)| place.wanted) {
             let mut vacancy =

@@ -175,6 +175,10 @@ impl State {
             let mut draining = self.draining(pool);
             let standby = self.in_pool(pool).filter(|worker| worker.stage == Stage::Standby);
             let standby: BTreeSet<usize> = standby.map(|worker| worker.place).collect();
+            let succeeded = self.pools[pool].places.iter().any(|it| it.successor.is_some());
+            if standby.is_empty() && !succeeded {
+                continue;
+            }
             for place in 0..self.pools[pool].places.len() {
                 if let Some(old) = self.superseded(pool, place, now) {
                     self.dismiss(rules, old, Why::Recycled, now, actions);

@@ -56,7 +56,7 @@ fn rotate(prepare: fn(&Path)) {
     for worker in 0..WORKERS {
         let (ours, theirs) = message_pair().expect("a channel");
         let (_, pidfd) = child(|| {
-            tine_os::fd::close_many(&mut log.private_descriptor().into_iter().collect());
+            tine_os::fd::close_many(log.private_descriptor());
             prepare(directory.path());
             write_lines(&log, worker, &theirs);
         });
@@ -104,7 +104,7 @@ fn after_a_reopening_nobody_writes_to_the_old_file() {
     log.share().expect("a mailbox");
     let (ours, theirs) = message_pair().expect("a channel");
     let (_, pidfd) = child(|| {
-        tine_os::fd::close_many(&mut log.private_descriptor().into_iter().collect());
+        tine_os::fd::close_many(log.private_descriptor());
         for number in 0..3 {
             assert!(readable(&theirs, Some(DEADLINE)).expect("poll"));
             let _ = receive_message(&theirs, &mut [0]).expect("a message");
@@ -183,7 +183,7 @@ fn a_restarted_syslog_is_called_for_all() {
     let (ours, theirs) = message_pair().expect("a channel");
     let (_, pidfd) = child(|| {
         // The daemon is not its parent's, really.
-        tine_os::fd::close_many(&mut vec![first.as_raw_fd()]);
+        tine_os::fd::close_many([first.as_raw_fd()]);
         drop_everything(directory.path());
         for _ in 0..2 {
             assert!(readable(&theirs, Some(DEADLINE)).expect("poll"));

@@ -53,9 +53,7 @@ fn child(
         return again::go(supervisor, &assignment, record, channel, parents_end);
     }
     tine_os::nursery::open();
-    let mut inherited = supervisor.descriptors(newborns);
-    inherited.push(parents_end.as_raw_fd());
-    tine_os::fd::close_many(&mut inherited);
+    tine_os::fd::close_many(newborns.descriptors().chain([parents_end.as_raw_fd()]));
     let kit = Kit::inherited(supervisor, assignment, record, channel);
     match &program.way {
         Way::Command(producer) => keeper::keep(kit, producer),
