@@ -106,7 +106,6 @@ impl RequestBody {
         let left = if limits.body_bytes == 0 { u64::MAX } else { limits.body_bytes };
         let pace = (!http2).then(|| Pace::new(limits.body_timeout, limits.body_rate));
         let meter = Meter { verdict: verdict.clone(), left, pace, progress: progress.clone() };
-        progress.unread.set(true);
         (Self { incoming, meter: Some(Box::new(meter)) }, Some(verdict))
     }
 }

@@ -147,8 +147,7 @@ async fn serve<I: Channel, S: HttpService>(stream: I, inner: S, connected: Rc<Co
     let (settings, progress) = (connected.settings.clone(), connected.progress.clone());
     let mut io = Heard::new(Wire::new(stream, progress.clone()), progress.clone());
     let mut service = Observed { inner, connected, sends_files: false };
-    let mut watch = Watch::new(settings.clone(), progress.clone());
-    watch.may_rest(true);
+    let mut watch = Watch::new(settings.clone(), progress.clone(), true);
     let (end, parts) = loop {
         let in_pieces = settings.in_pieces.get();
         io.write_in_pieces(in_pieces);
@@ -164,21 +163,23 @@ async fn serve<I: Channel, S: HttpService>(stream: I, inner: S, connected: Rc<Co
             drop(watch);
             return until_gone(&progress, &settings.context).await;
         };
-        if !matches!(end, End::Overdue(Overdue::Rest)) {
-            break (end, parts);
-        }
+        let rests = match end {
+            End::Overdue(Overdue::Rest) => true,
+            End::Overdue(Overdue::Anew) => false,
+            end => break (end, parts),
+        };
         (io, service) = (parts.io, parts.service);
-        if !parts.read_buf.is_empty() {
+        // Empty lines behind a body are nobody's (RFC 9112, section 2.2).
+        let unread = parts.read_buf.trim_ascii_start();
+        if !unread.is_empty() {
             // Somebody who has begun to speak does not rest.
-            io.channel().put_back(&parts.read_buf);
-            watch.may_rest(false);
+            io.channel().put_back(unread);
             continue;
         }
         // It is the room that is to be given back.
         drop(parts.read_buf);
-        match rest(io.channel(), &mut watch, &settings).await {
-            End::Done(true) | End::Other => {}
-            End::Done(false) | End::Overdue(_) => return,
+        if rests && !rest(io.channel(), &mut watch, &settings).await {
+            return;
         }
     };
     drop(watch);

@@ -61,7 +61,7 @@ pub(crate) async fn serve<I: Channel, S: HttpService>(
 ) {
     let http2 = settings.limits.http2(Local(progress.clone()));
     let mut connection = http2.serve_connection(io, service);
-    let mut watch = Watch::new(settings.clone(), progress.clone());
+    let mut watch = Watch::new(settings.clone(), progress.clone(), false);
     let leaving = settings.leaving();
     match drive_until(&mut connection, &mut watch, leaving).await {
         End::Other | End::Overdue(Overdue::Last | Overdue::Request) => {}

@@ -28,7 +28,7 @@ use crate::service::HttpService;
 pub(crate) struct Observed<S> {
     pub(crate) inner: S,
     pub(crate) connected: Rc<Connected>,
-    /// The kernel can send files on this connection.
+    /// It writes in pieces, and the kernel can send files on it.
     pub(crate) sends_files: bool,
 }
 
@@ -42,6 +42,7 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
         let version = request.version();
         let connect = request.method() == Method::CONNECT;
         let number = progress.requests.add(1);
+        progress.unread.set(!request.body().is_end_stream());
         if number == settings.limits.requests {
             progress.last.set(true);
         }
@@ -208,7 +209,7 @@ impl Served {
         let Connected { settings, progress, .. } = &**connected;
         progress.busy.add(1);
         progress.head_began.set(0);
-        let isolated = settings.context.concurrency() == 1;
+        let isolated = settings.context.is_isolated();
         let began = if isolated { progress.now.get() } else { 0 };
         let connected = connected.clone();
         let (answered, owed, several) = (false, false, false);

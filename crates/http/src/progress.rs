@@ -102,7 +102,7 @@ pub(crate) struct Progress {
     pub(crate) http2: Flag,
     /// A request was refused, perhaps in the middle of its being sent.
     pub(crate) refused: Flag,
-    /// The last request's body was not read to its end, as far as its service goes.
+    /// The last request's body is not read to its end, as far as its service goes; of HTTP/1.
     pub(crate) unread: Flag,
     /// The socket is closed.
     pub(crate) gone: Notify,
@@ -152,6 +152,12 @@ impl Progress {
 
     fn is_busy(&self) -> bool {
         self.busy.get() > 0 || self.streams.get() > 0
+    }
+
+    /// Whether all is over with one request, its body too, and nothing of the next has come.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        // While a body is not read to its end its bytes are the next there are, whatever they look like.
+        matches!(self.wait(), Wait::Request(_)) && !self.has_more_to_say() && !self.held.get()
     }
 
     /// Whether its client may still be sending what was refused, or not asked for.

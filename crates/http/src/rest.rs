@@ -7,20 +7,25 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 
+use tokio::time::sleep;
+
 use crate::connection::{End, Settings, drive_until};
 use crate::io::Channel;
 use crate::watch::Watch;
 use crate::wire::Wire;
 
-/// After so many rests freed memory is given back to the system, or after a quarter of those at rest, if that is more:
-/// to do so walks the whole heap.
+/// After so many rests freed memory is given back to the system, or after a quarter of those at rest, if that is more;
+/// and not before a hundred times as long has passed as the last time took, for it walks the whole heap.
 const TRIM_AFTER: usize = 256;
+const TRIM_SHARE: u64 = 100;
 
 /// The connections of a worker that are at rest.
 #[derive(Debug, Default)]
 pub(crate) struct Rests {
     now: Cell<usize>,
     since_trim: Cell<usize>,
+    /// When memory may be given back again; monotonic nanoseconds.
+    next_trim: Cell<u64>,
 }
 
 impl Rests {
@@ -29,10 +34,20 @@ impl Rests {
         self.now.set(now);
         self.since_trim.set(since_trim);
         if since_trim >= TRIM_AFTER.max(now / 4) {
-            self.since_trim.set(0);
-            tine::trim();
+            self.trim();
         }
         Resting(self)
+    }
+
+    fn trim(&self) {
+        let began = tine::now();
+        if began < self.next_trim.get() {
+            return;
+        }
+        tine::trim();
+        let ended = tine::now();
+        self.next_trim.set(ended + TRIM_SHARE * (ended - began));
+        self.since_trim.set(0);
     }
 }
 
@@ -50,12 +65,17 @@ pub(crate) async fn rest<I: Channel>(
     wire: &mut Wire<I>,
     watch: &mut Watch,
     settings: &Settings,
-) -> End<bool> {
+) -> bool {
     let _resting = settings.rests.begin();
     watch.may_rest(false);
     // Whatever is wrong with the socket, nobody is there to be told.
     let mut heard = poll_fn(|cx| wire.poll_heard(cx).map(|heard| heard.unwrap_or(false)));
-    let end = drive_until(&mut heard, watch, settings.leaving()).await;
+    let mut end = drive_until(&mut heard, watch, settings.leaving()).await;
+    if matches!(end, End::Other) {
+        // As long as one that was not at rest; and if it speaks, HTTP tells it that this is its last answer.
+        let silence = Box::pin(sleep(2 * settings.limits.drain_idle));
+        end = drive_until(&mut heard, watch, silence).await;
+    }
     watch.may_rest(true);
-    end
+    matches!(end, End::Done(true))
 }

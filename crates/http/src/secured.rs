@@ -47,7 +47,7 @@ pub(crate) async fn shake<S: Channel>(
     let under = Under { stream, progress: progress.clone(), first: First::Unknown, behind: false };
     let acceptor = TlsAcceptor::from(acceptor.config().clone());
     let mut accepted = pin!(acceptor.accept(under).into_fallible());
-    let mut watch = Watch::new(settings.clone(), progress.clone());
+    let mut watch = Watch::new(settings.clone(), progress.clone(), false);
     let mut late = pin!(sleep(settings.limits.handshake_timeout));
     let accepted = poll_fn(|cx| {
         watch.begin_turn();

@@ -4,12 +4,13 @@
 //! sets no timer at all. When it rings, what the connection waits for now says whether it is overdue.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::connection::Settings;
@@ -17,11 +18,13 @@ use crate::crowd::Member;
 use crate::limits::{ASK_AGAIN, ASKED, PINGS_BYTES, REST, TICK};
 use crate::progress::{Progress, Wait};
 
-/// Why a connection is to end, or to rest.
+/// Why a connection's HTTP is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Overdue {
     /// No request has come for a while: it is not to end, and nothing need be kept ready for it.
     Rest,
+    /// HTTP is to begin anew on it, for answers are written in another way now: it is not to end, either.
+    Anew,
     /// No request has come for long, or others wait for this worker.
     Request,
     /// A request's header has begun and does not come to its end.
@@ -67,7 +70,8 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(settings: Rc<Settings>, progress: Arc<Progress>) -> Self {
+    /// `rests`: it may be [put to rest](Self::may_rest).
+    pub(crate) fn new(settings: Rc<Settings>, progress: Arc<Progress>, rests: bool) -> Self {
         let isolated = settings.context.is_isolated();
         let now = progress.since.get();
         let mut watch = Self {
@@ -79,7 +83,7 @@ impl Watch {
             given: 0,
             requests: 0,
             isolated,
-            rests: false,
+            rests,
             armed: false,
             member: None,
             began: false,
@@ -145,11 +149,12 @@ impl Watch {
         if asked && matches!(self.progress.wait(), Wait::Request(_)) {
             return Poll::Ready(Overdue::Request);
         }
-        if self.rests && self.settings.in_pieces.get() && !self.progress.in_pieces.get() {
-            // HTTP begins anew, between two requests.
-            if matches!(self.progress.wait(), Wait::Request(_)) && !self.progress.held.get() {
-                return Poll::Ready(Overdue::Rest);
-            }
+        if self.rests
+            && self.settings.in_pieces.get()
+            && !self.progress.in_pieces.get()
+            && self.progress.is_between_requests()
+        {
+            return Poll::Ready(Overdue::Anew);
         }
         if self.progress.http2.get() {
             if self.progress.is_flooded(&self.settings.limits) {
@@ -166,7 +171,8 @@ impl Watch {
         if self.armed && self.progress.now.get() < self.rings {
             return Poll::Pending;
         }
-        while self.alarm.as_mut().poll(cx).is_ready() {
+        // Not refused for having done too much in this turn: nobody would wake it then.
+        while pin!(unconstrained(self.alarm.as_mut())).poll(cx).is_ready() {
             let now = tine::now();
             if let Some(overdue) = self.look(now) {
                 return Poll::Ready(overdue);
@@ -205,13 +211,20 @@ impl Watch {
             Wait::Request(since) => {
                 let idle = since.saturating_add(nanos(limits.idle_timeout));
                 let tick = since.max(self.looked).saturating_add(self.tick());
-                match (self.isolated, self.rests) {
-                    (true, _) => idle.min(tick),
-                    (false, true) => idle.min(since.saturating_add(nanos(REST))),
-                    (false, false) => idle,
+                if self.isolated {
+                    idle.min(tick)
+                } else if self.can_rest() {
+                    idle.min(since.saturating_add(nanos(REST)))
+                } else {
+                    idle
                 }
             }
         }
+    }
+
+    /// Whether it is put to rest when it has been silent for a while: where others are served meanwhile.
+    fn can_rest(&self) -> bool {
+        self.rests && !self.isolated && self.progress.is_between_requests()
     }
 
     /// How long until the next look, at most.
@@ -238,10 +251,9 @@ impl Watch {
                 self.progress.last.set(true);
                 longer(since, TICK).then_some(Overdue::Request)
             }
-            Wait::Request(since) if self.rests && !self.isolated && longer(since, REST) => {
-                Some(Overdue::Rest)
+            Wait::Request(since) => {
+                (self.can_rest() && longer(since, REST)).then_some(Overdue::Rest)
             }
-            Wait::Request(_) => None,
             Wait::Answer => {
                 let talks = self.requests != self.progress.requests.get();
                 if talks && self.is_wanted_elsewhere() {

@@ -27,7 +27,7 @@ const FIRST_WORD: usize = 512;
 enum First {
     /// Nothing: they have not come.
     Unknown,
-    /// So far they are the preface's.
+    /// These may be the preface's, as far as it was looked.
     Held(Vec<u8>),
     /// They are decided upon; these are still to be read, from there on.
     Decided(Vec<u8>, usize),
@@ -48,19 +48,31 @@ impl<S: Channel> Wire<S> {
 
     /// Puts bytes back that were read and not used: they are read first.
     pub(crate) fn put_back(&mut self, bytes: &[u8]) {
-        self.first = First::Decided(bytes.to_vec(), 0);
+        let behind = match &self.first {
+            First::Decided(held, from) => &held[*from..],
+            _ => &[],
+        };
+        self.first = First::Decided([bytes, behind].concat(), 0);
     }
 
     /// Ready when there is something to be read, or nothing will be any more: whether there is.
     pub(crate) fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if matches!(&self.first, First::Decided(held, _) if !held.is_empty()) {
+        if matches!(&self.first, First::Decided(held, _) | First::Held(held) if !held.is_empty()) {
             return Poll::Ready(Ok(true));
         }
         let mut room = [0; FIRST_WORD];
         let mut buffer = ReadBuf::new(&mut room);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-        self.put_back(buffer.filled());
-        Poll::Ready(Ok(!buffer.filled().is_empty()))
+        let word = buffer.filled().to_vec();
+        let is_word = !word.is_empty();
+        if is_word {
+            self.first = match self.first {
+                // It may be the first there ever was: what it is is seen when it is read.
+                First::Unknown => First::Held(word),
+                _ => First::Decided(word, 0),
+            };
+        }
+        Poll::Ready(Ok(is_word))
     }
 
     /// Ends our side of the connection, which is otherwise ended by being closed.
@@ -75,30 +87,39 @@ impl<S: Channel> Wire<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         loop {
-            ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-            let read = &buffer.filled()[before..];
             let held = match &mut self.first {
-                First::Unknown if !may_be_preface(read) => {
-                    self.first = First::Decided(Vec::new(), 0);
-                    return Poll::Ready(Ok(()));
-                }
                 First::Held(held) => std::mem::take(held),
                 _ => Vec::new(),
             };
-            let ended = read.is_empty();
-            let held = [held.as_slice(), read].concat();
-            buffer.set_filled(before);
-            if !ended && may_be_preface(&held) {
-                if held.len() >= PREFACE.len() {
-                    self.progress.http2.set(true);
-                    self.first = First::Decided(held, 0);
-                    return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
-                }
-                self.first = First::Held(held);
-            } else {
+            if !held.is_empty() && !may_be_preface(&held) {
                 self.first = First::Decided(held, 0);
                 return self.give_back(buffer);
             }
+            if held.len() >= PREFACE.len() {
+                self.progress.http2.set(true);
+                self.first = First::Decided(held, 0);
+                return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+            }
+            let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+            let Poll::Ready(Ok(())) = result else {
+                if !held.is_empty() {
+                    self.first = First::Held(held);
+                }
+                return result;
+            };
+            let read = &buffer.filled()[before..];
+            if held.is_empty() && !may_be_preface(read) {
+                self.first = First::Decided(Vec::new(), 0);
+                return Poll::Ready(Ok(()));
+            }
+            let ended = read.is_empty();
+            let held = [held.as_slice(), read].concat();
+            buffer.set_filled(before);
+            if ended {
+                self.first = First::Decided(held, 0);
+                return self.give_back(buffer);
+            }
+            self.first = First::Held(held);
         }
     }
 

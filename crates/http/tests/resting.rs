@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::start;
+use support::{PREFACE, SETTINGS, frame, read_frame, start};
 use testkit::{Client, DEADLINE, Running, process, wait_until};
 
 const SIGTERM: i32 = 15;
@@ -74,6 +74,60 @@ fn connections_at_rest_hold_no_stop_up_and_a_request_on_its_way_is_answered() {
     assert!(server.wait_exit().success());
     assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
     assert!(clients.iter_mut().all(Client::closed));
+}
+
+/// Waits until a connection that was opened now and is silent has been ended by a server's idle time, in milliseconds.
+fn wait_for_idle_time(milliseconds: u32) {
+    let limit = format!("idle_timeout={milliseconds}");
+    let (server, address) = start(&["1", "100", &limit]);
+    assert!(Client::connect(&address).closed());
+    server.signal(SIGTERM);
+    assert!(server.wait_exit().success());
+}
+
+#[test]
+fn a_connection_at_rest_may_speak_http2_with_its_first_word() {
+    let (server, address) = start(&["1", "100"]);
+    let [mut whole, mut halves] = [Client::connect(&address), Client::connect(&address)];
+    wait_for_idle_time(1500);
+    let (first, second) = PREFACE.split_at(9);
+    whole.send(&[PREFACE, &frame(SETTINGS, 0, 0, b"")].concat());
+    assert_eq!(read_frame(&mut whole).map(|frame| frame.kind), Some(SETTINGS));
+    halves.send(first);
+    assert_eq!(Client::connect(&address).get("/").text(), "hello");
+    halves.send(&[second, &frame(SETTINGS, 0, 0, b"")].concat());
+    assert_eq!(read_frame(&mut halves).map(|frame| frame.kind), Some(SETTINGS));
+    server.signal(SIGTERM);
+    assert!(server.wait_exit().success());
+}
+
+#[test]
+fn empty_lines_behind_a_body_are_no_request_that_takes_its_time() {
+    let (server, address) = start(&["1", "100", "header_timeout=300"]);
+    let mut client = Client::connect(&address);
+    client.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\r\n");
+    assert_eq!(client.read_response().text(), "abc");
+    wait_for_idle_time(2000);
+    assert_eq!(client.get("/").text(), "hello");
+    server.signal(SIGTERM);
+    assert!(server.wait_exit().success());
+}
+
+#[test]
+fn what_is_left_of_a_body_is_no_request_when_answers_are_written_in_another_way() {
+    for concurrency in ["1", "100"] {
+        let (server, address) = start(&["1", concurrency]);
+        let mut client = Client::connect(&address);
+        assert_eq!(client.get("/").text(), "hello");
+        // The first large answer of this worker, to a request whose body nobody reads.
+        client.send(b"GET /large/16 HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n");
+        assert_eq!(client.read_response().body.len(), 16 * 1024);
+        // It may have been closed already.
+        let _ = client.try_send(b"GET /pid HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.read_to_end(), b"", "{concurrency} at once");
+        server.signal(SIGTERM);
+        assert!(server.wait_exit().success());
+    }
 }
 
 #[test]

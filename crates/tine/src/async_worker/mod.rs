@@ -80,10 +80,13 @@ impl Context {
         *self.crowd.make_room.borrow_mut() = Some(Box::new(make_room));
     }
 
-    /// Has `tell` called once the worker is to leave, unless it [serves one connection at a time](Self::is_isolated):
+    /// Has `tell` called once the worker is to leave, at once if it is already, unless it [serves one connection at a time](Self::is_isolated):
     /// for who has many connections wait for that without each of them asking. On the worker's thread, between two
     /// turns of its tasks; whoever calls this last is told.
     pub fn when_leaving(&self, tell: impl Fn() + 'static) {
+        if self.is_leaving() {
+            return tell();
+        }
         *self.crowd.tell.borrow_mut() = Some(Box::new(tell));
     }
 
