@@ -77,6 +77,8 @@ struct Meter {
     left: u64,
     pace: Option<Pace>,
     progress: Arc<Progress>,
+    /// Its request's, on the connection.
+    number: u64,
 }
 
 /// How long a body may still be waited for.
@@ -105,12 +107,35 @@ impl RequestBody {
         let verdict = Verdict::default();
         let left = if limits.body_bytes == 0 { u64::MAX } else { limits.body_bytes };
         let pace = (!http2).then(|| Pace::new(limits.body_timeout, limits.body_rate));
-        let meter = Meter { verdict: verdict.clone(), left, pace, progress: progress.clone() };
+        let (progress, number) = (progress.clone(), progress.requests.get());
+        progress.body.set(number);
+        let meter = Meter { verdict: verdict.clone(), left, pace, progress, number };
         (Self { incoming, meter: Some(Box::new(meter)) }, Some(verdict))
     }
 }
 
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.is_over();
+    }
+}
+
 impl Meter {
+    /// The body was read to its end. If it is still the connection's: an application may read the one before it meanwhile,
+    /// which hyper has taken in long since.
+    fn is_read(&self) {
+        if self.progress.requests.get() == self.number {
+            self.progress.unread.set(false);
+        }
+        self.is_over();
+    }
+
+    fn is_over(&self) {
+        if self.progress.body.get() == self.number {
+            self.progress.body.set(0);
+        }
+    }
+
     fn refuse(&self, status: StatusCode, source: Option<hyper::Error>) -> BodyError {
         self.verdict.0.store(status.as_u16(), Relaxed);
         BodyError { status, source }
@@ -172,7 +197,7 @@ impl Body for RequestBody {
             return polled.map_err(nothing);
         };
         if matches!(polled, Poll::Ready(None)) || body.incoming.is_end_stream() {
-            meter.progress.unread.set(false);
+            meter.is_read();
         }
         match polled {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(meter.count(&frame).map(|()| frame))),

@@ -170,8 +170,8 @@ async fn serve<I: Channel, S: HttpService>(stream: I, inner: S, connected: Rc<Co
         };
         (io, service) = (parts.io, parts.service);
         // Empty lines behind a body are nobody's (RFC 9112, section 2.2).
-        let unread = parts.read_buf.trim_ascii_start();
-        if !unread.is_empty() {
+        let words = parts.read_buf.iter().position(|byte| !b"\r\n".contains(byte));
+        if let Some(unread) = words.map(|start| &parts.read_buf[start..]) {
             // Somebody who has begun to speak does not rest.
             io.channel().put_back(unread);
             continue;

@@ -68,6 +68,8 @@ pub(crate) struct Progress {
     pub(crate) since: Number,
     /// When the first byte of the request to come was read; 0 = not yet.
     pub(crate) head_began: Number,
+    /// The last request whose body somebody may still read; 0 = nobody does.
+    pub(crate) body: Number,
     /// Bytes of answers that were taken for the client: by the socket, over TLS by what encrypts them.
     pub(crate) written: Number,
     /// Over TLS, bytes the socket has taken of what was encrypted before and had to wait.
@@ -183,10 +185,10 @@ impl Progress {
         self.written.get().saturating_sub(echoed).wrapping_add(self.drained.get())
     }
 
-    /// So many bytes were read: perhaps a request's first.
+    /// So many bytes were read: perhaps a request's first, or some of a body that is read after its answer.
     pub(crate) fn note_read(&self, bytes: usize) {
         self.read.add(bytes as u64);
-        if self.busy.get() == 0 && self.head_began.get() == 0 {
+        if self.busy.get() == 0 && self.head_began.get() == 0 && self.body.get() == 0 {
             self.head_began.set(self.now.get());
         }
     }

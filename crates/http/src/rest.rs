@@ -6,6 +6,8 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
@@ -14,49 +16,38 @@ use crate::io::Channel;
 use crate::watch::Watch;
 use crate::wire::Wire;
 
-/// After so many rests freed memory is given back to the system, or after a quarter of those at rest, if that is more;
-/// and not before a hundred times as long has passed as the last time took, for it walks the whole heap.
-const TRIM_AFTER: usize = 256;
-const TRIM_SHARE: u64 = 100;
+/// After so many rests freed memory is given back to the system: a moment later, for others follow, and after a hundred times
+/// as long as it took the last time, for it walks the whole heap.
+const TRIM_AFTER: u32 = 256;
+const TRIM_PAUSE: Duration = Duration::from_millis(100);
+const TRIM_SHARE: u32 = 100;
 
-/// The connections of a worker that are at rest.
+/// What the connections of a worker that have come to rest have left behind.
 #[derive(Debug, Default)]
 pub(crate) struct Rests {
-    now: Cell<usize>,
-    since_trim: Cell<usize>,
-    /// When memory may be given back again; monotonic nanoseconds.
-    next_trim: Cell<u64>,
+    since_trim: Cell<u32>,
+    /// Somebody waits to give memory back.
+    waits: Cell<bool>,
+    took: Cell<Duration>,
 }
 
 impl Rests {
-    fn begin(&self) -> Resting<'_> {
-        let (now, since_trim) = (self.now.get() + 1, self.since_trim.get() + 1);
-        self.now.set(now);
-        self.since_trim.set(since_trim);
-        if since_trim >= TRIM_AFTER.max(now / 4) {
-            self.trim();
-        }
-        Resting(self)
-    }
-
-    fn trim(&self) {
-        let began = tine::now();
-        if began < self.next_trim.get() {
+    fn add_one(settings: &Rc<Settings>) {
+        let rests = &settings.rests;
+        rests.since_trim.set(rests.since_trim.get().saturating_add(1));
+        if rests.since_trim.get() < TRIM_AFTER || rests.waits.replace(true) {
             return;
         }
-        tine::trim();
-        let ended = tine::now();
-        self.next_trim.set(ended + TRIM_SHARE * (ended - began));
-        self.since_trim.set(0);
-    }
-}
-
-/// One of them.
-struct Resting<'a>(&'a Rests);
-
-impl Drop for Resting<'_> {
-    fn drop(&mut self) {
-        self.0.now.set(self.0.now.get() - 1);
+        let settings = settings.clone();
+        tokio::task::spawn_local(async move {
+            let rests = &settings.rests;
+            sleep(rests.took.get().saturating_mul(TRIM_SHARE).max(TRIM_PAUSE)).await;
+            let began = Instant::now();
+            tine::trim();
+            rests.took.set(began.elapsed());
+            rests.since_trim.set(0);
+            rests.waits.set(false);
+        });
     }
 }
 
@@ -64,16 +55,16 @@ impl Drop for Resting<'_> {
 pub(crate) async fn rest<I: Channel>(
     wire: &mut Wire<I>,
     watch: &mut Watch,
-    settings: &Settings,
+    settings: &Rc<Settings>,
 ) -> bool {
-    let _resting = settings.rests.begin();
+    Rests::add_one(settings);
     watch.may_rest(false);
     // Whatever is wrong with the socket, nobody is there to be told.
     let mut heard = poll_fn(|cx| wire.poll_heard(cx).map(|heard| heard.unwrap_or(false)));
     let mut end = drive_until(&mut heard, watch, settings.leaving()).await;
     if matches!(end, End::Other) {
-        // As long as one that was not at rest; and if it speaks, HTTP tells it that this is its last answer.
-        let silence = Box::pin(sleep(2 * settings.limits.drain_idle));
+        // As long as any that is silent; and if it speaks, HTTP tells it that this is its last answer.
+        let silence = Box::pin(sleep(settings.limits.drain_idle));
         end = drive_until(&mut heard, watch, silence).await;
     }
     watch.may_rest(true);

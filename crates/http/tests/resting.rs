@@ -131,6 +131,20 @@ fn what_is_left_of_a_body_is_no_request_when_answers_are_written_in_another_way(
 }
 
 #[test]
+fn a_body_that_comes_after_its_answer_is_no_slow_head() {
+    let (server, address) = start(&["1", "100", "header_timeout=500"]);
+    let mut client = Client::connect(&address);
+    client.send(b"POST /background/0 HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabcde");
+    assert_eq!(client.read_response().text(), "accepted");
+    client.send(b"f");
+    wait_for_idle_time(1500);
+    client.send(b"ghij");
+    assert_eq!(client.get("/").text(), "hello");
+    server.signal(SIGTERM);
+    assert!(server.wait_exit().success());
+}
+
+#[test]
 fn large_answers_change_how_a_connection_is_written_and_nothing_else() {
     for concurrency in ["1", "100"] {
         let (server, address) = start(&["2", concurrency]);
