@@ -223,3 +223,28 @@ impl Body for RequestBody {
         self.incoming.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meter(progress: &Arc<Progress>, number: u64) -> Meter {
+        progress.requests.set(number);
+        progress.unread.set(true);
+        progress.body.set(number);
+        let (verdict, progress) = (Verdict::default(), progress.clone());
+        Meter { verdict, left: u64::MAX, pace: None, progress, number }
+    }
+
+    #[test]
+    fn a_body_that_is_read_behind_the_next_ones_back_says_nothing_of_that() {
+        let progress = Arc::new(Progress::default());
+        let first = meter(&progress, 1);
+        let second = meter(&progress, 2);
+        first.is_read();
+        drop(first);
+        assert!(progress.unread.get() && progress.body.get() == 2);
+        second.is_read();
+        assert!(!progress.unread.get() && progress.body.get() == 0);
+    }
+}
