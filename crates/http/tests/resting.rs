@@ -12,6 +12,11 @@ const MANY: usize = 600;
 /// What one at rest weighs at most, in this build; one that is ready for a request weighs 15.
 const KIB_EACH: u64 = 12;
 
+fn stop(server: &Running) {
+    server.signal(SIGTERM);
+    assert!(server.wait_exit().success());
+}
+
 /// So many connections that have asked once and are at rest: their worker has given back what they took for HTTP.
 fn at_rest(server: &Running, address: &str) -> Vec<Client> {
     let worker = server.wait_children(1)[0];
@@ -58,8 +63,7 @@ fn silent_connections_give_their_room_back_and_are_answered_as_ever() {
     garbage.send(b"\0\0\0\r\n\r\n");
     assert_eq!(garbage.read_response().status, 400);
     drop(next());
-    server.signal(SIGTERM);
-    assert!(server.wait_exit().success());
+    stop(&server);
 }
 
 #[test]
@@ -81,8 +85,7 @@ fn wait_for_idle_time(milliseconds: u32) {
     let limit = format!("idle_timeout={milliseconds}");
     let (server, address) = start(&["1", "100", &limit]);
     assert!(Client::connect(&address).closed());
-    server.signal(SIGTERM);
-    assert!(server.wait_exit().success());
+    stop(&server);
 }
 
 #[test]
@@ -97,8 +100,7 @@ fn a_connection_at_rest_may_speak_http2_with_its_first_word() {
     assert_eq!(Client::connect(&address).get("/").text(), "hello");
     halves.send(&[second, &frame(SETTINGS, 0, 0, b"")].concat());
     assert_eq!(read_frame(&mut halves).map(|frame| frame.kind), Some(SETTINGS));
-    server.signal(SIGTERM);
-    assert!(server.wait_exit().success());
+    stop(&server);
 }
 
 #[test]
@@ -109,8 +111,7 @@ fn empty_lines_behind_a_body_are_no_request_that_takes_its_time() {
     assert_eq!(client.read_response().text(), "abc");
     wait_for_idle_time(2000);
     assert_eq!(client.get("/").text(), "hello");
-    server.signal(SIGTERM);
-    assert!(server.wait_exit().success());
+    stop(&server);
 }
 
 #[test]
@@ -125,8 +126,7 @@ fn what_is_left_of_a_body_is_no_request_when_answers_are_written_in_another_way(
         // It may have been closed already.
         let _ = client.try_send(b"GET /pid HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(client.read_to_end(), b"", "{concurrency} at once");
-        server.signal(SIGTERM);
-        assert!(server.wait_exit().success());
+        stop(&server);
     }
 }
 
@@ -140,8 +140,7 @@ fn a_body_that_comes_after_its_answer_is_no_slow_head() {
     wait_for_idle_time(1500);
     client.send(b"ghij");
     assert_eq!(client.get("/").text(), "hello");
-    server.signal(SIGTERM);
-    assert!(server.wait_exit().success());
+    stop(&server);
 }
 
 #[test]
@@ -158,7 +157,6 @@ fn large_answers_change_how_a_connection_is_written_and_nothing_else() {
         client.send(b"GET /large/64 HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(client.read_response().body.len(), 64 * 1024);
         assert_eq!(client.read_response().text(), "hello");
-        server.signal(SIGTERM);
-        assert!(server.wait_exit().success());
+        stop(&server);
     }
 }
