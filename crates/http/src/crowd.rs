@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::limits::TICK;
+use crate::outbox::Present;
 use crate::progress::{Progress, Wait};
 
 /// See the module. One a worker.
@@ -34,6 +35,7 @@ struct Entry {
 pub(crate) struct Member {
     crowd: Rc<Crowd>,
     place: usize,
+    _present: Present,
 }
 
 impl Drop for Member {
@@ -59,7 +61,7 @@ impl Crowd {
                 members.places.len() - 1
             }
         };
-        Member { crowd: self.clone(), place }
+        Member { crowd: self.clone(), place, _present: Present::new() }
     }
 
     /// Each gets a turn.

@@ -10,15 +10,18 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{net, os::unix::net as unix};
 
 use tine_os::poll::readable;
+use tine_os::socket::end_writing;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 
 use crate::io::Channel;
+use crate::known::Known;
 
 /// The most of a first read, in bytes: a request without a body has room, and so much is cleared for it.
 const FIRST: usize = 2048;
@@ -29,11 +32,10 @@ const SOON: Duration = Duration::from_millis(20);
 /// A socket as the standard library knows it.
 pub(crate) trait Plain: AsFd + Unpin + Send + 'static {
     /// As the runtime does.
-    type Known: Channel;
+    type Known: Known;
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
     fn transmit(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
-    fn end_writing(&self) -> io::Result<()>;
     /// Has the runtime watch it. It does not block.
     fn register(self) -> io::Result<Self::Known>;
 }
@@ -56,10 +58,6 @@ macro_rules! plain {
                 }
             }
 
-            fn end_writing(&self) -> io::Result<()> {
-                self.shutdown(net::Shutdown::Write)
-            }
-
             fn register(self) -> io::Result<$known> {
                 <$known>::from_std(self)
             }
@@ -75,7 +73,7 @@ plain!(unix::UnixStream, tokio::net::UnixStream);
 pub(crate) enum Fresh<P: Plain> {
     /// And whether its first bytes may be waited for here.
     New(P, bool),
-    Known(P::Known),
+    Known(Arc<P::Known>),
     /// The runtime would not take it.
     Lost,
 }
@@ -87,14 +85,14 @@ impl<P: Plain> Fresh<P> {
     }
 
     /// The stream as the runtime has it.
-    fn known(&mut self) -> io::Result<Pin<&mut P::Known>> {
+    fn known(&mut self) -> io::Result<&P::Known> {
         if let Self::New(..) = self
             && let Self::New(plain, _) = std::mem::replace(self, Self::Lost)
         {
-            *self = Self::Known(plain.register()?);
+            *self = Self::Known(Arc::new(plain.register()?));
         }
         match self {
-            Self::Known(known) => Ok(Pin::new(known)),
+            Self::Known(known) => Ok(known),
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
     }
@@ -147,7 +145,8 @@ impl<P: Plain> AsyncWrite for Fresh<P> {
         {
             return Poll::Ready(written);
         }
-        self.known()?.poll_write(cx, bytes)
+        let known = self.known()?;
+        known.poll_with(cx, &mut |_| known.write_now(&[IoSlice::new(bytes)]))
     }
 
     fn poll_write_vectored(
@@ -160,7 +159,8 @@ impl<P: Plain> AsyncWrite for Fresh<P> {
         {
             return Poll::Ready(written);
         }
-        self.known()?.poll_write_vectored(cx, parts)
+        let known = self.known()?;
+        known.poll_with(cx, &mut |_| known.write_now(parts))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -172,11 +172,12 @@ impl<P: Plain> AsyncWrite for Fresh<P> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Self::New(plain, _) = &*self {
-            return Poll::Ready(plain.end_writing());
-        }
-        self.known()?.poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(match &*self {
+            Self::New(plain, _) => end_writing(plain),
+            Self::Known(known) => end_writing(&**known),
+            Self::Lost => Err(io::ErrorKind::NotConnected.into()),
+        })
     }
 }
 
@@ -193,7 +194,14 @@ impl<P: Plain> Channel for Fresh<P> {
         {
             return Poll::Ready(written);
         }
-        self.known()?.get_mut().poll_with(cx, write)
+        self.known()?.poll_with(cx, write)
+    }
+
+    fn socket(&self) -> Option<Arc<dyn Known>> {
+        match self {
+            Self::Known(known) => Some(known.clone()),
+            Self::New(..) | Self::Lost => None,
+        }
     }
 }
 

@@ -51,6 +51,13 @@ impl Hold {
         parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
     }
 
+    /// Copies this in front of what has waited.
+    pub(crate) fn put_first(&mut self, bytes: &[u8]) {
+        let behind = self.rest().to_vec();
+        self.give_back();
+        self.put(&[IoSlice::new(bytes), IoSlice::new(&behind)]);
+    }
+
     /// What is to be written.
     pub(crate) fn rest(&self) -> &[u8] {
         &self.bytes[self.written..]
@@ -96,6 +103,9 @@ mod tests {
         assert_eq!(hold.rest(), b"abcdef");
         assert_eq!(hold.advance(4), 0);
         assert_eq!(hold.rest(), b"ef");
+        hold.put_first(b"cd");
+        assert_eq!(hold.rest(), b"cdef");
+        assert_eq!(hold.advance(2), 0);
         assert_eq!(hold.advance(5), 3);
         assert!(hold.is_empty() && hold.rest().is_empty());
     }

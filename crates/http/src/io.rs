@@ -10,11 +10,12 @@ use std::task::{Context, Poll, Waker, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, Interest};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::file::Section;
 use crate::hold::Hold;
+use crate::known::Known;
+use crate::outbox::{self, Outlet};
 use crate::progress::Progress;
 use crate::send;
 
@@ -34,33 +35,10 @@ pub(crate) trait Channel: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static
         cx: &mut Context<'_>,
         write: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>>;
+
+    /// The socket, if what is written to it is what the client reads, and once the runtime watches it.
+    fn socket(&self) -> Option<Arc<dyn Known>>;
 }
-
-macro_rules! plain_channel {
-    ($stream:ty) => {
-        impl Channel for $stream {
-            const SENDS_FILES: bool = true;
-
-            fn poll_with(
-                &mut self,
-                cx: &mut Context<'_>,
-                write: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<usize>,
-            ) -> Poll<io::Result<usize>> {
-                loop {
-                    ready!(self.poll_write_ready(cx))?;
-                    match self.try_io(Interest::WRITABLE, || write(self.as_fd())) {
-                        // It is no longer ready, so the next look registers for when it is.
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        result => return Poll::Ready(result),
-                    }
-                }
-            }
-        }
-    };
-}
-
-plain_channel!(TcpStream);
-plain_channel!(UnixStream);
 
 /// A stream whose reads leave a mark, and whose small writes may wait for others.
 #[derive(Debug)]
@@ -69,12 +47,14 @@ pub(crate) struct Heard<S: Channel> {
     stream: Option<TokioIo<S>>,
     progress: Arc<Progress>,
     hold: Hold,
+    /// Since the first answer that was sent together with others'.
+    outlet: Option<Arc<Outlet>>,
 }
 
 impl<S: Channel> Heard<S> {
     pub(crate) fn new(stream: S, progress: Arc<Progress>) -> Self {
         let stream = Some(TokioIo::new(stream));
-        Self { stream, progress, hold: Hold::default() }
+        Self { stream, progress, hold: Hold::default(), outlet: None }
     }
 
     /// Before HTTP begins on it: what is written over HTTP/1 comes as it is, and may be a loan; or hyper copies it
@@ -104,9 +84,7 @@ impl<S: Channel> Heard<S> {
 
     /// What has waited when a later request broke the connection off, as far as the socket takes it.
     fn write_rest(&mut self) {
-        if !self.hold.is_empty() {
-            let _ = self.poll_held(&mut Context::from_waker(Waker::noop()));
-        }
+        let _ = self.poll_held(&mut Context::from_waker(Waker::noop()));
     }
 
     fn note_written<T>(&self, written: &Poll<T>) {
@@ -135,8 +113,51 @@ impl<S: Channel> Heard<S> {
         !http2.get() && !upgrades.get() && !release.get()
     }
 
+    /// Whether what has waited may be sent together with what others have to send.
+    fn joins_others(&mut self, cx: &Context<'_>) -> bool {
+        let Progress { writing, leaving, .. } = &*self.progress;
+        if !outbox::has_company() || !self.holds() || writing.get() || leaving.get() {
+            return false;
+        }
+        if self.outlet.is_none() {
+            let (socket, progress) = (self.inner().socket(), self.progress.clone());
+            // A connection's driver is one task from beginning to end, so its first waker is its last.
+            self.outlet = socket.map(|socket| Outlet::new(socket, progress, cx.waker().clone()));
+        }
+        self.outlet.is_some()
+    }
+
+    /// Has it sent so.
+    fn gather(&mut self) {
+        let Some(outlet) = &self.outlet else { return };
+        let bytes = self.hold.rest();
+        outbox::gather(outlet, bytes);
+        let count = bytes.len();
+        self.hold.advance(count);
+        self.progress.held.set(false);
+    }
+
+    /// Nothing of this connection's is in the outbox any more: what could not be sent has to wait here again.
+    fn recall(&mut self) {
+        if self.progress.gathered.get() {
+            outbox::send_all();
+        }
+        self.take_back();
+    }
+
+    /// What the outbox could not send has to wait here again.
+    fn take_back(&mut self) {
+        if !self.progress.returned.get() {
+            return;
+        }
+        let Some(outlet) = &self.outlet else { return };
+        self.hold.put_first(&outlet.take_back());
+        self.progress.held.set(true);
+    }
+
     /// Writes what has waited, without regard to anything else.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.recall();
         while !self.hold.is_empty() {
             let stream = Pin::new(self.stream.as_mut().expect(PRESENT));
             let written = stream.poll_write(cx, self.hold.rest());
@@ -219,11 +240,16 @@ impl<S: Channel> Read for Heard<S> {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.hold.is_empty() {
+        self.take_back();
+        let joins = !self.hold.is_empty() && self.joins_others(cx);
+        if !self.hold.is_empty() && !joins {
             // Who has answers to take is read from when they are taken.
             ready!(self.poll_held(cx))?;
         }
         let result = self.stream().poll_read(cx, buffer);
+        if joins && result.is_pending() {
+            self.gather();
+        }
         if !self.progress.writing.get() {
             self.note_receiving(&Poll::Ready(()));
         }
@@ -240,7 +266,7 @@ impl<S: Channel> Write for Heard<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.hold.is_empty() && !self.holds() {
+        if self.hold.is_empty() && !self.holds() && !self.progress.gathered.get() {
             let written = self.stream().poll_write(cx, bytes);
             self.note_written(&written);
             return written;
@@ -278,12 +304,14 @@ impl<S: Channel> Write for Heard<S> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some((index, section)) = send::first_loan(parts) {
-            return self.poll_loan(cx, &parts[..index], &section);
-        }
-        if self.holds() && self.hold.take(parts) {
+        let loan = send::first_loan(parts);
+        if loan.is_none() && self.holds() && self.hold.take(parts) {
             self.progress.held.set(true);
             return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
+        }
+        self.recall();
+        if let Some((index, section)) = loan {
+            return self.poll_loan(cx, &parts[..index], &section);
         }
         if !self.hold.is_empty() {
             return self.poll_behind_held(cx, parts);

@@ -92,6 +92,12 @@ pub(crate) struct Progress {
     pub(crate) writing: Flag,
     /// Answers wait for company ([`crate::hold`]).
     pub(crate) held: Flag,
+    /// Answers were gathered to be sent together with others' ([`crate::outbox`]).
+    pub(crate) gathered: Flag,
+    /// In its next turn it sends what was gathered of all.
+    pub(crate) sends: Flag,
+    /// Some of what was gathered could not be sent.
+    pub(crate) returned: Flag,
     /// They may wait no longer: nothing more is done for this client now.
     pub(crate) release: Flag,
     /// None may wait: the socket is the application's from this answer on.

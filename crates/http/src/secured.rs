@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::connection::Settings;
 use crate::io::Channel;
+use crate::known::Known;
 use crate::progress::Progress;
 use crate::watch::Watch;
 
@@ -241,6 +242,10 @@ impl<S: Channel> Channel for Secured<S> {
         _write: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    fn socket(&self) -> Option<Arc<dyn Known>> {
+        None
     }
 }
 

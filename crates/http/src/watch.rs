@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::connection::Settings;
 use crate::crowd::Member;
 use crate::limits::{ASK_AGAIN, ASKED, PINGS_BYTES, REST, TICK};
+use crate::outbox;
 use crate::progress::{Progress, Wait};
 
 /// Why a connection's HTTP is to end.
@@ -102,6 +103,10 @@ impl Watch {
 
     /// The connection's driver gets its turn.
     pub(crate) fn begin_turn(&mut self) {
+        if self.progress.sends.get() {
+            self.progress.sends.set(false);
+            outbox::send_all();
+        }
         // The first comes as soon as the connection does.
         if std::mem::replace(&mut self.began, true) {
             self.progress.look();

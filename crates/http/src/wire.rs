@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::io::Channel;
+use crate::known::Known;
 use crate::progress::Progress;
 
 /// How HTTP/2 begins.
@@ -224,6 +225,10 @@ impl<S: Channel> Channel for Wire<S> {
         let result = self.stream.poll_with(cx, write);
         self.note_written(&result);
         result
+    }
+
+    fn socket(&self) -> Option<Arc<dyn Known>> {
+        self.stream.socket()
     }
 }
 

@@ -299,6 +299,14 @@ pub fn shutdown(socket: impl AsFd) -> io::Result<()> {
     Ok(net::shutdown(socket, net::Shutdown::Both)?)
 }
 
+/// Ends what is written to a connected socket, for every process that has it: the other side reads to the end.
+///
+/// # Errors
+/// `ENOTCONN` when the other side is gone (shutdown(2)).
+pub fn end_writing(socket: impl AsFd) -> io::Result<()> {
+    Ok(net::shutdown(socket, net::Shutdown::Write)?)
+}
+
 /// Whether this machine lets a socket be bound to an IPv6 address.
 #[must_use]
 pub fn ipv6_available() -> bool {
