@@ -131,6 +131,24 @@ fn what_is_left_of_a_body_is_no_request_when_answers_are_written_in_another_way(
 }
 
 #[test]
+fn what_is_left_of_a_body_is_no_request_when_the_one_before_is_read_meanwhile() {
+    for concurrency in ["1", "100"] {
+        let (server, address) = start(&["1", concurrency]);
+        let mut client = Client::connect(&address);
+        assert_eq!(client.get("/").text(), "hello");
+        client.send(b"POST /background/200 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde");
+        assert_eq!(client.read_response().text(), "accepted");
+        // While this is at work the other body is read to its end.
+        client.send(b"POST /ignored/500/16 HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n");
+        assert_eq!(client.read_response().body.len(), 16 * 1024);
+        // It may have been closed already.
+        let _ = client.try_send(b"GET /pid HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.read_to_end(), b"", "{concurrency} at once");
+        stop(&server);
+    }
+}
+
+#[test]
 fn a_body_that_comes_after_its_answer_is_no_slow_head() {
     let (server, address) = start(&["1", "100", "header_timeout=500"]);
     let mut client = Client::connect(&address);
