@@ -96,27 +96,36 @@ impl FileBody {
         Self(Content::Other(Box::pin(body)))
     }
 
-    /// Takes up to `most` bytes of a file out, if that is what comes next and there are `least` of it.
-    pub(crate) fn next_section(&mut self, least: u64, most: u64) -> Option<Section> {
-        match &mut self.0 {
+    /// The part that comes next, if that is of a file and there are `least` bytes of it.
+    fn next_file(&mut self, least: u64) -> Option<&mut Self> {
+        match self.0 {
             Content::Empty | Content::Bytes(_) | Content::Other(_) => None,
-            Content::File(section) if section.left < least => None,
-            Content::File(section) => {
-                let first = Section { left: section.left.min(most), ..section.clone() };
-                section.at = section.at.saturating_add(first.left);
-                section.left -= first.left;
-                if section.left == 0 {
-                    self.0 = Content::Empty;
-                }
-                Some(first)
-            }
-            Content::Several(parts) => {
+            Content::File(ref section) => (section.left >= least).then_some(self),
+            Content::Several(ref mut parts) => {
                 while parts.front().is_some_and(Body::is_end_stream) {
                     parts.pop_front();
                 }
-                parts.front_mut()?.next_section(least, most)
+                parts.front_mut()?.next_file(least)
             }
         }
+    }
+
+    /// Whether a file comes next and there are `least` bytes of it.
+    pub(crate) fn has_section(&mut self, least: u64) -> bool {
+        self.next_file(least).is_some()
+    }
+
+    /// Takes up to `most` bytes of a file out, if that is what comes next and there are `least` of it.
+    pub(crate) fn next_section(&mut self, least: u64, most: u64) -> Option<Section> {
+        let Self(content) = self.next_file(least)?;
+        let Content::File(section) = content else { return None };
+        let first = Section { left: section.left.min(most), ..section.clone() };
+        section.at = section.at.saturating_add(first.left);
+        section.left -= first.left;
+        if section.left == 0 {
+            *content = Content::Empty;
+        }
+        Some(first)
     }
 }
 

@@ -67,11 +67,12 @@ impl Slots {
 
     /// Lends what `body` has next, if that is a file and there is an address for it.
     fn lend(&mut self, body: &mut FileBody) -> Option<Loan> {
-        let (space, slot) = self.take()?;
-        let Some(section) = body.next_section(LEAST, SLOT as u64) else {
-            self.free.push(slot);
+        // First, for most files are short, and then nothing need be reserved.
+        if !body.has_section(LEAST) {
             return None;
-        };
+        }
+        let (space, slot) = self.take()?;
+        let section = body.next_section(LEAST, SLOT as u64)?;
         let start = slot * SLOT;
         let length = usize::try_from(section.left).unwrap_or(SLOT).min(SLOT);
         self.slots[slot] = Some(section);
