@@ -191,10 +191,14 @@ impl Progress {
         self.written.get().saturating_sub(echoed).wrapping_add(self.drained.get())
     }
 
-    /// So many bytes were read: perhaps a request's first, or some of a body that is read after its answer.
-    pub(crate) fn note_read(&self, bytes: usize) {
-        self.read.add(bytes as u64);
-        if self.busy.get() == 0 && self.head_began.get() == 0 && self.body.get() == 0 {
+    /// These bytes were read: perhaps a request's first, or some of a body that is read after its answer. None: they are held
+    /// back until it is known what they begin.
+    pub(crate) fn note_read(&self, bytes: &[u8]) {
+        self.read.add(bytes.len() as u64);
+        let is_awaited = self.busy.get() == 0 && self.head_began.get() == 0 && self.body.get() == 0;
+        // Empty lines behind a body are nobody's (RFC 9112, section 2.2).
+        let is_word = bytes.is_empty() || bytes.iter().any(|byte| !b"\r\n".contains(byte));
+        if is_awaited && is_word {
             self.head_began.set(self.now.get());
         }
     }

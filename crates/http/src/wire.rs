@@ -166,7 +166,7 @@ impl<S: Channel> AsyncRead for Wire<S> {
             First::Unknown | First::Held(_) => wire.poll_first(cx, buffer),
         };
         if result.is_ready() || matches!(wire.first, First::Held(_)) {
-            wire.progress.note_read(buffer.filled().len() - before);
+            wire.progress.note_read(&buffer.filled()[before..]);
         }
         result
     }

@@ -47,10 +47,10 @@ pub(super) struct Story {
 }
 
 impl Story {
-    pub(super) fn new(generation: u32) -> Self {
+    pub(super) fn new(generation: u32, since: u64) -> Self {
         Self {
             generation,
-            since: monotonic(),
+            since,
             cwd: None,
             failure: None,
             killed: false,
@@ -62,7 +62,7 @@ impl Story {
     /// Of a worker that the program before has left.
     pub(super) fn left(left: &ProcLeft) -> Self {
         let ProcLeft { generation, since, killed, .. } = *left;
-        Self { since, killed, cwd: left.cwd.clone(), ..Self::new(generation) }
+        Self { killed, cwd: left.cwd.clone(), ..Self::new(generation, since) }
     }
 }
 

@@ -116,12 +116,11 @@ impl Supervisor {
         let Newborn { assignment, record, result } = newborn;
         let worker = assignment.worker;
         let watched = result.and_then(|(pid, channel)| {
-            Proc::watch(&self.epoll, &assignment, pid, channel, record.unwrap_or_default())
+            Proc::watch(&self.epoll, &assignment, pid, channel, record.unwrap_or_default(), since)
         });
         match watched {
             Ok(mut proc) => {
                 let pid = proc.pid.get();
-                proc.story.since = since;
                 proc.is_command = self.pools[assignment.pool].program.producer().is_some();
                 self.procs.insert(worker, proc);
                 self.events.push_back(Event::Forked { worker, pid });

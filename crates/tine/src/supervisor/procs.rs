@@ -17,7 +17,7 @@ use super::event::Event;
 use super::event::Exit;
 use super::run::{CHANNEL, KIND, PIDFD, Supervisor};
 use super::sample::Scale;
-use super::state::WorkerId;
+use super::state::{Nanos, WorkerId};
 use super::trial::Work;
 use crate::handover::ProcLeft;
 use crate::program::{exit_of, exit_told};
@@ -83,18 +83,18 @@ impl Proc {
         pid: Pid,
         channel: OwnedFd,
         record: usize,
+        since: Nanos,
     ) -> io::Result<Self> {
         let watched = Self::open(epoll, assignment.worker, pid, &channel);
-        watched.map(|pidfd| Self::new(assignment, pid, (pidfd, channel), record)).inspect_err(
-            |_| {
-                // It is our child and not reaped, so the number is still its own.
-                let _ = process::signal_pid(pid, Signal::KILL);
-                let _ = process::signal_group(pid, Signal::KILL);
-                while process::reap_pid(pid).is_ok_and(|change| change.is_none()) {
-                    std::thread::yield_now();
-                }
-            },
-        )
+        let made = |pidfd| Self::new(assignment, pid, (pidfd, channel), record, since);
+        watched.map(made).inspect_err(|_| {
+            // It is our child and not reaped, so the number is still its own.
+            let _ = process::signal_pid(pid, Signal::KILL);
+            let _ = process::signal_group(pid, Signal::KILL);
+            while process::reap_pid(pid).is_ok_and(|change| change.is_none()) {
+                std::thread::yield_now();
+            }
+        })
     }
 
     fn open(epoll: &Epoll, worker: WorkerId, pid: Pid, channel: &OwnedFd) -> io::Result<OwnedFd> {
@@ -109,6 +109,7 @@ impl Proc {
         pid: Pid,
         (pidfd, channel): (OwnedFd, OwnedFd),
         record: usize,
+        since: Nanos,
     ) -> Self {
         let Assignment { pool, place, generation, .. } = *assignment;
         Self {
@@ -124,7 +125,7 @@ impl Proc {
             silent: false,
             told: false,
             ended: None,
-            story: Story::new(generation),
+            story: Story::new(generation, since),
             scale: Scale::default(),
         }
     }
