@@ -3,8 +3,9 @@
 //!
 //! hyper writes each answer as it is made. Small ones are copied here instead, and go out together as soon
 //! as there is nothing more to be done for this client: when hyper wants to read, when its turn ends, with
-//! what does not fit, or at the end. So an answer waits for other answers and for nothing else, and one
-//! that comes alone costs no more than before: a write of one piece is cheaper than one of two.
+//! what does not fit, or at the end. So here an answer waits for other answers of its client and for nothing else, and one
+//! that comes alone costs no more than before: a write of one piece is cheaper than one of two. Where there are other
+//! connections they go on from here to the [outbox](crate::outbox).
 //!
 //! The room is the thread's, lent to whichever connection is being served: an idle one has none.
 

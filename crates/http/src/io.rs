@@ -84,7 +84,10 @@ impl<S: Channel> Heard<S> {
 
     /// What has waited when a later request broke the connection off, as far as the socket takes it.
     fn write_rest(&mut self) {
-        let _ = self.poll_held(&mut Context::from_waker(Waker::noop()));
+        self.recall();
+        if !self.hold.is_empty() {
+            let _ = self.poll_held(&mut Context::from_waker(Waker::noop()));
+        }
     }
 
     fn note_written<T>(&self, written: &Poll<T>) {
@@ -115,8 +118,11 @@ impl<S: Channel> Heard<S> {
 
     /// Whether what has waited may be sent together with what others have to send.
     fn joins_others(&mut self, cx: &Context<'_>) -> bool {
-        let Progress { writing, leaving, .. } = &*self.progress;
-        if !outbox::has_company() || !self.holds() || writing.get() || leaving.get() {
+        let Progress { leaving, now, .. } = &*self.progress;
+        if !outbox::is_open(now.get()) || leaving.get() || !self.holds() {
+            return false;
+        }
+        if self.progress.is_writing() {
             return false;
         }
         if self.outlet.is_none() {
@@ -137,7 +143,7 @@ impl<S: Channel> Heard<S> {
         self.progress.held.set(false);
     }
 
-    /// Nothing of this connection's is in the outbox any more: what could not be sent has to wait here again.
+    /// Nothing of this connection's is in the outbox any more: before something is written in another way.
     fn recall(&mut self) {
         if self.progress.gathered.get() {
             outbox::send_all();
@@ -151,8 +157,10 @@ impl<S: Channel> Heard<S> {
             return;
         }
         let Some(outlet) = &self.outlet else { return };
-        self.hold.put_first(&outlet.take_back());
+        self.hold.put_first(&outlet.take_returned());
         self.progress.held.set(true);
+        // Until it is tried again.
+        self.progress.writing.set(true);
     }
 
     /// Writes what has waited, without regard to anything else.
@@ -266,6 +274,7 @@ impl<S: Channel> Write for Heard<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.take_back();
         if self.hold.is_empty() && !self.holds() && !self.progress.gathered.get() {
             let written = self.stream().poll_write(cx, bytes);
             self.note_written(&written);
@@ -275,6 +284,8 @@ impl<S: Channel> Write for Heard<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper may flush for a long time without reading: while a handler is at work.
+        self.take_back();
         if !self.hold.is_empty() {
             if self.holds() && !self.progress.writing.get() {
                 return Poll::Ready(Ok(()));
@@ -329,3 +340,6 @@ impl<S: Channel> Drop for Heard<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,8 @@ macro_rules! known {
                         let count = self.try_read_buf(buffer)?;
                         found = Some(count);
                         // Who gets less than there is room for has got all there is (epoll(7), question 9): that is the
-                        // same as being told to wait, and saves being told.
+                        // same as being told to wait, and saves being told. Not before urgent data (tcp(7)), whose
+                        // sender waits for an answer until it sends more.
                         match 0 < count && count < room {
                             true => Err(ErrorKind::WouldBlock.into()),
                             false => Ok(()),

@@ -5,8 +5,10 @@
 //! are answered first, and then the answers are sent: a tenth of the time a request takes.
 //!
 //! Who is the first to have one gathered gets another turn, behind all tasks that are ready now, and sends what is there
-//! by then. So an answer waits for what others are ready to do; and where they take their time ([`PATIENCE`]), for no
-//! more than the one that is at work. One connection alone waits for nobody.
+//! by then. Where others take their time ([`PATIENCE`]) the next connection's turn sends it, so an answer waits for
+//! one of them that is at work and no more. Even that is too long where somebody keeps the thread to himself: who has
+//! done so once, for [`BLOCKED`], may do so again, and for a while ([`CLOSED`]) every answer is sent at once. So it
+//! is for a connection that is alone.
 //!
 //! The room is the thread's: no connection has any.
 
@@ -22,6 +24,10 @@ use crate::progress::Progress;
 
 /// How long the first may have waited when the next comes and they are sent at once.
 const PATIENCE: Duration = Duration::from_micros(100);
+/// How long one may have waited before the outbox is closed, and for how long it is: more than a process waits for a
+/// processor that others have.
+const BLOCKED: Duration = Duration::from_millis(20);
+const CLOSED: Duration = Duration::from_secs(1);
 /// As many are sent at once.
 const MOST: usize = 64;
 /// So many bytes are sent at once.
@@ -61,13 +67,12 @@ impl Outlet {
             let mut returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
             returned.extend_from_slice(&bytes[sent..]);
             self.progress.returned.set(true);
-            self.progress.writing.set(true);
             self.waker.wake_by_ref();
         }
     }
 
     /// What the socket did not take; it is the caller's to be written.
-    pub(crate) fn take_back(&self) -> Vec<u8> {
+    pub(crate) fn take_returned(&self) -> Vec<u8> {
         self.progress.returned.set(false);
         take(&mut *self.returned.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -80,11 +85,13 @@ struct Outbox {
     entries: Vec<(Arc<Outlet>, usize)>,
     /// When the first came, in monotonic nanoseconds.
     began: u64,
+    /// Until when it is closed, in the same.
+    closed: u64,
 }
 
 impl Outbox {
     const fn new() -> Self {
-        Self { bytes: Vec::new(), entries: Vec::new(), began: 0 }
+        Self { bytes: Vec::new(), entries: Vec::new(), began: 0, closed: 0 }
     }
 
     fn gather(&mut self, outlet: &Arc<Outlet>, bytes: &[u8]) {
@@ -96,12 +103,30 @@ impl Outbox {
         self.bytes.extend_from_slice(bytes);
         self.entries.push((outlet.clone(), self.bytes.len()));
         outlet.progress.gathered.set(true);
-        let waited = Duration::from_nanos(now.saturating_sub(self.began));
-        if self.entries.len() >= MOST || self.bytes.len() >= ROOM || waited >= PATIENCE {
+        if self.entries.len() >= MOST || self.bytes.len() >= ROOM {
             self.send_all();
+        } else if self.waited(now) >= PATIENCE {
+            self.send_late(now);
         } else if is_first {
-            outlet.progress.sends.set(true);
+            outlet.progress.must_send.set(true);
             outlet.waker.wake_by_ref();
+        }
+    }
+
+    /// How long the first has waited.
+    fn waited(&self, now: u64) -> Duration {
+        let since = if self.entries.is_empty() { now } else { self.began };
+        Duration::from_nanos(now.saturating_sub(since))
+    }
+
+    /// Sends all if the first has waited for long enough.
+    fn send_late(&mut self, now: u64) {
+        let waited = self.waited(now);
+        if waited >= BLOCKED {
+            self.closed = now.saturating_add(CLOSED.as_nanos() as u64);
+        }
+        if waited >= PATIENCE {
+            self.send_all();
         }
     }
 
@@ -133,15 +158,20 @@ impl Drop for Present {
     }
 }
 
-/// Whether there are others whose answers may be sent together with one's own.
-pub(crate) fn has_company() -> bool {
-    CONNECTIONS.get() > 1
+/// Whether there are others whose answers may be sent together with one's own, at monotonic nanosecond `now`.
+pub(crate) fn is_open(now: u64) -> bool {
+    CONNECTIONS.get() > 1 && OUTBOX.with_borrow(|outbox| now >= outbox.closed)
 }
 
 /// These are to be sent to a client, behind what was gathered for it before. Whose `progress` says afterwards that it
-/// [sends](Progress::sends) calls [`send_all`] in its next turn, for which it is woken.
+/// [must send](Progress::must_send) calls [`send_all`] in its next turn, for which it is woken.
 pub(crate) fn gather(outlet: &Arc<Outlet>, bytes: &[u8]) {
     OUTBOX.with_borrow_mut(|outbox| outbox.gather(outlet, bytes));
+}
+
+/// A connection has its turn, at monotonic nanosecond `now`: what has waited for long enough is sent.
+pub(crate) fn send_late(now: u64) {
+    OUTBOX.with_borrow_mut(|outbox| outbox.send_late(now));
 }
 
 /// Sends what was gathered.
@@ -216,7 +246,9 @@ mod tests {
             gather(&second.outlet, b"b");
             gather(&first.outlet, b"c");
             assert_eq!([first.received(), second.received()], [b"", b""]);
-            assert!(first.outlet.progress.sends.get() && !second.outlet.progress.sends.get());
+            assert!(
+                first.outlet.progress.must_send.get() && !second.outlet.progress.must_send.get()
+            );
             assert_eq!([first.woken(), second.woken()], [1, 0]);
             assert!(first.outlet.progress.gathered.get());
             send_all();
@@ -244,6 +276,28 @@ mod tests {
     }
 
     #[test]
+    fn nobody_who_was_kept_waiting_for_long_is_gathered_for_a_while() {
+        block_on(async {
+            let pair = Pair::new().await;
+            let _company = [Present::new(), Present::new()];
+            let nanos = |duration: Duration| duration.as_nanos() as u64;
+            for (waited, sent, open) in [
+                (PATIENCE - Duration::from_nanos(1), b"".as_slice(), true),
+                (PATIENCE, b"a", true),
+                (BLOCKED, b"a", false),
+            ] {
+                gather(&pair.outlet, b"a");
+                let now = 1 + nanos(waited);
+                send_late(now);
+                assert_eq!((pair.received().as_slice(), is_open(now)), (sent, open), "{waited:?}");
+                send_all();
+                let _ = pair.received();
+            }
+            assert!(is_open(1 + nanos(BLOCKED + CLOSED)));
+        });
+    }
+
+    #[test]
     fn what_the_socket_does_not_take_comes_back_whole_and_in_order() {
         block_on(async {
             let pair = Pair::new().await;
@@ -257,9 +311,9 @@ mod tests {
             gather(&pair.outlet, b"c");
             send_all();
             assert_eq!(pair.received(), b"", "there would be room, and it was not its turn");
-            assert!(pair.outlet.progress.writing.get() && pair.outlet.progress.returned.get());
-            assert_eq!(pair.outlet.take_back(), b"abc");
-            assert!(!pair.outlet.progress.returned.get() && pair.outlet.take_back().is_empty());
+            assert!(pair.outlet.progress.is_writing());
+            assert_eq!(pair.outlet.take_returned(), b"abc");
+            assert!(!pair.outlet.progress.is_writing() && pair.outlet.take_returned().is_empty());
         });
     }
 }

@@ -95,7 +95,7 @@ pub(crate) struct Progress {
     /// Answers were gathered to be sent together with others' ([`crate::outbox`]).
     pub(crate) gathered: Flag,
     /// In its next turn it sends what was gathered of all.
-    pub(crate) sends: Flag,
+    pub(crate) must_send: Flag,
     /// Some of what was gathered could not be sent.
     pub(crate) returned: Flag,
     /// They may wait no longer: nothing more is done for this client now.
@@ -143,7 +143,7 @@ impl Progress {
     }
 
     pub(crate) fn wait(&self) -> Wait {
-        if self.is_busy() || self.writing.get() {
+        if self.is_busy() || self.is_writing() {
             return Wait::Answer;
         }
         match self.head_began.get() {
@@ -155,7 +155,12 @@ impl Progress {
 
     /// Whether nothing was heard since `heard` was cleared, and nothing is on its way out.
     pub(crate) fn is_silent(&self) -> bool {
-        !self.is_busy() && !self.heard.get() && !self.writing.get() && !self.receiving.get()
+        !self.is_busy() && !self.heard.get() && !self.is_writing() && !self.receiving.get()
+    }
+
+    /// Whether something is to be written, and the socket would not take it.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writing.get() || self.returned.get()
     }
 
     fn is_busy(&self) -> bool {
@@ -181,7 +186,7 @@ impl Progress {
     /// Whether all that is to be sent waits for the client.
     pub(crate) fn waits_for_client(&self) -> bool {
         let owed = self.owed.get();
-        self.writing.get() || (owed > 0 && owed == self.busy.get())
+        self.is_writing() || (owed > 0 && owed == self.busy.get())
     }
 
     /// Bytes the client has taken of its answers, about. Over HTTP/2 what a worker writes answers to what it

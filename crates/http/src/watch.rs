@@ -103,13 +103,13 @@ impl Watch {
 
     /// The connection's driver gets its turn.
     pub(crate) fn begin_turn(&mut self) {
-        if self.progress.sends.get() {
-            self.progress.sends.set(false);
-            outbox::send_all();
-        }
         // The first comes as soon as the connection does.
         if std::mem::replace(&mut self.began, true) {
-            self.progress.look();
+            outbox::send_late(self.progress.look());
+        }
+        if self.progress.must_send.get() {
+            self.progress.must_send.set(false);
+            outbox::send_all();
         }
     }
 
@@ -121,7 +121,7 @@ impl Watch {
 
     /// Whether answers still wait for company that will not come now; asked at the end of a turn.
     pub(crate) fn releases(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.progress.held.get() || self.progress.writing.get() {
+        if !self.progress.held.get() || self.progress.is_writing() {
             return false;
         }
         let requests = self.progress.requests.get();
