@@ -23,7 +23,7 @@ use crate::known::Known;
 use crate::progress::Progress;
 
 /// How long the first may have waited when the next comes and they are sent at once.
-const PATIENCE: Duration = Duration::from_micros(100);
+const PATIENCE: Duration = Duration::from_millis(1);
 /// How long one may have waited before the outbox is closed, and for how long it is: more than a process waits for a
 /// processor that others have.
 const BLOCKED: Duration = Duration::from_millis(20);
