@@ -118,11 +118,9 @@ impl<S: Channel> Heard<S> {
 
     /// Whether what has waited may be sent together with what others have to send.
     fn joins_others(&mut self, cx: &Context<'_>) -> bool {
-        let Progress { leaving, now, .. } = &*self.progress;
-        if !outbox::is_open(now.get()) || leaving.get() || !self.holds() {
-            return false;
-        }
-        if self.progress.is_writing() {
+        let progress = &*self.progress;
+        let is_hindered = progress.leaving.get() || progress.is_writing() || !self.holds();
+        if is_hindered || !outbox::is_open(progress.now.get()) {
             return false;
         }
         if self.outlet.is_none() {

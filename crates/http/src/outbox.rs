@@ -2,7 +2,7 @@
 //!
 //! Where many clients are ready at once each of their requests would walk from the program through the kernel's
 //! send and back, and either would find what the other has left of the processor's caches. So the requests
-//! are answered first, and then the answers are sent: a tenth of the time a request takes.
+//! are answered first, and then the answers are sent: up to a tenth of the time a request takes.
 //!
 //! Who is the first to have one gathered gets another turn, behind all tasks that are ready now, and sends what is there
 //! by then. Where others take their time ([`PATIENCE`]) the next connection's turn sends it, so an answer waits for
