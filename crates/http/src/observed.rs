@@ -147,8 +147,11 @@ impl<S: HttpService> Future for Answering<S> {
         }
         let answer = answer?;
         let (lends, old) = (*this.lends, *this.old);
-        let mut response =
-            answer.map(|body| Answer { body: Some(Outgoing::new(body, lends)), served });
+        let mut response = answer.map(|body| Answer {
+            body: Some(Outgoing::new(body, lends)),
+            error: None,
+            served,
+        });
         let status = response.status();
         let upgrades =
             status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && status.is_success());
@@ -259,13 +262,30 @@ impl Served {
         old: bool,
     ) -> Response<Answer<B>> {
         let closes = last && !self.http2;
-        let mut response = Response::new(Answer { body: None, served: self });
+        let mut response = Response::new(Answer { body: None, error: None, served: self });
         *response.status_mut() = status;
         if closes {
             close(&mut response, old);
         }
         made(&mut response);
         response
+    }
+
+    /// Its body has failed: said when what it gave before is written, for hyper would let go of that.
+    fn fail<T>(
+        &mut self,
+        error: BoxError,
+        later: &mut Option<BoxError>,
+    ) -> Poll<Option<Result<T, BoxError>>> {
+        self.set_owed(false);
+        let progress = &self.connected.progress;
+        if self.http2 || progress.has_failed() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        // Its driver asks again, once that is so.
+        progress.fails.set(true);
+        *later = Some(error);
+        Poll::Pending
     }
 
     fn set_owed(&mut self, owed: bool) {
@@ -309,6 +329,8 @@ pin_project_lite::pin_project! {
         // None: a refusal says nothing more.
         #[pin]
         body: Option<Outgoing<B>>,
+        // It has failed, and says so when its time has come.
+        error: Option<BoxError>,
         served: Served,
     }
 }
@@ -327,7 +349,13 @@ where
     ) -> Poll<Option<Result<Frame<Self::Data>, BoxError>>> {
         let this = self.project();
         let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
-        let polled = body.poll_frame(cx);
+        let polled = match this.error.take() {
+            Some(error) => Poll::Ready(Some(Err(error))),
+            None => body.poll_frame(cx),
+        };
+        if let Poll::Ready(Some(Err(error))) = polled {
+            return this.served.fail(error, this.error);
+        }
         let given = matches!(polled, Poll::Ready(Some(Ok(_))));
         this.served.several |= this.served.owed;
         this.served.set_owed(given);

@@ -90,6 +90,8 @@ pub(crate) struct Progress {
     pub(crate) unwanted: Flag,
     /// The socket would not take what hyper has to write.
     pub(crate) writing: Flag,
+    /// An answer's body has failed, and has not said so yet.
+    pub(crate) fails: Flag,
     /// Answers wait for company ([`crate::hold`]).
     pub(crate) held: Flag,
     /// Answers were gathered to be sent together with others' ([`crate::outbox`]).
@@ -161,6 +163,11 @@ impl Progress {
     /// Whether something is to be written, and the socket would not take it.
     pub(crate) fn is_writing(&self) -> bool {
         self.writing.get() || self.returned.get()
+    }
+
+    /// Whether an answer's body has failed, and what it gave before is written.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.fails.get() && !self.is_writing() && !self.held.get()
     }
 
     fn is_busy(&self) -> bool {

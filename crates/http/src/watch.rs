@@ -150,6 +150,9 @@ impl Watch {
         if self.isolated {
             self.stamp();
         }
+        if self.progress.has_failed() {
+            cx.waker().wake_by_ref();
+        }
         let asked = self.progress.unwanted.get() && !self.progress.leaving.get();
         if asked && matches!(self.progress.wait(), Wait::Request(_)) {
             return Poll::Ready(Overdue::Request);
