@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{HeaderName, Request, StatusCode};
-use tine::{Context, Level, Log, Record, Worker};
+use tine::{Context, Level, Log, Record, RequestLine, Worker};
 use tine_tls::Agreed;
 use tokio::io::AsyncRead;
 
@@ -91,19 +91,23 @@ impl Arrival {
         client: &Client,
         now: u64,
     ) {
-        let mut line = Text::default();
-        line.push(request.method().as_str());
-        line.push_byte(b' ');
-        line.push(request.uri().path());
-        if request.uri().query().is_some() {
-            line.push("?…");
-        }
-        line.push_byte(b' ');
-        line.push(access_log::protocol(request.version()));
+        let uri = request.uri();
+        let mut cut;
+        let target = match uri.query() {
+            None => uri.path(),
+            Some(_) => {
+                cut = Text::default();
+                cut.push(uri.path());
+                cut.push("?…");
+                cut.as_str()
+            }
+        };
+        let (verb, protocol) = (request.method().as_str(), access_log::protocol(request.version()));
+        let line = RequestLine { verb, target, protocol };
         if !self.origin.trusted || client.address == self.origin.source.map(|source| source.ip()) {
-            record.request_began(line.as_bytes(), &*self.who, now);
+            record.request_began(line, &self.who, now);
         } else {
-            record.request_began(line.as_bytes(), client.show().as_bytes(), now);
+            record.request_began(line, client.show().as_str(), now);
         }
     }
 }

@@ -26,23 +26,11 @@ impl Text {
         }
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-
     pub(crate) fn push(&mut self, text: &str) {
         let room = &mut self.bytes[self.length..];
         let length = text.len().min(room.len());
         room[..length].copy_from_slice(&text.as_bytes()[..length]);
         self.length += length;
-    }
-
-    /// One of ASCII.
-    pub(crate) fn push_byte(&mut self, byte: u8) {
-        if let Some(room) = self.bytes.get_mut(self.length) {
-            *room = byte;
-            self.length += 1;
-        }
     }
 
     /// Every request has one, and the standard library takes its time.

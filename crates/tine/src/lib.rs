@@ -101,7 +101,7 @@ cfg_if::cfg_if! {
         pub use log::{Level, Log};
         pub use prefork::Prefork;
         pub use program::{Command, Passed, Probe, Producer, Program, Readiness, Spawn};
-        pub use scoreboard::{Activity, Record, Snapshot};
+        pub use scoreboard::{Activity, Record, RequestLine, Snapshot};
         pub use seat::{Busy, MESSAGE_BYTES, Sender, Shutdown};
         pub use service::{Handle, Pool, Service};
         pub use shared::Region;

@@ -19,6 +19,7 @@ mod bell;
 mod record;
 mod signpost;
 mod tail;
+mod text;
 
 pub use activity::Activity;
 pub(crate) use bell::Bell;
@@ -27,13 +28,14 @@ pub(crate) use record::Stamps;
 pub use record::{Record, Snapshot};
 pub(crate) use signpost::Signpost;
 pub(crate) use tail::{Line as TailLine, Tail};
+pub use text::RequestLine;
 
 use crate::shared::Region;
 use crate::spares::Line;
 use crate::{Error, Result};
 
 /// Layout version of the region.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Most worker processes, draining ones included: as many as fit into the largest region.
 const RECORDS_MAX: usize = 400_000;
 /// Words of a pool's line: a cache line pair, so that pools do not share one.
