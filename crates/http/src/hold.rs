@@ -44,12 +44,26 @@ impl Hold {
         fits
     }
 
+    /// The same, of one part.
+    pub(crate) fn take_one(&mut self, part: &[u8]) -> bool {
+        let fits = part.len() <= SMALL && self.bytes.len() + part.len() <= HOLD;
+        if fits {
+            self.make_room();
+            self.bytes.extend_from_slice(part);
+        }
+        fits
+    }
+
     /// Copies all of this.
     pub(crate) fn put(&mut self, parts: &[IoSlice<'_>]) {
+        self.make_room();
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+    }
+
+    fn make_room(&mut self) {
         if self.bytes.capacity() == 0 {
             self.bytes = SPARE.take();
         }
-        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
     }
 
     /// Copies this in front of what has waited.

@@ -151,9 +151,12 @@ impl<S: Channel> Heard<S> {
 
     /// What the outbox could not send has to wait here again.
     fn take_back(&mut self) {
-        if !self.progress.returned.get() {
-            return;
+        if self.progress.returned.get() {
+            self.hold_again();
         }
+    }
+
+    fn hold_again(&mut self) {
         let Some(outlet) = &self.outlet else { return };
         self.hold.put_first(&outlet.take_returned());
         self.progress.held.set(true);
@@ -273,7 +276,13 @@ impl<S: Channel> Write for Heard<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.take_back();
-        if self.hold.is_empty() && !self.holds() && !self.progress.gathered.get() {
+        if self.holds() {
+            // Every small answer comes this way.
+            if !send::is_lending() && self.hold.take_one(bytes) {
+                self.progress.held.set(true);
+                return Poll::Ready(Ok(bytes.len()));
+            }
+        } else if self.hold.is_empty() && !self.progress.gathered.get() {
             let written = self.stream().poll_write(cx, bytes);
             self.note_written(&written);
             return written;

@@ -51,25 +51,25 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
         let served = Served::begin(&self.connected, line, number, version == Version::HTTP_2);
         let refused = refusal::reason(&request, &settings.limits);
         let told = refused.or_else(|| settings.observer.health(&request, &settings.context));
-        let (making, verdict) = match told {
-            Some(status) => (Making::Told { status, refused: refused.is_some() }, None),
-            None => {
-                let (mut parts, incoming) = request.into_parts();
-                parts.extensions.insert(client);
-                parts.extensions.insert(self.connected.exit_guard());
-                let http2 = version == Version::HTTP_2;
-                let (body, verdict) = RequestBody::new(incoming, &settings.limits, progress, http2);
-                (Making::begin(&self.inner, Request::from_parts(parts, body)), verdict)
-            }
-        };
+        let old = version < Version::HTTP_11;
+        // HTTP/2 has frames to put around every piece, and copies.
+        let lends = self.sends_files && version != Version::HTTP_2;
+        if let Some(status) = told {
+            let making = Making::Told { status, refused: refused.is_some() };
+            return Answering { making, served: Some(served), verdict: None, connect, old, lends };
+        }
+        let (mut parts, incoming) = request.into_parts();
+        parts.extensions.insert(client);
+        parts.extensions.insert(self.connected.exit_guard());
+        let http2 = version == Version::HTTP_2;
+        let (body, verdict) = RequestBody::new(incoming, &settings.limits, progress, http2);
         Answering {
-            making,
+            making: Making::begin(&self.inner, Request::from_parts(parts, body)),
             served: Some(served),
             verdict,
             connect,
-            old: version < Version::HTTP_11,
-            // HTTP/2 has frames to put around every piece, and copies.
-            lends: self.sends_files && version != Version::HTTP_2,
+            old,
+            lends,
         }
     }
 }
@@ -123,24 +123,27 @@ impl<S: HttpService> Future for Answering<S> {
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answer = match this.making.project() {
-            MakingNow::Called { future } => Ok(ready!(future.poll(cx))),
-            MakingNow::Waiting { future } => Ok(ready!(future.as_mut().poll(cx))),
+            MakingNow::Called { future } => ready!(future.poll(cx)),
+            MakingNow::Waiting { future } => ready!(future.as_mut().poll(cx)),
             MakingNow::Failed { error } => match error.take() {
-                Some(error) => Ok(Err(error)),
+                Some(error) => Err(error),
                 None => return Poll::Pending,
             },
-            MakingNow::Told { status, refused } => Err((*status, *refused)),
+            MakingNow::Told { status, refused } => {
+                let Some(mut served) = this.served.take() else { return Poll::Pending };
+                served.answered();
+                let told = match refused {
+                    true => served.refuse(*status, *this.old),
+                    false => served.tell(*status, *this.old),
+                };
+                return Poll::Ready(Ok(told));
+            }
         };
         let Some(mut served) = this.served.take() else { return Poll::Pending };
         served.answered();
-        let refused = this.verdict.as_ref().and_then(Verdict::status);
-        let answer = match (answer, refused) {
-            (Err((status, false)), _) => return Poll::Ready(Ok(served.tell(status, *this.old))),
-            (Err((status, true)), _) | (Ok(_), Some(status)) => {
-                return Poll::Ready(Ok(served.refuse(status, *this.old)));
-            }
-            (Ok(answer), None) => answer,
-        };
+        if let Some(status) = this.verdict.as_ref().and_then(Verdict::status) {
+            return Poll::Ready(Ok(served.refuse(status, *this.old)));
+        }
         // What was asked in a wrong way is no failure of the service's.
         if answer.as_ref().map_or(true, |answer| answer.status().is_server_error()) {
             served.connected.settings.context.request_failed();

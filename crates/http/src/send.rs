@@ -226,10 +226,15 @@ where
     }
 }
 
+/// Whether anything that is written now could be a loan.
+pub(crate) fn is_lending() -> bool {
+    LENT.get() > 0
+}
+
 /// The first part of a write that is a loan, and what it stands for.
 pub(crate) fn first_loan(parts: &[IoSlice<'_>]) -> Option<(usize, Section)> {
     // Where no file is under way, as in most programs always, this is all it costs.
-    if LENT.get() == 0 {
+    if !is_lending() {
         return None;
     }
     SLOTS_OF_THREAD.with_borrow(|slots| {
