@@ -9,7 +9,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use http::StatusCode;
 use hyper::server::conn::http1::{self, UpgradeableConnection};
@@ -23,7 +23,7 @@ use crate::crowd::Crowd;
 use crate::fresh::Fresh;
 use crate::http2;
 use crate::io::{Channel, Heard};
-use crate::limits::{LINGER, LINGER_BYTES, LINGER_SILENCE, Limits};
+use crate::limits::{LINGER, LINGER_BYTES, LINGER_LEAST, LINGER_SILENCE, Limits, TICK};
 use crate::observe::Observer;
 use crate::observed::Observed;
 use crate::progress::Progress;
@@ -136,7 +136,7 @@ async fn without_session<I: Channel>(failure: Failure<I>, connected: Rc<Connecte
     match failure {
         Failure::Plain(stream) => {
             note_refused(settings, arrival, progress, StatusCode::BAD_REQUEST);
-            linger(Wire::new(stream, progress.clone()), NO_TLS).await;
+            linger(Wire::new(stream, progress.clone()), NO_TLS, &connected).await;
         }
         Failure::Broken(error) => log(&format!("TLS handshake: {error}")),
         Failure::Late => log("TLS handshake: not done in time"),
@@ -209,16 +209,16 @@ async fn take_leave<I: Channel, S: HttpService>(
                 false => StatusCode::BAD_REQUEST,
             };
             note_refused(settings, arrival, progress, status);
-            linger(parts.io.into_inner(), b"").await;
+            linger(parts.io.into_inner(), b"", &connected).await;
         }
         End::Overdue(Overdue::Head) => {
             let status = StatusCode::REQUEST_TIMEOUT;
             note_refused(settings, arrival, progress, status);
-            linger(parts.io.into_inner(), TOO_LATE).await;
+            linger(parts.io.into_inner(), TOO_LATE, &connected).await;
         }
         // Its client may still be sending: what has come unread would take the answer back.
         End::Done(_) if progress.has_more_to_say() || !parts.read_buf.is_empty() => {
-            linger(parts.io.into_inner(), b"").await;
+            linger(parts.io.into_inner(), b"", &connected).await;
         }
         End::Done(_) | End::Overdue(_) | End::Other => {}
     }
@@ -325,8 +325,12 @@ async fn until_gone(progress: &Progress, context: &Context) {
 }
 
 /// Lets a client that is still sending read its answer: gives it, if hyper has not, ends our side, and
-/// listens to it for a while (RFC 9112, section 9.6).
-async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8]) {
+/// listens to it for a while (RFC 9112, section 9.6), which is shorter where others wait for this worker.
+async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8], connected: &Connected) {
+    let Connected { settings, progress, .. } = connected;
+    // Whoever is to make room counts it among those that go.
+    progress.unwanted.set(true);
+    let _member = settings.crowd.join(progress.clone(), Waker::noop().clone());
     let listen = async {
         // Where hyper has answered it may also have ended our side, and even no bytes can be written then.
         if !answer.is_empty() {
@@ -349,6 +353,15 @@ async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8]) {
         }
         io::Result::Ok(())
     };
+    let wanted = async {
+        sleep(LINGER_LEAST).await;
+        while !settings.context.is_wanted_elsewhere() {
+            sleep(TICK).await;
+        }
+    };
     // Whatever goes wrong now, nobody is there to be told.
-    let _ = timeout(LINGER, listen).await;
+    tokio::select! {
+        _ = timeout(LINGER, listen) => {}
+        () = wanted => {}
+    }
 }

@@ -2,15 +2,15 @@
 //! wait.
 //!
 //! A connection is here from its beginning to its end, at no cost a request. Only when there is need are
-//! they looked at, all of them: those that have been silent for longest end first, and if there are not
-//! enough of those, others are told by their next answer.
+//! they looked at, all of them: those that have been silent for longest end first, then those whose request's header has
+//! been coming for longest, and if there are not enough of those, others are told by their next answer.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::limits::TICK;
+use crate::limits::{HEAD_LEAST, TICK};
 use crate::outbox::Present;
 use crate::progress::{Progress, Wait};
 
@@ -79,22 +79,27 @@ impl Crowd {
         else {
             return;
         };
-        let mut silent: Vec<_> =
-            all().filter_map(|entry| Some((entry.silent_since(now)?, entry))).collect();
-        silent.sort_unstable_by_key(|(since, _)| *since);
-        let told = silent.iter().take(wanted).map(|(_, entry)| entry.end()).count();
+        let mut idle: Vec<_> =
+            all().filter_map(|entry| Some((entry.idle_since(now)?, entry))).collect();
+        idle.sort_unstable_by_key(|(since, _)| *since);
+        let told = idle.iter().take(wanted).map(|(_, entry)| entry.end()).count();
         let busy = all().filter(|entry| entry.is_busy());
         busy.take(wanted - told).for_each(|entry| entry.progress.last.set(true));
     }
 }
 
 impl Entry {
-    /// Since when it waits for a request, if that is long enough to be asked to go.
-    fn silent_since(&self, now: u64) -> Option<u64> {
-        let Wait::Request(since) = self.progress.wait() else { return None };
-        let tick = u64::try_from(TICK.as_nanos()).unwrap_or(u64::MAX);
-        let silent = now >= since.saturating_add(tick) && !self.progress.is_asked_to_end();
-        silent.then_some(since)
+    /// Whether the rest of its request's header is waited for, and since when that or a request is, if that is long enough
+    /// to be asked to go.
+    fn idle_since(&self, now: u64) -> Option<(bool, u64)> {
+        let (speaks, since, least) = match self.progress.wait() {
+            Wait::Request(since) => (false, since, TICK),
+            Wait::Head(since) => (true, since, HEAD_LEAST),
+            Wait::Answer => return None,
+        };
+        let least = u64::try_from(least.as_nanos()).unwrap_or(u64::MAX);
+        let idle = now >= since.saturating_add(least) && !self.progress.is_asked_to_end();
+        idle.then_some((speaks, since))
     }
 
     fn is_busy(&self) -> bool {
@@ -134,6 +139,23 @@ mod tests {
         crowd.make_room(9, now);
         assert!(first.unwanted.get() && busy.last.get() && !busy.unwanted.get());
         assert!(!fresh.is_asked_to_end(), "it has only just come");
+    }
+
+    #[test]
+    fn who_has_begun_to_ask_and_does_not_go_on_goes_after_the_silent_and_before_the_busy() {
+        let crowd = Rc::new(Crowd::default());
+        let (slow, _a) = member(&crowd, 0, false);
+        let (fresh, _b) = member(&crowd, 0, false);
+        let (silent, _c) = member(&crowd, SECOND, false);
+        let (busy, _d) = member(&crowd, 0, true);
+        slow.head_began.set(1);
+        fresh.head_began.set(2 * SECOND - 1);
+        crowd.make_room(1, 2 * SECOND);
+        assert!(silent.unwanted.get() && !slow.unwanted.get());
+        crowd.make_room(2, 2 * SECOND);
+        assert!(slow.unwanted.get() && !busy.last.get());
+        crowd.make_room(9, 2 * SECOND);
+        assert!(busy.last.get() && !fresh.is_asked_to_end());
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub struct Limits {
     /// on the worst of links. Who fails is closed; who speaks HTTP without TLS is answered 400.
     pub handshake_timeout: Duration,
     /// A request's header must be complete within this, counted from its first byte. Default 15 s, as
-    /// in Net::Server's HTTP personality; then 408. Over HTTP/2 half a header is silence: see
+    /// in Net::Server's HTTP personality; then 408. In a worker that serves many, has as many as it may and is waited for,
+    /// 250 ms, and so for a handshake. Over HTTP/2 half a header is silence: see
     /// [`idle_timeout`](Self::idle_timeout).
     pub header_timeout: Duration,
     /// A connection without a request is closed after this, without a word: the client has asked for
@@ -99,8 +100,13 @@ pub(crate) const ASKED: u8 = 3;
 pub(crate) const LINGER: Duration = Duration::from_secs(10);
 /// The same, once it sends nothing any more.
 pub(crate) const LINGER_SILENCE: Duration = Duration::from_secs(2);
+/// The same, where somebody else waits for the worker: a round trip and a half of most clients.
+pub(crate) const LINGER_LEAST: Duration = Duration::from_millis(250);
 /// What it may send meanwhile, in bytes.
 pub(crate) const LINGER_BYTES: usize = 16 << 20;
+/// How long a request's header may take in a worker that has as many connections as it may while others wait: one comes
+/// in one piece, or in a few that follow each other closely.
+pub(crate) const HEAD_LEAST: Duration = Duration::from_millis(250);
 /// hyper's least, in bytes.
 const LEAST_BUFFER: usize = 8192;
 /// What hyper may hold of one HTTP/2 answer, in bytes: times the streams it is what one slow reader costs.

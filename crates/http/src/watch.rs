@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::connection::Settings;
 use crate::crowd::Member;
-use crate::limits::{ASK_AGAIN, ASKED, PINGS_BYTES, REST, TICK};
+use crate::limits::{ASK_AGAIN, ASKED, HEAD_LEAST, PINGS_BYTES, REST, TICK};
 use crate::outbox;
 use crate::progress::{Progress, Wait};
 
@@ -215,7 +215,7 @@ impl Watch {
                 since.saturating_add(nanos(limits.send_timeout))
             }
             Wait::Answer => u64::MAX,
-            Wait::Head(since) => since.saturating_add(nanos(limits.header_timeout)),
+            Wait::Head(since) => since.saturating_add(nanos(self.header_timeout())),
             Wait::Request(since) => {
                 let idle = since.saturating_add(nanos(limits.idle_timeout));
                 let tick = since.max(self.looked).saturating_add(self.tick());
@@ -228,6 +228,12 @@ impl Watch {
                 }
             }
         }
+    }
+
+    /// How long a request's header may be in coming.
+    fn header_timeout(&self) -> Duration {
+        let timeout = self.settings.limits.header_timeout;
+        if self.progress.unwanted.get() { timeout.min(HEAD_LEAST) } else { timeout }
     }
 
     /// Whether it is put to rest when it has been silent for a while: where others are served meanwhile.
@@ -252,7 +258,7 @@ impl Watch {
         let limits = &settings.limits;
         let longer = |since: u64, timeout| now >= since.saturating_add(nanos(timeout));
         match wait {
-            Wait::Head(since) => longer(since, limits.header_timeout).then_some(Overdue::Head),
+            Wait::Head(since) => longer(since, self.header_timeout()).then_some(Overdue::Head),
             Wait::Request(since) if longer(since, limits.idle_timeout) => Some(Overdue::Request),
             Wait::Request(since) if self.is_wanted_elsewhere() => {
                 // Its client talks: the next answer is its last.

@@ -45,6 +45,26 @@ fn a_full_worker_makes_room_for_as_many_as_wait() {
 }
 
 #[test]
+fn a_full_worker_refuses_headers_that_do_not_come_to_their_end_when_somebody_waits() {
+    let (_server, address) = start(&["1", "8"]);
+    let mut slow: Vec<_> = (0..8).map(|_| Client::connect(&address)).collect();
+    slow.iter_mut().for_each(|client| client.send(b"GET / HTTP/1.1\r\nHost: a\r\n"));
+    let asked = Instant::now();
+    assert_eq!(client::get(&address, "/").text(), "hello");
+    assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+    // As many as there had to be, and they know why.
+    let refused = slow.iter_mut().filter_map(|client| {
+        client.set_deadline(Duration::from_millis(500));
+        client.try_read_response().ok()
+    });
+    let statuses: Vec<_> = refused.map(|answer| answer.status).collect();
+    assert!(
+        (1..8).contains(&statuses.len()) && statuses.iter().all(|&it| it == 408),
+        "{statuses:?}"
+    );
+}
+
+#[test]
 fn connections_that_are_never_silent_make_room_by_their_next_answer() {
     let (_server, address) = start(&["1", "2"]);
     let mut talkative = fill(&address, 2);

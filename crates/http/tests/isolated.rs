@@ -69,3 +69,24 @@ fn all_clients_have_their_turn_when_there_are_more_of_them_than_workers() {
     assert_eq!(report.failed_total, 0, "{report:?}");
     assert!(report.slowest < Duration::from_secs(8), "{report:?}");
 }
+
+#[test]
+fn a_client_that_was_refused_and_goes_on_sending_holds_no_worker_that_others_wait_for() {
+    for first in ["GET / HTTP/1.1\r\nHost: a\r\nX", "GET / HTTP/9.9\r\n\r\n"] {
+        let (_server, address) = start(&["1", "1", "header_timeout=300"]);
+        let mut refused = Client::connect(&address);
+        refused.send(first.as_bytes());
+        let asked = Instant::now();
+        let waiting = std::thread::spawn({
+            let address = address.clone();
+            move || client::get(&address, "/").text().to_owned()
+        });
+        while !waiting.is_finished() {
+            assert!(asked.elapsed() < Duration::from_secs(5), "it is served no more");
+            // Until it is let go of.
+            let _ = refused.try_send(b"x");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(waiting.join().expect("no panic"), "hello");
+    }
+}
