@@ -220,6 +220,7 @@ async fn take_leave<I: Channel, S: HttpService>(
         End::Done(_) if progress.has_more_to_say() || !parts.read_buf.is_empty() => {
             linger(parts.io.into_inner(), b"", &connected).await;
         }
+        End::Overdue(Overdue::Client) => progress.fails.set(true),
         End::Done(_) | End::Overdue(_) | End::Other => {}
     }
 }

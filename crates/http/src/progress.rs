@@ -90,7 +90,7 @@ pub(crate) struct Progress {
     pub(crate) unwanted: Flag,
     /// The socket would not take what hyper has to write.
     pub(crate) writing: Flag,
-    /// An answer's body has failed, and has not said so yet.
+    /// An answer does not come to its end: its body has failed, or its client takes nothing.
     pub(crate) fails: Flag,
     /// Answers wait for company ([`crate::hold`]).
     pub(crate) held: Flag,
@@ -213,10 +213,34 @@ impl Progress {
         if is_awaited && is_word {
             self.head_began.set(self.now.get());
         }
+        if self.body.get() > 0 {
+            // Whoever sends is not silent, though its answer may be made long since.
+            self.since.set(self.now.get());
+        }
     }
 
     /// Whether its client gives requests up faster than is bearable.
     pub(crate) fn is_flooded(&self, limits: &Limits) -> bool {
         self.cancelled.get() > limits.resets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_whose_body_is_read_behind_its_answer_is_silent_since_the_last_of_it() {
+        let progress = Progress::new(1);
+        progress.now.set(5);
+        progress.note_read(b"\r\n");
+        assert_eq!(progress.wait(), Wait::Request(1));
+        progress.body.set(1);
+        progress.note_read(b"some of it");
+        assert_eq!(progress.wait(), Wait::Request(5));
+        progress.body.set(0);
+        progress.now.set(7);
+        progress.note_read(b"GET");
+        assert_eq!(progress.wait(), Wait::Head(7));
     }
 }

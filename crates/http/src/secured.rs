@@ -251,8 +251,12 @@ impl<S: Channel> Channel for Secured<S> {
 
 impl<S: Channel> Drop for Secured<S> {
     /// However the connection has ended, its client hears that this is the end and nobody has cut it short
-    /// (`close_notify`); if there is no room for that, it does not.
+    /// (`close_notify`); if there is no room for that, it does not. Nor if an answer has no end: one without a length would
+    /// look whole (RFC 9112, section 9.8).
     fn drop(&mut self) {
+        if self.0.get_ref().0.progress.fails.get() {
+            return;
+        }
         let mut nobody = Context::from_waker(Waker::noop());
         let _ = self.stream().poll_shutdown(&mut nobody);
     }

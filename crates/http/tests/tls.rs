@@ -256,6 +256,18 @@ fn a_silent_session_of_a_leaving_worker_hears_that_it_ends() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_does_not_look_whole() {
+    let site = Site::start(&["1", "100"]);
+    // Without a length or chunks it is the end of the session that says where it ends.
+    for (path, sent, whole) in [("/", "hello", true), ("/break", "so far", false)] {
+        let mut client = site.connect();
+        client.send(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes());
+        assert!(client.read_to_end().ends_with(sent.as_bytes()));
+        assert_eq!(client.tls().map(testkit::tls::Tls::ended), Some(whole), "{path}");
+    }
+}
+
+#[test]
 fn a_request_in_flight_is_answered_while_the_service_stops() {
     let site = Site::start(&["1", "100"]);
     let mut connection = site.connect();
