@@ -20,6 +20,7 @@ use crate::progress::Progress;
 /// [`Limits::body_bytes`](crate::Limits::body_bytes) and not slower than
 /// [`Limits::body_rate`](crate::Limits::body_rate).
 ///
+/// Over HTTP/2 it may be as slow as it likes until somebody else waits for its worker, for a stream has others beside it.
 /// A violation is an error here; whatever the service then answers, the client is told 413 or 408.
 /// `100 Continue` is sent when the body is first asked for.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ struct Meter {
     verdict: Verdict,
     /// Bytes to come at most.
     left: u64,
-    pace: Option<Pace>,
+    pace: Pace,
     progress: Arc<Progress>,
     /// Its request's, on the connection.
     number: u64,
@@ -88,6 +89,8 @@ struct Pace {
     left: Duration,
     /// Bytes that make a second good.
     rate: u32,
+    /// It counts only from when somebody waits behind it: over HTTP/2.
+    patient: bool,
     /// Since when it is waited for, and the alarm.
     waiting: Option<Instant>,
     alarm: Option<Pin<Box<Sleep>>>,
@@ -106,7 +109,7 @@ impl RequestBody {
         }
         let verdict = Verdict::default();
         let left = if limits.body_bytes == 0 { u64::MAX } else { limits.body_bytes };
-        let pace = (!http2).then(|| Pace::new(limits.body_timeout, limits.body_rate));
+        let pace = Pace::new(limits.body_timeout, limits.body_rate, http2);
         let (progress, number) = (progress.clone(), progress.requests.get());
         progress.body.set(number);
         let meter = Meter { verdict: verdict.clone(), left, pace, progress, number };
@@ -143,9 +146,7 @@ impl Meter {
 
     fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), BodyError> {
         let length = frame.data_ref().map_or(0, Bytes::len);
-        if let Some(pace) = &mut self.pace {
-            pace.came(length);
-        }
+        self.pace.came(length, &self.progress);
         match self.left.checked_sub(length as u64) {
             Some(left) => self.left = left,
             None => return Err(self.refuse(StatusCode::PAYLOAD_TOO_LARGE, None)),
@@ -155,29 +156,53 @@ impl Meter {
 }
 
 impl Pace {
-    fn new(most: Duration, rate: u32) -> Self {
-        Self { most, left: most, rate: rate.max(1), waiting: None, alarm: None }
+    fn new(most: Duration, rate: u32, patient: bool) -> Self {
+        Self { most, left: most, rate: rate.max(1), patient, waiting: None, alarm: None }
+    }
+
+    /// For how long it has kept somebody waiting, who began to wait for it at `since`.
+    fn kept_waiting(&self, since: Instant, progress: &Progress) -> Duration {
+        let waited = since.elapsed();
+        match (self.patient, progress.wanted.get()) {
+            (false, _) => waited,
+            (true, 0) => Duration::ZERO,
+            (true, wanted) => waited.min(Duration::from_nanos(tine::now().saturating_sub(wanted))),
+        }
     }
 
     /// So many bytes have come.
-    fn came(&mut self, bytes: usize) {
+    fn came(&mut self, bytes: usize, progress: &Progress) {
         if let Some(since) = self.waiting.take() {
             let good = Duration::from_secs_f64(bytes as f64 / f64::from(self.rate));
-            self.left = self.left.saturating_sub(since.elapsed()).saturating_add(good);
-            self.left = self.left.min(self.most);
+            let waited = self.kept_waiting(since, progress);
+            self.left = self.left.saturating_sub(waited).saturating_add(good).min(self.most);
         }
     }
 
     /// Nothing has come; ready when it was waited for too long.
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    ///
+    /// A patient one need not be told that somebody waits: its alarm rings before all of its time can be over, and
+    /// then is set to what is left.
+    fn poll_over(&mut self, cx: &mut Context<'_>, progress: &Progress) -> Poll<()> {
         let left = self.left;
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(left)));
-        if self.waiting.is_none() {
+        let mut alarm = self.alarm.take().unwrap_or_else(|| Box::pin(sleep(left)));
+        let since = *self.waiting.get_or_insert_with(|| {
             let now = Instant::now();
-            self.waiting = Some(now);
             alarm.as_mut().reset(now + left);
-        }
-        alarm.as_mut().poll(cx)
+            now
+        });
+        let over = loop {
+            if alarm.as_mut().poll(cx).is_pending() {
+                break Poll::Pending;
+            }
+            let more = left.saturating_sub(self.kept_waiting(since, progress));
+            if more.is_zero() {
+                break Poll::Ready(());
+            }
+            alarm.as_mut().reset(Instant::now() + more);
+        };
+        self.alarm = Some(alarm);
+        over
     }
 }
 
@@ -206,7 +231,7 @@ impl Body for RequestBody {
             }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
-                if meter.pace.as_mut().is_some_and(|pace| pace.poll_over(cx).is_ready()) {
+                if meter.pace.poll_over(cx, &meter.progress).is_ready() {
                     let error = meter.refuse(StatusCode::REQUEST_TIMEOUT, None);
                     return Poll::Ready(Some(Err(error)));
                 }
@@ -233,7 +258,8 @@ mod tests {
         progress.unread.set(true);
         progress.body.set(number);
         let (verdict, progress) = (Verdict::default(), progress.clone());
-        Meter { verdict, left: u64::MAX, pace: None, progress, number }
+        let pace = Pace::new(Duration::MAX, 1, false);
+        Meter { verdict, left: u64::MAX, pace, progress, number }
     }
 
     #[test]

@@ -74,7 +74,9 @@ impl Crowd {
     pub(crate) fn make_room(&self, waiting: u32, now: u64) {
         let members = self.0.borrow();
         let all = || members.places.iter().flatten();
-        let asked = all().filter(|entry| entry.progress.is_asked_to_end()).count();
+        let to_end = all().filter(|entry| entry.progress.is_asked_to_end());
+        // One that had all its requests was not asked for the sake of those who wait now.
+        let asked = to_end.inspect(|entry| entry.progress.is_wanted(now)).count();
         let Some(wanted) = (waiting as usize).checked_sub(asked).filter(|&wanted| wanted > 0)
         else {
             return;
@@ -82,9 +84,9 @@ impl Crowd {
         let mut idle: Vec<_> =
             all().filter_map(|entry| Some((entry.idle_since(now)?, entry))).collect();
         idle.sort_unstable_by_key(|(since, _)| *since);
-        let told = idle.iter().take(wanted).map(|(_, entry)| entry.end()).count();
+        let told = idle.iter().take(wanted).map(|(_, entry)| entry.end(now)).count();
         let busy = all().filter(|entry| entry.is_busy());
-        busy.take(wanted - told).for_each(|entry| entry.progress.last.set(true));
+        busy.take(wanted - told).for_each(|entry| entry.make_way(now));
     }
 }
 
@@ -106,8 +108,15 @@ impl Entry {
         self.progress.wait() == Wait::Answer && !self.progress.is_asked_to_end()
     }
 
-    fn end(&self) {
+    /// Woken, for over HTTP/2 there is a word to be said without an answer.
+    fn make_way(&self, now: u64) {
+        self.progress.make_way(now);
+        self.waker.wake_by_ref();
+    }
+
+    fn end(&self, now: u64) {
         self.progress.unwanted.set(true);
+        self.progress.is_wanted(now);
         self.waker.wake_by_ref();
     }
 }

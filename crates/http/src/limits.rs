@@ -40,8 +40,9 @@ pub struct Limits {
     pub body_bytes: u64,
     /// How long in all the application may have to wait for a body that stays behind
     /// [`body_rate`](Self::body_rate). Default 20 s, as in Apache (`RequestReadTimeout`); then 408. The
-    /// application's own slowness does not count. Not over HTTP/2, where a slow stream holds nobody up
-    /// and streams without an end are usual.
+    /// application's own slowness does not count. Over HTTP/2, where streams without an end are usual, it counts only
+    /// from when somebody else waits for the worker and the connection is asked to end for that (its worker is
+    /// isolated, or has as many as it may): until then a stream may be as slow as it likes.
     pub body_timeout: Duration,
     /// Each so many bytes of a body make one second of waiting good. Default 500, as in Apache.
     pub body_rate: u32,

@@ -86,6 +86,8 @@ pub(crate) struct Progress {
     pub(crate) leaving: Flag,
     /// The next answer is the connection's last.
     pub(crate) last: Flag,
+    /// Since when somebody waits for what it holds, and it is asked to end for that; 0 = nobody does.
+    pub(crate) wanted: Number,
     /// It is to end as soon as it waits for a request.
     pub(crate) unwanted: Flag,
     /// The socket would not take what hyper has to write.
@@ -183,6 +185,19 @@ impl Progress {
     /// Whether its client may still be sending what was refused, or not asked for.
     pub(crate) fn has_more_to_say(&self) -> bool {
         self.refused.get() || self.unread.get()
+    }
+
+    /// Somebody waits for what it holds, as is seen now: what its client still sends has only so long from here on.
+    pub(crate) fn is_wanted(&self, now: u64) {
+        if self.wanted.get() == 0 {
+            self.wanted.set(now);
+        }
+    }
+
+    /// Somebody waits for what it holds: it is to end by its next answer.
+    pub(crate) fn make_way(&self, now: u64) {
+        self.last.set(true);
+        self.is_wanted(now);
     }
 
     /// Whether it will end without its client's doing.

@@ -214,6 +214,8 @@ impl Watch {
                 let since = self.progress.since.get().max(self.looked);
                 since.saturating_add(nanos(limits.send_timeout))
             }
+            // A stream may be silent for ever, so it is asked whether somebody waits behind it.
+            Wait::Answer if self.asks_meanwhile() => self.looked.saturating_add(self.tick()),
             Wait::Answer => u64::MAX,
             Wait::Head(since) => since.saturating_add(nanos(self.header_timeout())),
             Wait::Request(since) => {
@@ -234,6 +236,11 @@ impl Watch {
     fn header_timeout(&self) -> Duration {
         let timeout = self.settings.limits.header_timeout;
         if self.progress.unwanted.get() { timeout.min(HEAD_LEAST) } else { timeout }
+    }
+
+    /// Whether it is asked, while it answers, if somebody waits for this worker: over HTTP/1 between two requests is enough.
+    fn asks_meanwhile(&self) -> bool {
+        self.isolated && self.progress.http2.get() && self.progress.wanted.get() == 0
     }
 
     /// Whether it is put to rest when it has been silent for a while: where others are served meanwhile.
@@ -262,7 +269,7 @@ impl Watch {
             Wait::Request(since) if longer(since, limits.idle_timeout) => Some(Overdue::Request),
             Wait::Request(since) if self.is_wanted_elsewhere() => {
                 // Its client talks: the next answer is its last.
-                self.progress.last.set(true);
+                self.progress.make_way(now);
                 longer(since, TICK).then_some(Overdue::Request)
             }
             Wait::Request(since) => {
@@ -270,8 +277,11 @@ impl Watch {
             }
             Wait::Answer => {
                 let talks = self.requests != self.progress.requests.get();
-                if talks && self.is_wanted_elsewhere() {
-                    self.progress.last.set(true);
+                if (talks || self.asks_meanwhile()) && self.is_wanted_elsewhere() {
+                    self.progress.make_way(now);
+                    if self.progress.http2.get() && !self.progress.leaving.get() {
+                        return Some(Overdue::Last);
+                    }
                 }
                 let stalls = self.takes_nothing()
                     && longer(self.looked, limits.send_timeout)

@@ -44,6 +44,9 @@ pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
 pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
+
+pub const END_STREAM: u8 = 1;
 
 /// One frame (RFC 9113, section 4.1).
 #[derive(Debug)]
@@ -66,8 +69,17 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 
 /// A GET's fields: a path of fewer than 127 bytes, without Huffman's code (RFC 7541, appendix A).
 pub fn get(path: &str) -> Vec<u8> {
+    asks(0x82, path)
+}
+
+/// A POST's.
+pub fn post(path: &str) -> Vec<u8> {
+    asks(0x83, path)
+}
+
+fn asks(method: u8, path: &str) -> Vec<u8> {
     let length = u8::try_from(path.len()).expect("a short path");
-    [&[0x82, 0x86, 0x04, length], path.as_bytes(), b"\x41\x01a"].concat()
+    [&[method, 0x86, 0x04, length], path.as_bytes(), b"\x41\x01a"].concat()
 }
 
 /// One field by its name, in as many bytes as it has (RFC 7541, section 6.2.2).
