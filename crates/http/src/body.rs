@@ -147,6 +147,7 @@ impl Meter {
     fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), BodyError> {
         let length = frame.data_ref().map_or(0, Bytes::len);
         self.pace.came(length, &self.progress);
+        self.progress.delivered.add(u64::from(length > 0));
         match self.left.checked_sub(length as u64) {
             Some(left) => self.left = left,
             None => return Err(self.refuse(StatusCode::PAYLOAD_TOO_LARGE, None)),

@@ -69,6 +69,7 @@ pub(crate) async fn serve<I: Channel, S: HttpService>(
     }
     // GOAWAY loses nothing: a client sends again what came after it (RFC 9113, section 6.8).
     progress.leaving.set(true);
+    progress.told.set(progress.look());
     Pin::new(&mut connection).graceful_shutdown();
     loop {
         progress.heard.set(false);

@@ -21,6 +21,7 @@ mod body;
 mod client;
 mod connected;
 mod connection;
+mod control;
 mod crowd;
 mod dotted;
 mod file;

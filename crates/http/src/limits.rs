@@ -13,7 +13,9 @@ use crate::http2::Local;
 /// `Connection: close`; over HTTP/2 with the status, a reset of the stream, or the end of the connection.
 ///
 /// Not a choice: a request has at most 100 header fields, a chunked body's extensions at most 16 KiB in
-/// all (hyper; 431 and 400).
+/// all (hyper; 431 and 400). An HTTP/2 client that sends more than 1000 frames that ask for nothing (pings, settings,
+/// priorities) beyond 10 a second and what goes with its requests and answers is closed; so is one that still begins
+/// requests 10 s after GOAWAY.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// A request's target, in bytes. Default 8 KiB, about the least everybody is asked to read
@@ -115,6 +117,20 @@ const STREAM_BUFFER: usize = 64 * 1024;
 /// Streams that were refused for an error of the client's before the connection ends; hyper's own
 /// default of 1024 is for gateways.
 const ERRORS: usize = 100;
+/// Frames of HTTP/2 that ask for nothing (pings, settings, priorities: all but requests and data) beyond what a client is
+/// served for, see [`SERVES`] and [`SERVED_BYTES`]; one more ends the connection. As many answers as Envoy lets wait
+/// (`max_outbound_control_frames`), and far more than a client has to say at once.
+pub(crate) const CONTROL_FRAMES: i64 = 1000;
+/// So many of them are forgiven each second, so that who asks now and then whether the connection lives may go on for days.
+pub(crate) const CONTROL_PER_SECOND: u64 = 10;
+/// So many go with each request, each piece of a body that the application takes, and each it hands out: the window is moved
+/// on twice, for the stream and the connection, and some measure the line with a ping each time.
+pub(crate) const SERVES: u64 = 8;
+/// One goes with so many bytes written, however small the window is that they have to go through.
+pub(crate) const SERVED_BYTES: u64 = 256;
+/// Who still begins requests on an HTTP/2 connection so long after GOAWAY does not hear it, or does not want to: it is
+/// closed. Tens of round trips; a client that waits for anything else is silent meanwhile, and closed for that.
+pub(crate) const GOAWAY_HEARD: Duration = Duration::from_secs(10);
 /// An HTTP/2 client that says nothing is asked this often whether it lives, and has this long to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 /// What [`PING`]s are in the time of a look, and more: so many bytes more than were read are no sign that an

@@ -48,6 +48,9 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
         }
         let (client, line) = settings.observer.ask(&request, arrival, number, progress.now.get());
         arrival.stamp(settings.context.record(), &request, &client, progress.now.get());
+        if version == Version::HTTP_2 {
+            progress.note_stream();
+        }
         let served = Served::begin(&self.connected, line, number, version == Version::HTTP_2);
         let refused = refusal::reason(&request, &settings.limits);
         let told = refused.or_else(|| settings.observer.health(&request, &settings.context));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use tokio::sync::Notify;
 
-use crate::limits::Limits;
+use crate::limits::{GOAWAY_HEARD, Limits, SERVED_BYTES, SERVES};
 
 /// A yes or no.
 #[derive(Debug, Default)]
@@ -80,10 +80,18 @@ pub(crate) struct Progress {
     pub(crate) read: Number,
     /// Pieces of answers that were handed out.
     pub(crate) given: Number,
+    /// Pieces of bodies of HTTP/2 that the application has taken.
+    pub(crate) delivered: Number,
+    /// Frames of HTTP/2 that ask for nothing ([`crate::control`]).
+    pub(crate) idle_frames: Number,
     /// Something was read since this was last cleared.
     pub(crate) heard: Flag,
     /// The worker leaves.
     pub(crate) leaving: Flag,
+    /// When its client was told so by GOAWAY; 0 = not.
+    pub(crate) told: Number,
+    /// It has not listened to that.
+    pub(crate) deaf: Flag,
     /// The next answer is the connection's last.
     pub(crate) last: Flag,
     /// Since when somebody waits for what it holds, and it is asked to end for that; 0 = nobody does.
@@ -234,9 +242,24 @@ impl Progress {
         }
     }
 
-    /// Whether its client gives requests up faster than is bearable.
+    /// A request begins over HTTP/2: perhaps long after its client was told that no more are taken.
+    pub(crate) fn note_stream(&self) {
+        let (told, now) = (self.told.get(), self.now.get());
+        let heard = u64::try_from(GOAWAY_HEARD.as_nanos()).unwrap_or(u64::MAX);
+        if told > 0 && now.saturating_sub(told) > heard {
+            self.deaf.set(true);
+        }
+    }
+
+    /// How many frames that ask for nothing its client may send for what it was served.
+    pub(crate) fn served(&self) -> u64 {
+        let pieces = self.requests.get() + self.delivered.get() + self.given.get();
+        pieces * SERVES + self.written.get() / SERVED_BYTES
+    }
+
+    /// Whether its client gives requests up faster than is bearable, or goes on where it should not.
     pub(crate) fn is_flooded(&self, limits: &Limits) -> bool {
-        self.cancelled.get() > limits.resets
+        self.cancelled.get() > limits.resets || self.deaf.get()
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::connection::Settings;
+use crate::control::Account;
 use crate::crowd::Member;
 use crate::limits::{ASK_AGAIN, ASKED, HEAD_LEAST, PINGS_BYTES, REST, TICK};
 use crate::outbox;
@@ -32,7 +33,8 @@ pub(crate) enum Overdue {
     Head,
     /// The client takes nothing of what it is sent.
     Client,
-    /// The client gives up more requests than it lets be answered.
+    /// The client gives up more requests than it lets be answered, says too much that asks for nothing, or goes on after
+    /// GOAWAY.
     Flood,
     /// It had what a connection gets; over HTTP/2 there is no answer that could say so.
     Last,
@@ -56,6 +58,8 @@ pub(crate) struct Watch {
     isolated: bool,
     /// It may be put to rest.
     rests: bool,
+    /// What its client says over HTTP/2 that asks for nothing.
+    account: Account,
     /// Since the alarm was set it was waited for, so that it wakes its task.
     armed: bool,
     /// Its place among the worker's connections, where there are several.
@@ -85,6 +89,7 @@ impl Watch {
             requests: 0,
             isolated,
             rests,
+            account: Account::new(now),
             armed: false,
             member: None,
             began: false,
@@ -165,7 +170,10 @@ impl Watch {
             return Poll::Ready(Overdue::Anew);
         }
         if self.progress.http2.get() {
-            if self.progress.is_flooded(&self.settings.limits) {
+            let progress = &self.progress;
+            let (idle, served) = (progress.idle_frames.get(), progress.served());
+            let is_overdrawn = self.account.is_overdrawn(idle, served, progress.now.get());
+            if is_overdrawn || progress.is_flooded(&self.settings.limits) {
                 return Poll::Ready(Overdue::Flood);
             }
             if self.progress.last.get() && !self.progress.leaving.get() {

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::control::Frames;
 use crate::io::Channel;
 use crate::known::Known;
 use crate::progress::Progress;
@@ -39,12 +40,13 @@ enum First {
 pub(crate) struct Wire<S> {
     stream: S,
     first: First,
+    frames: Frames,
     progress: Arc<Progress>,
 }
 
 impl<S: Channel> Wire<S> {
     pub(crate) fn new(stream: S, progress: Arc<Progress>) -> Self {
-        Self { stream, first: First::Unknown, progress }
+        Self { stream, first: First::Unknown, frames: Frames::behind(PREFACE.len()), progress }
     }
 
     /// Puts bytes back that were read and not used: they are read first.
@@ -166,7 +168,11 @@ impl<S: Channel> AsyncRead for Wire<S> {
             First::Unknown | First::Held(_) => wire.poll_first(cx, buffer),
         };
         if result.is_ready() || matches!(wire.first, First::Held(_)) {
-            wire.progress.note_read(&buffer.filled()[before..]);
+            let bytes = &buffer.filled()[before..];
+            wire.progress.note_read(bytes);
+            if wire.progress.http2.get() {
+                wire.progress.idle_frames.add(wire.frames.count(bytes));
+            }
         }
         result
     }

@@ -162,6 +162,58 @@ fn http2_streams_at_once_are_bounded() {
     assert_eq!(frame_of(&mut greedy, DATA).payload, b"at last");
 }
 
+/// hyper ends one that does not wait for anything sooner.
+#[test]
+fn an_http2_client_that_cancels_what_it_asks_for_is_ended_at_the_limit_however_slowly_it_does() {
+    let (_server, address) = start(&["1", "100", "resets=50"]);
+    let mut fickle = support::http2(&address);
+    let mut cancelled = 0;
+    // Each has begun, and each is over, before the next.
+    while pong(&mut fickle, &frame(HEADERS, 5, cancelled * 2 + 1, &get("/forever")))
+        && pong(&mut fickle, &frame(support::RST_STREAM, 0, cancelled * 2 + 1, &[0, 0, 0, 8]))
+    {
+        cancelled += 1;
+        assert!(cancelled < 60, "it is not ended");
+    }
+    assert!((50..=52).contains(&cancelled), "{cancelled}");
+}
+
+/// Sends a frame and a ping behind it: whether that is answered.
+fn pong(client: &mut Client, frame_before: &[u8]) -> bool {
+    let ping = frame(support::PING, 0, 0, b"have you");
+    client.try_send(&[frame_before, &ping].concat()).is_ok()
+        && std::iter::from_fn(|| support::read_frame(client))
+            .any(|frame| frame.kind == support::PING && frame.payload == b"have you")
+}
+
+#[test]
+fn an_http2_client_may_ping_and_move_its_windows_with_all_it_receives() {
+    let (_server, address) = start(&["1", "100"]);
+    let mut eager = support::http2(&address);
+    eager.send(&frame(HEADERS, 5, 1, &get("/large/32768")));
+    let mut received = 0;
+    while received < 32768 * 1024 {
+        let data = frame_of(&mut eager, DATA);
+        received += data.payload.len();
+        let length = u32::try_from(data.payload.len()).expect("a frame").to_be_bytes();
+        let windows = [0, 1].map(|stream| frame(support::WINDOW_UPDATE, 0, stream, &length));
+        eager.send(&[windows.concat(), frame(support::PING, 0, 0, b"how fast")].concat());
+    }
+    assert!(pong(&mut eager, b""));
+}
+
+#[test]
+fn an_http2_client_may_ping_with_all_it_sends() {
+    let (_server, address) = start(&["1", "100"]);
+    let mut eager = support::http2(&address);
+    eager.send(&frame(HEADERS, 4, 1, &support::post("/echo")));
+    for _ in 0..2000 {
+        assert!(pong(&mut eager, &frame(DATA, 0, 1, b"a little")));
+    }
+    eager.send(&frame(DATA, support::END_STREAM, 1, b"the end"));
+    assert_eq!(frame_of(&mut eager, HEADERS).payload[0], 0x88);
+}
+
 /// A thousand clients that do nothing fast, and others beside them.
 #[test]
 fn a_thousand_slow_clients_leave_the_others_their_second() {

@@ -5,7 +5,7 @@ mod support;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use support::{DATA, END_STREAM, HEADERS, frame, frame_of, http2, post, read_frame, start};
+use support::{DATA, END_STREAM, HEADERS, frame, frame_of, get, http2, post, read_frame, start};
 use testkit::{Client, client};
 
 /// How long somebody waits at most: far less than anything but `body_timeout` ends a silent connection after.
@@ -65,6 +65,28 @@ fn a_connection_that_had_its_requests_makes_room_as_well() {
         assert_eq!(client::get(&address, "/").text(), "hello");
         assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
     }
+}
+
+/// Without its answer to the ping behind GOAWAY a connection takes requests on (RFC 9113, section 6.8).
+#[test]
+fn a_client_that_does_not_hear_goaway_keeps_nobody_waiting_for_ever() {
+    let (_server, address) = start(&["1", "1"]);
+    let mut deaf = http2(&address);
+    let mut waiting = Client::connect(&address);
+    waiting.set_deadline(Duration::from_secs(25));
+    waiting.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let asked = Instant::now();
+    for stream in (1..).step_by(2) {
+        if deaf.try_send(&frame(HEADERS, 5, stream, &get("/slow/20"))).is_err() {
+            break;
+        }
+        let mut frames = std::iter::from_fn(|| read_frame(&mut deaf));
+        if !frames.any(|frame| frame.kind == DATA) {
+            break;
+        }
+        assert!(asked.elapsed() < Duration::from_secs(20), "it may go on");
+    }
+    assert_eq!(waiting.read_response().text(), "hello");
 }
 
 #[test]
