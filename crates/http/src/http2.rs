@@ -5,12 +5,15 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::StatusCode;
 use tokio::time::sleep;
 
+use crate::connected::Connected;
 use crate::connection::{End, Settings, drive_until};
 use crate::io::{Channel, Heard};
 use crate::observed::Observed;
 use crate::progress::Progress;
+use crate::refusal::note_refused;
 use crate::service::HttpService;
 use crate::watch::{Overdue, Watch};
 use crate::wire::Wire;
@@ -52,6 +55,27 @@ impl Drop for Stream {
     }
 }
 
+/// A connection that ends by its client's fault is noted like a request nobody could read: on the connection all of its
+/// streams have come to their end with it.
+fn note(end: &End, connected: &Connected) {
+    let is_refused = match end {
+        End::Done(Err(error)) => is_protocol_error(error),
+        End::Overdue(overdue) => *overdue == Overdue::Flood,
+        _ => false,
+    };
+    if is_refused {
+        let Connected { settings, progress, arrival, .. } = connected;
+        note_refused(settings, arrival, progress, StatusCode::BAD_REQUEST);
+    }
+}
+
+/// Whether it is one that was found here, and told to the client by GOAWAY; what a client says has gone wrong, or a socket,
+/// is nothing to be refused.
+fn is_protocol_error(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    source.and_then(|source| source.downcast_ref()).is_some_and(h2::Error::is_library)
+}
+
 /// Serves it to its end.
 pub(crate) async fn serve<I: Channel, S: HttpService>(
     io: Heard<Wire<I>>,
@@ -59,13 +83,14 @@ pub(crate) async fn serve<I: Channel, S: HttpService>(
     settings: Rc<Settings>,
     progress: Arc<Progress>,
 ) {
+    let connected = service.connected.clone();
     let http2 = settings.limits.http2(Local(progress.clone()));
     let mut connection = http2.serve_connection(io, service);
     let mut watch = Watch::new(settings.clone(), progress.clone(), false);
     let leaving = settings.leaving();
     match drive_until(&mut connection, &mut watch, leaving).await {
         End::Other | End::Overdue(Overdue::Last | Overdue::Request) => {}
-        End::Done(_) | End::Overdue(_) => return,
+        end => return note(&end, &connected),
     }
     // GOAWAY loses nothing: a client sends again what came after it (RFC 9113, section 6.8).
     progress.leaving.set(true);
@@ -76,7 +101,7 @@ pub(crate) async fn serve<I: Channel, S: HttpService>(
         let window = sleep(settings.limits.drain_idle);
         match drive_until(&mut connection, &mut watch, window).await {
             End::Other if !progress.is_silent() => {}
-            _ => return,
+            end => return note(&end, &connected),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Requests that no service sees: what is refused here, and the note of what hyper refuses by itself.
+//! Requests that no service sees: what is refused here, and the note of what hyper refuses by itself (over HTTP/2 of what it
+//! ends the connection for; of a single stream that it refuses nobody is told).
 //!
 //! Two readers of one request must not understand two things (RFC 9112, section 11.2). hyper answers 400
 //! to differing or unreadable lengths, `Transfer-Encoding` in HTTP/1.0 or not ending in `chunked`,

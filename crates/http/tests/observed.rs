@@ -1,7 +1,9 @@
 //! What is seen of requests: who asks, by which id, and a line for each, whatever becomes of it.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 
 use testkit::{Client, DEADLINE, Running, Server, bin};
 
@@ -79,6 +81,39 @@ fn a_panic_a_client_that_goes_and_a_refusal_have_their_lines() {
     large.read_until(b"x");
     large.abort();
     server.wait_line("GET /stream/65536 HTTP/1.1 200 X");
+    stop(&server);
+}
+
+#[test]
+fn a_connection_of_http2_that_is_ended_for_what_its_client_did_has_a_line_and_is_counted() {
+    let directory = testkit::TempDir::new().expect("a directory");
+    let control = directory.path().join("control");
+    let (server, address) = start(&["log=%{c}L %r %>s", &format!("control={}", control.display())]);
+    let requests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/requests/invalid");
+    let entries = fs::read_dir(requests).expect("the requests");
+    let ends = entries.map(|entry| entry.expect("an entry").path());
+    let ends: Vec<_> =
+        ends.filter(|path| path.extension().is_some_and(|end| end == "end")).collect();
+    assert!(ends.len() > 15, "they are all there");
+    for (index, path) in ends.iter().enumerate() {
+        let mut connection = Client::connect(&address);
+        let _ = connection.try_send(&fs::read(path).expect("a request"));
+        assert!(connection.closed());
+        let line = format!("C1.{} - 400", index + 1);
+        assert!(server.wait_line(&line).ends_with(&line), "{}", path.display());
+    }
+    // Who leaves in order, or says that something else went wrong, was not refused.
+    for goodbye in [&b""[..], b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x02"] {
+        let mut connection = Client::connect(&address);
+        connection.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+        connection.send(goodbye);
+        connection.finish_sending();
+        assert!(connection.closed());
+    }
+    assert_eq!(Client::connect(&address).get("/").text(), "hello");
+    let control = tine::control::Client::connect(&control);
+    let status = control.and_then(|control| control.status()).expect("it answers");
+    assert_eq!(status.pools[0].requests, ends.len() as u64 + 1);
     stop(&server);
 }
 
