@@ -77,7 +77,8 @@ impl Crowd {
         let to_end = all().filter(|entry| entry.progress.is_asked_to_end());
         // One that had all its requests was not asked for the sake of those who wait now.
         let asked = to_end.inspect(|entry| entry.progress.is_wanted(now)).count();
-        let Some(wanted) = (waiting as usize).checked_sub(asked).filter(|&wanted| wanted > 0)
+        let going = all().filter(|entry| entry.progress.unwanted.get()).count();
+        let Some(wanted) = (waiting as usize).checked_sub(going).filter(|&wanted| wanted > 0)
         else {
             return;
         };
@@ -85,8 +86,9 @@ impl Crowd {
             all().filter_map(|entry| Some((entry.idle_since(now)?, entry))).collect();
         idle.sort_unstable_by_key(|(since, _)| *since);
         let told = idle.iter().take(wanted).map(|(_, entry)| entry.end(now)).count();
-        let busy = all().filter(|entry| entry.is_busy());
-        busy.take(wanted - told).for_each(|entry| entry.make_way(now));
+        // Who was told to go by the next answer may be long in making it, and stands for none who could go now.
+        let more = wanted.saturating_sub(told + (asked - going));
+        all().filter(|entry| entry.is_busy()).take(more).for_each(|entry| entry.make_way(now));
     }
 }
 
@@ -100,7 +102,7 @@ impl Entry {
             Wait::Answer => return None,
         };
         let least = u64::try_from(least.as_nanos()).unwrap_or(u64::MAX);
-        let idle = now >= since.saturating_add(least) && !self.progress.is_asked_to_end();
+        let idle = now >= since.saturating_add(least) && !self.progress.unwanted.get();
         idle.then_some((speaks, since))
     }
 
@@ -165,6 +167,20 @@ mod tests {
         assert!(slow.unwanted.get() && !busy.last.get());
         crowd.make_room(9, 2 * SECOND);
         assert!(busy.last.get() && !fresh.is_asked_to_end());
+    }
+
+    #[test]
+    fn one_that_was_told_and_is_long_in_answering_shields_nobody_who_is_silent() {
+        let crowd = Rc::new(Crowd::default());
+        let (busy, _a) = member(&crowd, 0, true);
+        let (other, _b) = member(&crowd, 0, true);
+        crowd.make_room(1, SECOND);
+        crowd.make_room(1, SECOND);
+        assert!(busy.last.get() && !other.last.get(), "one is enough");
+        other.busy.set(0);
+        other.since.set(SECOND);
+        crowd.make_room(1, 2 * SECOND);
+        assert!(other.unwanted.get());
     }
 
     #[test]

@@ -50,7 +50,8 @@ pub struct Limits {
     pub body_rate: u32,
     /// A client that takes nothing of an answer for this long, and up to twice as long, is dropped. What it takes is what its
     /// system acknowledges (`SIOCOUTQ`, tcp(7)); there is no least rate, so one that reads slowly stays, however slowly.
-    /// Default 60 s, as in nginx (`send_timeout`).
+    /// Default 60 s, as in nginx (`send_timeout`). In a worker that others wait for, because it is isolated or has as many
+    /// connections as it may, 5 s: longer than most networks lose everything.
     pub send_timeout: Duration,
     /// Requests a connection may bring before an answer says `Connection: close` (HTTP/2: GOAWAY): so
     /// that connections spread over new workers, and what one holds is freed now and then. Default
@@ -110,6 +111,8 @@ pub(crate) const LINGER_BYTES: usize = 16 << 20;
 /// How long a request's header may take in a worker that has as many connections as it may while others wait: one comes
 /// in one piece, or in a few that follow each other closely.
 pub(crate) const HEAD_LEAST: Duration = Duration::from_millis(250);
+/// How long a client may take nothing of its answer in a worker that others wait for.
+pub(crate) const SEND_LEAST: Duration = Duration::from_secs(5);
 /// hyper's least, in bytes.
 const LEAST_BUFFER: usize = 8192;
 /// What hyper may hold of one HTTP/2 answer, in bytes: times the streams it is what one slow reader costs.

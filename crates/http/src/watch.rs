@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::connection::Settings;
 use crate::control::Account;
 use crate::crowd::Member;
-use crate::limits::{ASK_AGAIN, ASKED, HEAD_LEAST, PINGS_BYTES, REST, TICK};
+use crate::limits::{ASK_AGAIN, ASKED, HEAD_LEAST, PINGS_BYTES, REST, SEND_LEAST, TICK};
 use crate::outbox;
 use crate::progress::{Progress, Wait};
 
@@ -49,6 +49,8 @@ pub(crate) struct Watch {
     /// When the alarm rings; monotonic nanoseconds.
     rings: u64,
     /// When it last rang.
+    rang: u64,
+    /// Since when the client has taken nothing, as far as is known.
     looked: u64,
     /// What was taken, handed out and asked for until then.
     taken: u64,
@@ -82,6 +84,7 @@ impl Watch {
         let mut watch = Self {
             alarm: Box::pin(sleep_until(Instant::now())),
             rings: u64::MAX,
+            rang: now,
             looked: now,
             taken: 0,
             unsent: 0,
@@ -220,15 +223,17 @@ impl Watch {
             // Where others can be served meanwhile, nothing else would ring before the connection's idle time is over.
             Wait::Answer if self.progress.waits_for_client() => {
                 let since = self.progress.since.get().max(self.looked);
-                since.saturating_add(nanos(limits.send_timeout))
+                let stalls = since.saturating_add(nanos(self.send_timeout()));
+                let tick = self.rang.saturating_add(self.tick());
+                if self.asks_meanwhile() { stalls.min(tick) } else { stalls }
             }
             // A stream may be silent for ever, so it is asked whether somebody waits behind it.
-            Wait::Answer if self.asks_meanwhile() => self.looked.saturating_add(self.tick()),
+            Wait::Answer if self.asks_meanwhile() => self.rang.saturating_add(self.tick()),
             Wait::Answer => u64::MAX,
             Wait::Head(since) => since.saturating_add(nanos(self.header_timeout())),
             Wait::Request(since) => {
                 let idle = since.saturating_add(nanos(limits.idle_timeout));
-                let tick = since.max(self.looked).saturating_add(self.tick());
+                let tick = since.max(self.rang).saturating_add(self.tick());
                 if self.isolated {
                     idle.min(tick)
                 } else if self.can_rest() {
@@ -246,9 +251,17 @@ impl Watch {
         if self.progress.unwanted.get() { timeout.min(HEAD_LEAST) } else { timeout }
     }
 
-    /// Whether it is asked, while it answers, if somebody waits for this worker: over HTTP/1 between two requests is enough.
+    /// How long a client may take nothing of what it is sent.
+    fn send_timeout(&self) -> Duration {
+        let timeout = self.settings.limits.send_timeout;
+        if self.progress.wanted.get() > 0 { timeout.min(SEND_LEAST) } else { timeout }
+    }
+
+    /// Whether it is asked, while it answers, if somebody waits for this worker. Over HTTP/1 between two requests is enough,
+    /// unless it is for the client that all waits.
     fn asks_meanwhile(&self) -> bool {
-        self.isolated && self.progress.http2.get() && self.progress.wanted.get() == 0
+        let may_last = self.progress.http2.get() || self.progress.waits_for_client();
+        self.isolated && may_last && self.progress.wanted.get() == 0
     }
 
     /// Whether it is put to rest when it has been silent for a while: where others are served meanwhile.
@@ -259,12 +272,15 @@ impl Watch {
     /// How long until the next look, at most.
     fn pause(&mut self, now: u64) -> u64 {
         let talks = self.requests != self.progress.requests.get();
-        self.requests = self.progress.requests.get();
-        self.taken = self.progress.taken();
-        self.unsent = self.progress.unsent.get();
-        self.given = self.progress.given.get();
-        self.looked = now;
-        if self.isolated && talks { self.tick() } else { nanos(self.settings.limits.send_timeout) }
+        if talks || !self.progress.waits_for_client() || !self.takes_nothing() {
+            self.requests = self.progress.requests.get();
+            self.taken = self.progress.taken();
+            self.unsent = self.progress.unsent.get();
+            self.given = self.progress.given.get();
+            self.looked = now;
+        }
+        self.rang = now;
+        if self.isolated && talks { self.tick() } else { nanos(self.send_timeout()) }
     }
 
     fn look(&mut self, now: u64) -> Option<Overdue> {
@@ -292,14 +308,14 @@ impl Watch {
                     }
                 }
                 let stalls = self.takes_nothing()
-                    && longer(self.looked, limits.send_timeout)
+                    && longer(self.looked, self.send_timeout())
                     && self.progress.waits_for_client();
                 stalls.then_some(Overdue::Client)
             }
         }
     }
 
-    /// Whether the client has taken nothing since the last look.
+    /// Whether the client has taken nothing since then.
     fn takes_nothing(&self) -> bool {
         let pings = if self.progress.http2.get() { PINGS_BYTES } else { 0 };
         self.given == self.progress.given.get()

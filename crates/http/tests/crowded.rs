@@ -65,6 +65,20 @@ fn a_full_worker_refuses_headers_that_do_not_come_to_their_end_when_somebody_wai
 }
 
 #[test]
+fn a_full_worker_ends_clients_that_take_nothing_of_their_answers_when_somebody_waits() {
+    let (_server, address) = start(&["1", "4"]);
+    let mut stalled: Vec<_> = (0..4).map(|_| Client::connect(&address)).collect();
+    for client in &mut stalled {
+        client.send(b"GET /large/16384 HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.read_until(b"\r\n\r\n");
+    }
+    let asked = Instant::now();
+    assert_eq!(client::get(&address, "/").text(), "hello");
+    // Far less than the minute they have where nobody waits.
+    assert!(asked.elapsed() < Duration::from_secs(9), "{:?}", asked.elapsed());
+}
+
+#[test]
 fn connections_that_are_never_silent_make_room_by_their_next_answer() {
     let (_server, address) = start(&["1", "2"]);
     let mut talkative = fill(&address, 2);

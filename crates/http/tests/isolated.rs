@@ -71,6 +71,18 @@ fn all_clients_have_their_turn_when_there_are_more_of_them_than_workers() {
 }
 
 #[test]
+fn a_client_that_takes_nothing_of_its_answer_holds_no_worker_that_others_wait_for() {
+    let (_server, address) = start(&["1", "1"]);
+    let mut stalled = Client::connect(&address);
+    stalled.send(b"GET /large/16384 HTTP/1.1\r\nHost: a\r\n\r\n");
+    stalled.read_until(b"\r\n\r\n");
+    let asked = Instant::now();
+    assert_eq!(client::get(&address, "/").text(), "hello");
+    // Far less than the minute it has where nobody waits.
+    assert!(asked.elapsed() < Duration::from_secs(9), "{:?}", asked.elapsed());
+}
+
+#[test]
 fn a_client_that_was_refused_and_goes_on_sending_holds_no_worker_that_others_wait_for() {
     for first in ["GET / HTTP/1.1\r\nHost: a\r\nX", "GET / HTTP/9.9\r\n\r\n"] {
         let (_server, address) = start(&["1", "1", "header_timeout=300"]);
