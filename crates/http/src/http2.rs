@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::StatusCode;
+use tine::Context;
 use tokio::time::sleep;
 
 use crate::connected::Connected;
@@ -23,11 +24,14 @@ use crate::wire::Wire;
 /// hyper gives a stream that has become the application's own (a web socket, RFC 8441) a task that ends with it, and
 /// nothing else says that it is there.
 #[derive(Clone, Debug)]
-pub(crate) struct Local(pub(crate) Arc<Progress>);
+pub(crate) struct Local {
+    progress: Arc<Progress>,
+    context: Context,
+}
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
     fn execute(&self, future: F) {
-        let stream = Stream::begin(&self.0);
+        let stream = Stream::begin(self);
         tokio::task::spawn_local(async move {
             future.await;
             drop(stream);
@@ -36,21 +40,29 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
 }
 
 /// A stream with something to do.
-struct Stream(Arc<Progress>);
+struct Stream(Local);
 
 impl Stream {
-    fn begin(progress: &Arc<Progress>) -> Self {
-        progress.streams.add(1);
-        Self(progress.clone())
+    fn begin(local: &Local) -> Self {
+        local.progress.streams.add(1);
+        Self(local.clone())
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.0.streams.take_one();
+        let Local { progress, context } = &self.0;
+        progress.streams.take_one();
         // A request's end was noted when it was answered.
-        if self.0.upgrades.get() {
-            self.0.since.set(self.0.look());
+        if progress.upgrades.get() {
+            progress.since.set(progress.look());
+        }
+        if std::thread::panicking() {
+            // The runtime catches it. The other streams go on, unless nothing does in this worker.
+            match context.is_isolated() {
+                true => progress.panicked.set(true),
+                false => context.panicked(),
+            }
         }
     }
 }
@@ -84,7 +96,9 @@ pub(crate) async fn serve<I: Channel, S: HttpService>(
     progress: Arc<Progress>,
 ) {
     let connected = service.connected.clone();
-    let http2 = settings.limits.http2(Local(progress.clone()));
+    let http2 = settings
+        .limits
+        .http2(Local { progress: progress.clone(), context: settings.context.clone() });
     let mut connection = http2.serve_connection(io, service);
     let mut watch = Watch::new(settings.clone(), progress.clone(), false);
     let leaving = settings.leaving();

@@ -86,6 +86,8 @@ pub(crate) struct Progress {
     pub(crate) idle_frames: Number,
     /// Something was read since this was last cleared.
     pub(crate) heard: Flag,
+    /// A stream's handler has panicked in a worker that is to end by that.
+    pub(crate) panicked: Flag,
     /// The worker leaves.
     pub(crate) leaving: Flag,
     /// When its client was told so by GOAWAY; 0 = not.

@@ -174,6 +174,10 @@ impl Watch {
         }
         if self.progress.http2.get() {
             let progress = &self.progress;
+            if progress.panicked.get() {
+                // What it was has been said.
+                std::panic::resume_unwind(Box::new("a stream's handler panicked"));
+            }
             let (idle, served) = (progress.idle_frames.get(), progress.served());
             let is_overdrawn = self.account.is_overdrawn(idle, served, progress.now.get());
             if is_overdrawn || progress.is_flooded(&self.settings.limits) {

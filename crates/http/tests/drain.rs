@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::start;
+use support::{DATA, HEADERS, PREFACE, RST_STREAM, SETTINGS, frame, frame_of, get, start};
 use testkit::load::Load;
 use testkit::{Client, DEADLINE, Server, TempDir, bin, client, wait_until};
 
@@ -105,6 +105,31 @@ fn a_panic_ends_its_own_connection_and_the_service_goes_on() {
             assert_eq!(client::get(&address, "/").text(), "hello");
         }
         server.wait_until("two workers", || server.children().len() == 2);
+    }
+}
+
+#[test]
+fn a_panic_over_http2_ends_its_stream_and_an_isolated_worker() {
+    for (concurrency, said) in
+        [("1", "panicked"), ("100", "lost a connection: its handler panicked")]
+    {
+        let (server, address) = start(&["1", concurrency]);
+        let before = server.wait_children(1);
+        let mut connection = Client::connect(&address);
+        connection.send(PREFACE);
+        connection.send(&frame(SETTINGS, 0, 0, &[]));
+        connection.send(&frame(HEADERS, 5, 1, &get("/panic")));
+        server.wait_line(said);
+        if concurrency == "1" {
+            assert!(connection.closed());
+            assert_eq!(client::get(&address, "/").text(), "hello");
+            assert_ne!(server.wait_children(1), before);
+        } else {
+            frame_of(&mut connection, RST_STREAM);
+            connection.send(&frame(HEADERS, 5, 3, &get("/")));
+            assert_eq!(frame_of(&mut connection, DATA).payload, b"hello");
+            assert_eq!(server.children(), before);
+        }
     }
 }
 

@@ -16,7 +16,6 @@ use super::{Context, Watched, next_in_runtime, outside};
 use crate::accept::{Acceptor, Next};
 use crate::conn::Conn;
 use crate::listen::Listener;
-use crate::seat::PANICKED;
 
 /// How often a full worker asks whether somebody waits for it; how soon again once somebody does, and how
 /// many such answers in a row it believes: the next client often comes while the one before still leaves.
@@ -109,7 +108,7 @@ impl Drop for Alive {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // The runtime catches it; the connection is lost, and the worker goes on.
-            self.0.context.shutdown.seat().tell(PANICKED, "");
+            self.0.context.panicked();
         }
         *self.0.alive.borrow_mut() -= 1;
         self.0.changed.notify_one();

@@ -21,7 +21,7 @@ use crate::conn::Conn;
 use crate::exit_guard::{ExitGuard, Guards};
 use crate::fatal::Alarm;
 use crate::listen::Listener;
-use crate::seat::{Leave, Seat, Sender, Shutdown};
+use crate::seat::{Leave, PANICKED, Seat, Sender, Shutdown};
 use crate::worker::{BoxError, Worker};
 
 mod many;
@@ -166,6 +166,12 @@ impl Context {
     /// ([`crate::control::Canary`]). No system call.
     pub fn request_failed(&self) {
         self.shutdown.seat().record.request_failed();
+    }
+
+    /// A task of a handler's has panicked while its connection goes on: told and counted as a connection is that was lost
+    /// by a panic. A worker that serves one at a time should end by it instead ([`std::panic::resume_unwind`]).
+    pub fn panicked(&self) {
+        self.shutdown.seat().tell(PANICKED, "");
     }
 
     /// By which any task or thread can say that the service cannot go on.
