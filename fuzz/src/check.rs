@@ -36,11 +36,17 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Raw bytes of a client: every answer is one, and the worker serves on.
 pub fn requests(bytes: &[u8]) {
+    answer(bytes);
+}
+
+/// The same, and what was answered.
+pub fn answer(bytes: &[u8]) -> Vec<u8> {
     static SERVER: OnceLock<String> = OnceLock::new();
     let name = SERVER.get_or_init(|| start("requests", serve_echo));
     let answer = exchange(name, bytes);
     assert!(is_http(&answer, bytes), "{}", answer.escape_ascii());
     serves_on(name);
+    answer
 }
 
 /// The same behind a trusted proxy: a PROXY header, forwarded headers, and an access log of JSON lines, which
@@ -153,7 +159,8 @@ fn start(what: &str, serve: fn(Worker) -> Result<(), BoxError>) -> String {
     name
 }
 
-/// So that what waits for more does not wait for long.
+/// So that what waits for more does not wait for long, and that what is too much is shorter than the longest input
+/// (`-max_len` in `run`).
 fn options() -> Options {
     let soon = Duration::from_millis(300);
     let limits = Limits {
@@ -161,7 +168,9 @@ fn options() -> Options {
         idle_timeout: soon,
         body_timeout: soon,
         send_timeout: soon,
-        body_bytes: 1 << 16,
+        header_bytes: 32 * 1024,
+        body_bytes: 16 * 1024,
+        resets: 10,
         ..Limits::default()
     };
     Options { limits, ..Options::default() }

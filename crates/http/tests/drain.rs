@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use support::{DATA, HEADERS, PREFACE, RST_STREAM, SETTINGS, frame, frame_of, get, start};
 use testkit::load::Load;
-use testkit::{Client, DEADLINE, Server, TempDir, bin, client, wait_until};
+use testkit::{Client, DEADLINE, Server, TempDir, bin, client, wait_gone, wait_until};
 
 const SIGTERM: i32 = 15;
 const SIGHUP: i32 = 1;
@@ -154,6 +154,34 @@ fn a_worker_waits_for_work_that_holds_its_exit_guard() {
         server.signal(SIGTERM);
         assert!(server.wait_exit().success());
         assert!(file.exists(), "the worker left before its work was done");
+    }
+}
+
+#[test]
+fn a_guard_that_is_held_for_ever_delays_a_stop_and_a_reload_until_the_deadline_alone() {
+    const DEADLINE: Duration = Duration::from_millis(1500);
+    const FOR_EVER: &str = "/guarded/3600000/dev/null";
+    for concurrency in ["1", "100"] {
+        let deadlines = ["stop_timeout=1500", "drain_timeout=1500"];
+        let (server, address) = start(&[&["1", concurrency], &deadlines[..]].concat());
+        for signal in [SIGHUP, SIGTERM] {
+            let pid: u32 = client::get(&address, "/pid").text().parse().expect("a number");
+            assert_eq!(client::get(&address, FOR_EVER).text(), "soon");
+            let asked = Instant::now();
+            server.signal(signal);
+            if signal == SIGHUP {
+                server.wait_line("generation 2 serves");
+                // It holds nobody else up meanwhile.
+                assert_ne!(client::get(&address, "/pid").text(), pid.to_string());
+                assert!(asked.elapsed() < DEADLINE, "{:?}", asked.elapsed());
+            }
+            wait_gone(pid);
+            let waited = asked.elapsed();
+            // A second lies between SIGTERM and SIGKILL.
+            assert!(waited >= DEADLINE && waited < DEADLINE * 4, "{concurrency}: {waited:?}");
+            server.wait_line(&format!("(pid {pid}, main place 0) was killed by SIGKILL"));
+        }
+        assert!(server.wait_exit().success());
     }
 }
 

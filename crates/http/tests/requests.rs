@@ -1,28 +1,31 @@
 //! Raw requests as files, valid and invalid, each with what must come of it in its name:
-//! `NAME.STATUS[.STATUS…]` in order, `.close` if the connection ends with it; for HTTP/2 `.h2` (all
-//! answered with 200), `.reset` (the stream is, or is refused with a status), `.end` (the connection
-//! is). After an invalid one the connection ends; after a valid one it serves on.
+//! `NAME.STATUS[.STATUS…]` in order, `.close` if the connection ends with it. After an invalid one the connection
+//! ends; after a valid one it serves on. For HTTP/2:
+//!
+//! - `.h2`: all are answered with 200, and the connection serves on
+//! - `.reset`: the stream is reset, and the connection serves on
+//! - `.end`: GOAWAY with an error, and the connection ends
+//! - `.dropped`: answered, and what the client takes none of ends with the connection after `send_timeout`, without a word
+//! - `.idle`: the same where the service has given all of its answer: GOAWAY without an error, after `idle_timeout`
 
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use support::{GOAWAY, HEADERS, RST_STREAM, frame_of, read_frame, start};
-use testkit::process::pss_kib;
+use support::{
+    DATA, Frame, GOAWAY, HEADERS, RST_STREAM, frame, frame_of, get, read_frame, requests, start,
+};
 use testkit::{Client, client};
 
 /// Small ones, so that what is too much and too slow does not take long.
 const LIMITS: [&str; 3] = ["header_timeout=500", "body_timeout=500", "body_bytes=131072"];
+const SHORT: [&str; 3] = ["send_timeout=500", "idle_timeout=1000", "drain_idle=500"];
 
-fn files(kind: &str) -> Vec<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/requests").join(kind);
-    let entries = fs::read_dir(directory).expect("the requests");
-    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    files.sort();
-    assert!(files.len() > 30, "they are all there");
-    files
-}
+/// `:status: 200`, the eighth field of the static table.
+const OK: u8 = 0x88;
+const END_STREAM: u8 = 1;
+const END_HEADERS_AND_STREAM: u8 = 5;
 
 /// Sends a file's request and holds what comes of it against its name.
 fn check(address: &str, path: &Path, valid: bool) {
@@ -38,6 +41,7 @@ fn check(address: &str, path: &Path, valid: bool) {
             "h2" => return answered(&mut connection, name),
             "reset" => return refused(&mut connection, name),
             "end" => return ended(&mut connection, name),
+            "dropped" | "idle" => return given_up(&mut connection, name),
             status => {
                 let head = request.starts_with(b"HEAD ");
                 let answer = match head {
@@ -61,69 +65,70 @@ fn check(address: &str, path: &Path, valid: bool) {
 fn answered(connection: &mut Client, name: &str) {
     let streams = if name.contains("two") { 2 } else { 1 };
     for _ in 0..streams {
-        // `:status: 200` is the eighth field of the static table.
-        assert_eq!(frame_of(connection, HEADERS).payload[0], 0x88, "{name}");
+        assert_eq!(frame_of(connection, HEADERS).payload[0], OK, "{name}");
     }
+    serves_on(connection, name);
 }
 
 fn refused(connection: &mut Client, name: &str) {
     let frame = std::iter::from_fn(|| read_frame(connection))
         .find(|frame| matches!(frame.kind, HEADERS | RST_STREAM | GOAWAY));
     let frame = frame.unwrap_or_else(|| panic!("{name}: the connection just ended"));
-    assert!(frame.kind != HEADERS || frame.payload[0] != 0x88, "{name}: {frame:?}");
+    assert_eq!((frame.kind, frame.stream), (RST_STREAM, 1), "{name}: {frame:?}");
+    assert_ne!(error(&frame.payload), 0, "{name}");
+    serves_on(connection, name);
+}
+
+/// One more request of HTTP/2.
+fn serves_on(connection: &mut Client, name: &str) {
+    const STREAM: u32 = 101;
+    connection.send(&frame(HEADERS, END_HEADERS_AND_STREAM, STREAM, &get("/")));
+    let answer = std::iter::from_fn(|| read_frame(connection)).find(|frame| {
+        assert_ne!(frame.kind, GOAWAY, "{name}: {frame:?}");
+        frame.stream == STREAM && frame.kind == DATA
+    });
+    assert_eq!(answer.expect("an answer").payload, b"hello", "{name}: it serves on");
 }
 
 fn ended(connection: &mut Client, name: &str) {
+    let last = frame_of(connection, GOAWAY);
+    assert_ne!(error(&last.payload[4..]), 0, "{name}: {last:?}");
+    assert!(connection.closed() && read_frame(connection).is_none(), "{name}");
+}
+
+/// The client sends nothing more and reads what comes.
+fn given_up(connection: &mut Client, name: &str) {
+    let frames: Vec<_> = std::iter::from_fn(|| read_frame(connection)).collect();
     assert!(connection.closed(), "{name}");
+    let answers = frames.iter().filter(|frame| frame.kind == HEADERS && frame.payload[0] == OK);
+    assert_eq!(answers.count(), if name.contains("four") { 4 } else { 1 }, "{name}: {frames:?}");
+    let ends = |frame: &&Frame| frame.kind == DATA && frame.flags & END_STREAM == END_STREAM;
+    assert!(!frames.iter().any(|frame| ends(&frame)), "{name}: no answer is complete");
+    let said: Vec<_> = frames.iter().filter(|frame| frame.kind == GOAWAY).collect();
+    assert_eq!(said.is_empty(), name.ends_with(".dropped"), "{name}: {said:?}");
+    assert!(said.iter().all(|frame| error(&frame.payload[4..]) == 0), "{name}: {said:?}");
+}
+
+/// The error code at the beginning of these bytes (RFC 9113, section 7).
+fn error(payload: &[u8]) -> u32 {
+    u32::from_be_bytes([payload[0], payload[1], payload[2], payload[3]])
 }
 
 #[test]
 fn every_valid_request_is_answered_as_its_name_says() {
     let (_server, address) = start(&[&["1", "100"], &LIMITS[..]].concat());
-    for path in files("valid") {
+    for path in requests("valid") {
         check(&address, &path, true);
     }
 }
 
 #[test]
 fn every_invalid_request_is_refused_as_its_name_says_and_the_worker_serves_on() {
-    let (server, address) = start(&[&["1", "100"], &LIMITS[..]].concat());
+    let (server, address) = start(&[&["1", "100"], &LIMITS[..], &SHORT].concat());
     let worker = server.wait_children(1);
-    for path in files("invalid") {
+    for path in requests("invalid") {
         check(&address, &path, false);
         assert_eq!(client::get(&address, "/").text(), "hello", "after {}", path.display());
     }
     assert_eq!(server.children(), worker, "it is the same one");
-}
-
-#[test]
-fn requests_that_are_refused_leave_nothing_behind() {
-    let (server, address) = start(&[&["1", "100"], &LIMITS[..]].concat());
-    let worker = server.wait_children(1)[0];
-    // Without those that take their time, and those that end no connection.
-    let ends_soon = |path: &PathBuf| {
-        path.extension().is_some_and(|extension| extension != "408" && extension != "reset")
-    };
-    let requests: Vec<_> = files("invalid")
-        .into_iter()
-        .filter(ends_soon)
-        .map(|path| fs::read(path).expect("a request"))
-        .collect();
-    let all = || {
-        for request in &requests {
-            let mut connection = Client::connect(&address);
-            let _ = connection.try_send(request);
-            assert!(connection.closed());
-        }
-    };
-    let rounds = 1000_usize.div_ceil(requests.len());
-    let growth = || {
-        let before = pss_kib(worker);
-        (0..rounds).for_each(|_| all());
-        pss_kib(worker).saturating_sub(before)
-    };
-    // What is left behind adds up every time; what the allocator keeps for later does not.
-    let grown: Vec<u64> = (0..4).map(|_| growth()).collect();
-    assert!(grown.iter().any(|&kib| kib < 100), "{grown:?} KiB, {rounds} rounds each");
-    assert_eq!(server.children(), [worker]);
 }

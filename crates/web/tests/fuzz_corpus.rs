@@ -26,6 +26,35 @@ fn raw_requests_whole_and_cut_leave_the_worker_serving() {
     replay("crates/http/tests/requests/invalid", check::requests);
 }
 
+/// What the fuzzer cuts its inputs to.
+fn longest_input() -> usize {
+    let run = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/run");
+    let text = fs::read_to_string(run).expect("the script");
+    let number = text.split_once("-max_len=").expect("it says so").1;
+    let (number, _) = number.split_once(' ').expect("other options come after it");
+    number.parse().expect("a number")
+}
+
+#[test]
+fn every_refusal_is_within_the_fuzzers_reach() {
+    const GOAWAY: &[u8] = b"\x07\0\0\0\0\0";
+    let longest = longest_input();
+    let invalid = Path::new(env!("CARGO_MANIFEST_DIR")).join("../http/tests/requests/invalid");
+    for entry in fs::read_dir(invalid).expect("the seeds") {
+        let path = entry.expect("an entry").path();
+        let seed = fs::read(&path).expect("a seed");
+        let answer = check::answer(&seed[..seed.len().min(longest)]);
+        let has = |frame: &[u8]| answer.windows(frame.len()).any(|bytes| bytes == frame);
+        let refused = match path.extension().and_then(|how| how.to_str()).expect("how it ends") {
+            "end" => has(GOAWAY),
+            // The fuzzer's client has ended its side: it is told no stream's end, and waited for no longer.
+            "reset" | "408" | "dropped" | "idle" => continue,
+            status => answer.get(9..12) == Some(status.as_bytes()),
+        };
+        assert!(refused, "{}: {}", path.display(), answer.escape_ascii());
+    }
+}
+
 #[test]
 fn what_a_proxy_says_whole_and_cut_makes_lines_of_json() {
     replay("fuzz/seeds/proxied", check::proxied);

@@ -1,6 +1,8 @@
 //! What several tests need: the fixture, and frames of HTTP/2.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,16 @@ pub fn start(arguments: &[&str]) -> (Running, String) {
         Server::command(bin("examples/http_fixture")).arg("127.0.0.1:0").args(arguments).start();
     let address = server.address();
     (server, address)
+}
+
+/// The raw requests of this kind, `valid` or `invalid`.
+pub fn requests(kind: &str) -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/requests").join(kind);
+    let entries = fs::read_dir(directory).expect("the requests");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    assert!(files.len() > 30, "they are all there");
+    files
 }
 
 /// Takes a large answer so slowly that the server's socket, which has megabytes of it, asks for no more in all of a
