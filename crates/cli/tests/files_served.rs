@@ -9,7 +9,8 @@ use std::iter::from_fn;
 use std::path::PathBuf;
 
 use support::{
-    DATA, Frame, HEADERS, PREFACE, RST_STREAM, SETTINGS, field, frame, frame_of, get, read_frame,
+    DATA, END_STREAM, Frame, HEADERS, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, field, frame,
+    frame_of, get, read_frame,
 };
 use testkit::tls::{Connector, Identity};
 use testkit::{Client, Running, Server, TempDir};
@@ -18,8 +19,6 @@ const SIZE: usize = 16 << 20;
 /// Of a file that becomes shorter while it is sent; more than lies in all buffers before is to come.
 const LEFT: usize = 8 << 20;
 
-const WINDOW_UPDATE: u8 = 8;
-const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// `:status` 200, 206 and 304 (RFC 7541, appendix A).
 const OK: u8 = 0x88;

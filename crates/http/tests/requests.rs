@@ -5,6 +5,7 @@
 //! - `.h2`: all are answered with 200, and the connection serves on
 //! - `.reset`: the stream is reset, and the connection serves on
 //! - `.end`: GOAWAY with an error, and the connection ends
+//! - `.cut`: the connection ends without a word
 //! - `.dropped`: answered, and what the client takes none of ends with the connection after `send_timeout`, without a word
 //! - `.idle`: the same where the service has given all of its answer: GOAWAY without an error, after `idle_timeout`
 
@@ -14,7 +15,8 @@ use std::fs;
 use std::path::Path;
 
 use support::{
-    DATA, Frame, GOAWAY, HEADERS, RST_STREAM, frame, frame_of, get, read_frame, requests, start,
+    DATA, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, frame, frame_of, get, read_frame,
+    requests, start,
 };
 use testkit::{Client, client};
 
@@ -24,7 +26,6 @@ const SHORT: [&str; 3] = ["send_timeout=500", "idle_timeout=1000", "drain_idle=5
 
 /// `:status: 200`, the eighth field of the static table.
 const OK: u8 = 0x88;
-const END_STREAM: u8 = 1;
 const END_HEADERS_AND_STREAM: u8 = 5;
 
 /// Sends a file's request and holds what comes of it against its name.
@@ -41,6 +42,7 @@ fn check(address: &str, path: &Path, valid: bool) {
             "h2" => return answered(&mut connection, name),
             "reset" => return refused(&mut connection, name),
             "end" => return ended(&mut connection, name),
+            "cut" => return cut(&mut connection, name),
             "dropped" | "idle" => return given_up(&mut connection, name),
             status => {
                 let head = request.starts_with(b"HEAD ");
@@ -94,6 +96,12 @@ fn ended(connection: &mut Client, name: &str) {
     let last = frame_of(connection, GOAWAY);
     assert_ne!(error(&last.payload[4..]), 0, "{name}: {last:?}");
     assert!(connection.closed() && read_frame(connection).is_none(), "{name}");
+}
+
+fn cut(connection: &mut Client, name: &str) {
+    let said = std::iter::from_fn(|| read_frame(connection)).find(|frame| frame.kind == GOAWAY);
+    assert!(said.is_none(), "{name}: {said:?}");
+    assert!(connection.closed(), "{name}");
 }
 
 /// The client sends nothing more and reads what comes.
