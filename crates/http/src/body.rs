@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::limits::Limits;
+use crate::limits::{Limits, TICK};
 use crate::progress::Progress;
 
 /// A request's body as a service gets it: the client's bytes, up to
@@ -81,6 +81,9 @@ struct Meter {
     /// Its request's, on the connection.
     number: u64,
 }
+
+/// As good as no bound, and an alarm can be set to it: 30 years.
+const ENDLESS: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// How long a body may still be waited for.
 #[derive(Debug)]
@@ -158,25 +161,27 @@ impl Meter {
 
 impl Pace {
     fn new(most: Duration, rate: u32, patient: bool) -> Self {
+        let most = most.min(ENDLESS);
         Self { most, left: most, rate: rate.max(1), patient, waiting: None, alarm: None }
     }
 
-    /// For how long it has kept somebody waiting, who began to wait for it at `since`.
-    fn kept_waiting(&self, since: Instant, progress: &Progress) -> Duration {
+    /// What is left of its time, when it is waited for since then.
+    fn left_since(&self, since: Instant, progress: &Progress) -> Duration {
         let waited = since.elapsed();
-        match (self.patient, progress.wanted.get()) {
+        let counts = match (self.patient, progress.wanted.get()) {
             (false, _) => waited,
-            (true, 0) => Duration::ZERO,
+            // None of it is over, and be it none at all: it is looked again in a while.
+            (true, 0) => return self.left.max(TICK),
             (true, wanted) => waited.min(Duration::from_nanos(tine::now().saturating_sub(wanted))),
-        }
+        };
+        self.left.saturating_sub(counts)
     }
 
     /// So many bytes have come.
     fn came(&mut self, bytes: usize, progress: &Progress) {
         if let Some(since) = self.waiting.take() {
             let good = Duration::from_secs_f64(bytes as f64 / f64::from(self.rate));
-            let waited = self.kept_waiting(since, progress);
-            self.left = self.left.saturating_sub(waited).saturating_add(good).min(self.most);
+            self.left = self.left_since(since, progress).saturating_add(good).min(self.most);
         }
     }
 
@@ -196,7 +201,7 @@ impl Pace {
             if alarm.as_mut().poll(cx).is_pending() {
                 break Poll::Pending;
             }
-            let more = left.saturating_sub(self.kept_waiting(since, progress));
+            let more = self.left_since(since, progress);
             if more.is_zero() {
                 break Poll::Ready(());
             }

@@ -91,8 +91,10 @@ fn a_client_that_does_not_hear_goaway_keeps_nobody_waiting_for_ever() {
 
 #[test]
 fn a_stream_nobody_waits_behind_may_be_silent_for_long() {
-    for concurrency in ["1", "8"] {
-        let (_server, address) = start(&["1", concurrency, "body_timeout=100"]);
+    for (concurrency, timeout) in
+        [("1", "body_timeout=100"), ("8", "body_timeout=100"), ("8", "body_timeout=0")]
+    {
+        let (_server, address) = start(&["1", concurrency, timeout]);
         let mut silent = silent(&address);
         silent.set_deadline(Duration::from_millis(1500));
         let nothing = silent.try_read_exact(1).expect_err("nothing is said");
