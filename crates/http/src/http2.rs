@@ -81,11 +81,11 @@ fn note(end: &End, connected: &Connected) {
     }
 }
 
-/// Whether it is one that was found here, and told to the client by GOAWAY; what a client says has gone wrong, or a socket,
-/// is nothing to be refused.
+/// Whether it is one of the protocol, and not of a socket, or a client that has gone without a word. It may be the client
+/// who said so: one that says it first, and then does what it likes, would be seen no more.
 fn is_protocol_error(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error);
-    source.and_then(|source| source.downcast_ref()).is_some_and(h2::Error::is_library)
+    !error.is_timeout() && !source.is_some_and(|source| source.is::<std::io::Error>())
 }
 
 /// Serves it to its end.

@@ -20,9 +20,11 @@
 //! ```
 //!
 //! Every request has its line, also one that hyper refuses, whose client goes away, or whose handler
-//! panics. A connection of HTTP/2 that is ended for what its client did (broken frames or compression, a flood of anything)
-//! has one line more, with 400. What hyper refuses of a single stream, and goes on, has none: a request whose fields are
-//! malformed or too large, or one stream too many. A worker gathers lines and writes them together, whole ones in one write(2): when there are 32 KiB
+//! panics. A connection of HTTP/2 that ends with an error of the protocol (broken frames or compression, a flood of
+//! anything; or the client says there was one) has one line more, with 400. What hyper refuses of a single stream, and goes
+//! on, has none: a request whose fields are malformed or too large, or one stream too many.
+//!
+//! A worker gathers lines and writes them together, whole ones in one write(2): when there are 32 KiB
 //! of them, when its last connection ends, after a second, and one by one while it leaves. So one that is
 //! killed (`SIGKILL`) takes up to a second of lines with it, an isolated one those of its one connection.
 //!
