@@ -1,9 +1,10 @@
 //! What is seen of requests: who asks, by which id, and a line for each, whatever becomes of it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use testkit::{Client, DEADLINE, Running, Server, bin};
 
@@ -92,8 +93,9 @@ fn a_connection_of_http2_that_is_ended_for_what_its_client_did_has_a_line_and_is
     let requests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/requests/invalid");
     let entries = fs::read_dir(requests).expect("the requests");
     let ends = entries.map(|entry| entry.expect("an entry").path());
-    let ends: Vec<_> =
-        ends.filter(|path| path.extension().is_some_and(|end| end == "end")).collect();
+    let ended = ["end", "cut"].map(Some);
+    let is_ended = |path: &PathBuf| ended.contains(&path.extension().and_then(OsStr::to_str));
+    let ends: Vec<_> = ends.filter(is_ended).collect();
     assert!(ends.len() > 15, "they are all there");
     for (index, path) in ends.iter().enumerate() {
         let mut connection = Client::connect(&address);
