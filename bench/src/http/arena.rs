@@ -189,7 +189,7 @@ impl<'a> Arena<'a> {
     }
 
     /// Starts a server, and waits until all its workers are there and it answers; `None` if it is not
-    /// installed.
+    /// installed. One of HTTP/2 is asked for that alone: nginx before 1.25 speaks nothing else there.
     pub(crate) fn start(&self, setup: &Setup) -> Option<Entrant> {
         let port = free_port();
         let address = format!("127.0.0.1:{port}");
@@ -218,7 +218,6 @@ impl<'a> Arena<'a> {
         });
         let entrant = Entrant { name: setup.name, address, running };
         if setup.http2 {
-            // nginx before 1.25 speaks nothing else at such an address.
             assert!(speaks_h2c(&entrant), "{} answers", setup.name);
         } else if setup.tls.is_none() {
             assert_eq!(client::get(&entrant.address, HELLO).text(), BODY, "{} answers", setup.name);
