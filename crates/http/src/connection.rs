@@ -201,7 +201,7 @@ async fn take_leave<I: Channel, S: HttpService>(
     match end {
         End::Done(_) if progress.http2.get() => {
             progress.since.set(progress.look());
-            http2::serve(parts.io, parts.service, settings.clone(), progress.clone()).await;
+            http2::serve(parts.io, parts.service).await;
         }
         End::Done(Err(error)) if error.is_parse() => {
             let status = match error.is_parse_too_large() {

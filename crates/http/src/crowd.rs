@@ -12,7 +12,7 @@ use std::task::Waker;
 
 use crate::limits::{HEAD_LEAST, TICK};
 use crate::outbox::Present;
-use crate::progress::{Progress, Wait};
+use crate::progress::{Progress, Wait, nanos};
 
 /// See the module. One a worker.
 #[derive(Debug, Default)]
@@ -74,11 +74,12 @@ impl Crowd {
     pub(crate) fn make_room(&self, waiting: u32, now: u64) {
         let members = self.0.borrow();
         let all = || members.places.iter().flatten();
-        let to_end = all().filter(|entry| entry.progress.is_asked_to_end());
+        let (going, asked): (Vec<_>, Vec<_>) = all()
+            .filter(|entry| entry.progress.is_asked_to_end())
+            .partition(|entry| entry.progress.unwanted.get());
         // One that had all its requests was not asked for the sake of those who wait now.
-        let asked = to_end.inspect(|entry| entry.progress.is_wanted(now)).count();
-        let going = all().filter(|entry| entry.progress.unwanted.get()).count();
-        let Some(wanted) = (waiting as usize).checked_sub(going).filter(|&wanted| wanted > 0)
+        asked.iter().for_each(|entry| entry.progress.note_wanted(now));
+        let Some(wanted) = (waiting as usize).checked_sub(going.len()).filter(|&wanted| wanted > 0)
         else {
             return;
         };
@@ -87,7 +88,7 @@ impl Crowd {
         idle.sort_unstable_by_key(|(since, _)| *since);
         let told = idle.iter().take(wanted).map(|(_, entry)| entry.end(now)).count();
         // Who was told to go by the next answer may be long in making it, and stands for none who could go now.
-        let more = wanted.saturating_sub(told + (asked - going));
+        let more = wanted.saturating_sub(told + asked.len());
         all().filter(|entry| entry.is_busy()).take(more).for_each(|entry| entry.make_way(now));
     }
 }
@@ -101,8 +102,7 @@ impl Entry {
             Wait::Head(since) => (true, since, HEAD_LEAST),
             Wait::Answer => return None,
         };
-        let least = u64::try_from(least.as_nanos()).unwrap_or(u64::MAX);
-        let idle = now >= since.saturating_add(least) && !self.progress.unwanted.get();
+        let idle = now >= since.saturating_add(nanos(least)) && !self.progress.unwanted.get();
         idle.then_some((speaks, since))
     }
 
@@ -118,7 +118,7 @@ impl Entry {
 
     fn end(&self, now: u64) {
         self.progress.unwanted.set(true);
-        self.progress.is_wanted(now);
+        self.progress.note_wanted(now);
         self.waker.wake_by_ref();
     }
 }

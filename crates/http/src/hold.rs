@@ -37,7 +37,7 @@ impl Hold {
     /// Copies all of this, if it is small and there is room; says whether it has.
     pub(crate) fn take(&mut self, parts: &[IoSlice<'_>]) -> bool {
         let length: usize = parts.iter().map(|part| part.len()).sum();
-        let fits = length <= SMALL && self.bytes.len() + length <= HOLD;
+        let fits = self.has_room_for(length);
         if fits {
             self.put(parts);
         }
@@ -46,7 +46,7 @@ impl Hold {
 
     /// The same, of one part.
     pub(crate) fn take_one(&mut self, part: &[u8]) -> bool {
-        let fits = part.len() <= SMALL && self.bytes.len() + part.len() <= HOLD;
+        let fits = self.has_room_for(part.len());
         if fits {
             self.make_room();
             self.bytes.extend_from_slice(part);
@@ -58,6 +58,10 @@ impl Hold {
     pub(crate) fn put(&mut self, parts: &[IoSlice<'_>]) {
         self.make_room();
         parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+    }
+
+    fn has_room_for(&self, length: usize) -> bool {
+        length <= SMALL && self.bytes.len() + length <= HOLD
     }
 
     fn make_room(&mut self) {

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -10,7 +9,7 @@ use tine::Context;
 use tokio::time::sleep;
 
 use crate::connected::Connected;
-use crate::connection::{End, Settings, drive_until};
+use crate::connection::{End, drive_until};
 use crate::io::{Channel, Heard};
 use crate::observed::Observed;
 use crate::progress::Progress;
@@ -89,13 +88,9 @@ fn is_protocol_error(error: &hyper::Error) -> bool {
 }
 
 /// Serves it to its end.
-pub(crate) async fn serve<I: Channel, S: HttpService>(
-    io: Heard<Wire<I>>,
-    service: Observed<S>,
-    settings: Rc<Settings>,
-    progress: Arc<Progress>,
-) {
+pub(crate) async fn serve<I: Channel, S: HttpService>(io: Heard<Wire<I>>, service: Observed<S>) {
     let connected = service.connected.clone();
+    let Connected { settings, progress, .. } = &*connected;
     let http2 = settings
         .limits
         .http2(Local { progress: progress.clone(), context: settings.context.clone() });

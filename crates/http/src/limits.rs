@@ -51,9 +51,8 @@ pub struct Limits {
     /// A client that takes nothing of an answer for this long, and up to twice as long, is dropped. What it takes is what its
     /// system acknowledges (`SIOCOUTQ`, tcp(7)); there is no least rate, so one that reads slowly stays, however slowly.
     /// Default 60 s, as in nginx (`send_timeout`). In a worker that others wait for, because it is isolated or has as many
-    /// connections as it may, 5 s: longer than most networks lose everything. Over HTTP/2
-    /// an answer of which the service has given all, and whose windows stay shut, ends with
-    /// [`idle_timeout`](Self::idle_timeout).
+    /// connections as it may, 5 s: longer than most networks lose everything. Over HTTP/2 an answer of which the service has
+    /// given all, and whose windows stay shut, ends with [`idle_timeout`](Self::idle_timeout).
     pub send_timeout: Duration,
     /// Requests a connection may bring before an answer says `Connection: close` (HTTP/2: GOAWAY): so
     /// that connections spread over new workers, and what one holds is freed now and then. Default

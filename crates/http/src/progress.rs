@@ -5,6 +5,7 @@
 //! an application may do with it what it does with anything that is `Send`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -198,7 +199,7 @@ impl Progress {
     }
 
     /// Somebody waits for what it holds, as is seen now: what its client still sends has only so long from here on.
-    pub(crate) fn is_wanted(&self, now: u64) {
+    pub(crate) fn note_wanted(&self, now: u64) {
         if self.wanted.get() == 0 {
             self.wanted.set(now);
         }
@@ -207,7 +208,7 @@ impl Progress {
     /// Somebody waits for what it holds: it is to end by its next answer.
     pub(crate) fn make_way(&self, now: u64) {
         self.last.set(true);
-        self.is_wanted(now);
+        self.note_wanted(now);
     }
 
     /// Whether it will end without its client's doing.
@@ -247,8 +248,7 @@ impl Progress {
     /// A request begins over HTTP/2: perhaps long after its client was told that no more are taken.
     pub(crate) fn note_stream(&self) {
         let (told, now) = (self.told.get(), self.now.get());
-        let heard = u64::try_from(GOAWAY_HEARD.as_nanos()).unwrap_or(u64::MAX);
-        if told > 0 && now.saturating_sub(told) > heard {
+        if told > 0 && now.saturating_sub(told) > nanos(GOAWAY_HEARD) {
             self.deaf.set(true);
         }
     }
@@ -263,6 +263,11 @@ impl Progress {
     pub(crate) fn is_flooded(&self, limits: &Limits) -> bool {
         self.cancelled.get() > limits.resets || self.deaf.get()
     }
+}
+
+/// As times are counted here.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

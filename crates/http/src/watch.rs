@@ -18,7 +18,7 @@ use crate::control::Account;
 use crate::crowd::Member;
 use crate::limits::{ASK_AGAIN, ASKED, HEAD_LEAST, PINGS_BYTES, REST, SEND_LEAST, TICK};
 use crate::outbox;
-use crate::progress::{Progress, Wait};
+use crate::progress::{Progress, Wait, nanos};
 
 /// Why a connection's HTTP is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -349,8 +349,4 @@ impl Watch {
 /// When that is, on the runtime's clock.
 fn at(rings: u64, now: u64) -> Instant {
     Instant::now() + Duration::from_nanos(rings.saturating_sub(now))
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

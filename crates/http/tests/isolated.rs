@@ -89,16 +89,18 @@ fn a_client_that_was_refused_and_goes_on_sending_holds_no_worker_that_others_wai
         let mut refused = Client::connect(&address);
         refused.send(first.as_bytes());
         let asked = Instant::now();
-        let waiting = std::thread::spawn({
-            let address = address.clone();
-            move || client::get(&address, "/").text().to_owned()
-        });
-        while !waiting.is_finished() {
+        let mut waiting = Client::connect(&address);
+        waiting.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        // Between two of its bytes.
+        waiting.set_deadline(Duration::from_millis(20));
+        let answer = loop {
+            if let Ok(answer) = waiting.try_read_response() {
+                break answer;
+            }
             assert!(asked.elapsed() < Duration::from_secs(5), "it is served no more");
             // Until it is let go of.
             let _ = refused.try_send(b"x");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        assert_eq!(waiting.join().expect("no panic"), "hello");
+        };
+        assert_eq!(answer.text(), "hello");
     }
 }

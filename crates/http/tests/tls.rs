@@ -256,6 +256,17 @@ fn a_silent_session_of_a_leaving_worker_hears_that_it_ends() {
 }
 
 #[test]
+fn a_full_worker_ends_handshakes_that_do_not_go_on_when_somebody_waits() {
+    let site = Site::start(&["1", "4"]);
+    let mut slow: Vec<_> = (0..4).map(|_| Client::connect(&site.tls)).collect();
+    // A record of a handshake begins.
+    slow.iter_mut().for_each(|client| client.send(&[22, 3, 1]));
+    let asked = Instant::now();
+    assert_eq!(site.connect().get("/").text(), "hello");
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}
+
+#[test]
 fn an_answer_that_breaks_off_does_not_look_whole() {
     let site = Site::start(&["1", "100"]);
     // Without a length or chunks it is the end of the session that says where it ends.
