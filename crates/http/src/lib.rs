@@ -27,6 +27,8 @@ mod dotted;
 mod file;
 mod forwarded;
 mod fresh;
+#[cfg(test)]
+mod h1;
 mod hold;
 mod http2;
 mod id;

@@ -1,0 +1,346 @@
+//! A request's head: its line and its fields, and how long its body is.
+//!
+//! Every rule by which a request is refused before its body is here and in the modules this one calls, once.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+
+use super::Refusal;
+use super::authority::is_host;
+use super::fields::{self, Fields, elements};
+use super::target;
+
+/// Longer than any method that is registered or known to be used, in bytes.
+const MOST_METHOD: usize = 64;
+
+/// What a head may take, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// The target; more is 414.
+    pub(crate) target: usize,
+    /// The whole head; more is 431.
+    pub(crate) head: usize,
+    /// The body; a longer `Content-Length` is 413. 0 = no bound.
+    pub(crate) body: u64,
+}
+
+/// How a request's body is framed: RFC 9112, section 6.3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyFraming {
+    Empty,
+    Length(u64),
+    Chunked,
+}
+
+/// A request's head, as a service sees it, and what the connection must know of it.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) method: Method,
+    pub(crate) target: Uri,
+    /// `HTTP_10` or `HTTP_11`; later minor versions are spoken to as 1.1 (RFC 9112, section 2.3).
+    pub(crate) version: Version,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: BodyFraming,
+    /// The client lets the connection be kept (RFC 9112, section 9.3).
+    pub(crate) keeps: bool,
+    /// The client waits for 100 before it sends the body (RFC 9110, section 10.1.1).
+    pub(crate) expects: bool,
+    /// The client asks for another protocol on the connection, or for a tunnel.
+    pub(crate) upgrades: bool,
+}
+
+/// What came of reading.
+#[derive(Debug)]
+pub(crate) enum Parsed {
+    /// More must come.
+    Partial,
+    /// A head, of so many bytes.
+    Head(Box<Head>, usize),
+    Refused(Refusal),
+}
+
+/// Reads a head that may come in many pieces, without reading it anew for each of them.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    /// How many bytes were there at the last attempt.
+    tried: usize,
+    /// How many bytes have no empty line in them.
+    searched: usize,
+}
+
+impl Reader {
+    /// Reads the head at the beginning of `input`, which holds all that has come of it so far.
+    pub(crate) fn read(&mut self, input: &[u8], bounds: &Bounds) -> Parsed {
+        if self.tried > 0 && input.len() < 2 * self.tried && input.len() <= bounds.head {
+            // A head ends with an empty line; before it comes, an attempt is worth its cost only now and then.
+            let from = self.searched.saturating_sub(3);
+            self.searched = input.len();
+            if !has_empty_line(&input[from..]) {
+                return Parsed::Partial;
+            }
+        }
+        (self.tried, self.searched) = (input.len(), input.len());
+        match parse(input, bounds) {
+            Ok(Some((head, used))) => {
+                *self = Self::default();
+                Parsed::Head(Box::new(head), used)
+            }
+            Ok(None) => Parsed::Partial,
+            Err(refusal) => Parsed::Refused(refusal),
+        }
+    }
+}
+
+fn has_empty_line(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|pair| pair == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
+}
+
+fn parse(input: &[u8], bounds: &Bounds) -> Result<Option<(Head, usize)>, Refusal> {
+    // RFC 9112, section 2.2: empty lines before a request are ignored.
+    let start = input.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(input.len());
+    let too_large = || {
+        Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is longer than allowed")
+    };
+    let Some(line) = Line::read(input, start, bounds)? else {
+        return if input.len() > bounds.head { Err(too_large()) } else { Ok(None) };
+    };
+    let section = fields::read(input, line.end)?;
+    let used = section.as_ref().map_or(input.len(), |section| section.shared.len());
+    if used > bounds.head {
+        return Err(too_large());
+    }
+    let Some(Fields { shared, headers }) = section else { return Ok(None) };
+    let method = Method::from_bytes(&input[line.method.0..line.method.1]);
+    let method = method.map_err(|_| NO_METHOD)?;
+    let target = target::parse(&method, shared.slice(line.target.0..line.target.1))?;
+    Ok(Some((Head::new(method, target, line.version, headers, bounds)?, used)))
+}
+
+const NO_METHOD: Refusal = Refusal::bad("the line does not begin with a method (RFC 9112, 3.1)");
+const NO_VERSION: Refusal = Refusal::bad("the line does not end with HTTP/1.x (RFC 9112, 2.3)");
+
+/// A request's line; its parts as places in the input.
+#[derive(Debug)]
+struct Line {
+    method: (usize, usize),
+    target: (usize, usize),
+    version: Version,
+    /// Where the fields begin.
+    end: usize,
+}
+
+impl Line {
+    /// Reads the line that begins at `start`. What cannot become one is refused before it is complete.
+    fn read(input: &[u8], start: usize, bounds: &Bounds) -> Result<Option<Self>, Refusal> {
+        let rest = &input[start..];
+        let Some(blank) = rest.iter().take(MOST_METHOD + 1).position(|byte| !is_token(*byte))
+        else {
+            return if rest.len() > MOST_METHOD { Err(NO_METHOD) } else { Ok(None) };
+        };
+        if blank == 0 || rest[blank] != b' ' {
+            return Err(NO_METHOD);
+        }
+        let from = start + blank + 1;
+        let rest = &input[from..];
+        let end = rest.iter().position(|&byte| byte <= b' ' || byte == 0x7f);
+        let length = end.unwrap_or(rest.len());
+        if length > bounds.target {
+            return Err(Refusal::new(
+                StatusCode::URI_TOO_LONG,
+                "the target is longer than allowed",
+            ));
+        }
+        let Some(length) = end else { return Ok(None) };
+        if length == 0 || rest[length] != b' ' {
+            return Err(Refusal::bad("the line is not method, target and version (RFC 9112, 3)"));
+        }
+        let Some((version, size)) = version(&rest[length + 1..])? else { return Ok(None) };
+        let target = (from, from + length);
+        let end = target.1 + 1 + size;
+        Ok(Some(Self { method: (start, start + blank), target, version, end }))
+    }
+}
+
+/// The version and the line's end at the beginning of `input`, and their length.
+fn version(input: &[u8]) -> Result<Option<(Version, usize)>, Refusal> {
+    const MAJOR: &[u8] = b"HTTP/1.";
+    let known = input.len().min(MAJOR.len());
+    if input[..known] != MAJOR[..known] {
+        return Err(NO_VERSION);
+    }
+    let Some(&minor) = input.get(MAJOR.len()) else { return Ok(None) };
+    let version = match minor {
+        b'0' => Version::HTTP_10,
+        b'1'..=b'9' => Version::HTTP_11,
+        _ => return Err(NO_VERSION),
+    };
+    let end = MAJOR.len() + 1;
+    match (input.get(end), input.get(end + 1)) {
+        // RFC 9112, section 2.2: a single LF may be taken for the end of a line.
+        (Some(b'\n'), _) => Ok(Some((version, end + 1))),
+        (Some(b'\r'), Some(b'\n')) => Ok(Some((version, end + 2))),
+        (Some(b'\r'), None) | (None, _) => Ok(None),
+        _ => Err(NO_VERSION),
+    }
+}
+
+/// RFC 9110, section 5.6.2.
+pub(super) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Which fields a request has that decide something about its connection.
+#[derive(Default)]
+struct Seen {
+    hosts: usize,
+    lengths: bool,
+    codings: bool,
+    connection: bool,
+    expect: bool,
+}
+
+impl Seen {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for name in headers.keys() {
+            if name == HOST {
+                seen.hosts = headers.get_all(HOST).iter().count();
+            } else if name == CONTENT_LENGTH {
+                seen.lengths = true;
+            } else if name == TRANSFER_ENCODING {
+                seen.codings = true;
+            } else if name == CONNECTION {
+                seen.connection = true;
+            } else if name == EXPECT {
+                seen.expect = true;
+            }
+        }
+        seen
+    }
+}
+
+impl Head {
+    fn new(
+        method: Method,
+        target: Uri,
+        version: Version,
+        mut headers: HeaderMap,
+        bounds: &Bounds,
+    ) -> Result<Self, Refusal> {
+        let seen = Seen::of(&headers);
+        if seen.hosts > 1 {
+            return Err(Refusal::bad("more than one Host (RFC 9112, 3.2)"));
+        }
+        check_host(&mut headers, &target, version, method == Method::CONNECT)?;
+        let body = match (seen.codings, seen.lengths) {
+            (false, false) => BodyFraming::Empty,
+            (false, true) => length(&mut headers, bounds)?,
+            (true, lengths) => {
+                if lengths || version < Version::HTTP_11 {
+                    return Err(Refusal::bad(
+                        "Transfer-Encoding beside Content-Length or in HTTP/1.0 (RFC 9112, 6.1)",
+                    ));
+                }
+                chunked(&headers)?
+            }
+        };
+        let expects = seen.expect && expects_continue(&headers, version)?;
+        let (mut keeps, mut upgrades) = (version == Version::HTTP_11, method == Method::CONNECT);
+        if seen.connection {
+            let has = |token: &[u8]| {
+                elements(&headers, &CONNECTION).any(|it| it.eq_ignore_ascii_case(token))
+            };
+            keeps = !has(b"close") && (keeps || has(b"keep-alive"));
+            // RFC 9110, section 7.8: HTTP/1.0 has no upgrades.
+            upgrades |=
+                version == Version::HTTP_11 && headers.contains_key(UPGRADE) && has(b"upgrade");
+        }
+        let expects = expects && body != BodyFraming::Empty;
+        Ok(Self { method, target, version, headers, body, keeps, expects, upgrades })
+    }
+}
+
+/// RFC 9112, section 3.2: HTTP/1.1 has one `Host`, and the authority of the target takes its place.
+fn check_host(
+    headers: &mut HeaderMap,
+    target: &Uri,
+    version: Version,
+    connect: bool,
+) -> Result<(), Refusal> {
+    match headers.get(HOST) {
+        None if version < Version::HTTP_11 => {}
+        None => return Err(Refusal::bad("no Host (RFC 9112, 3.2)")),
+        Some(host) if !is_host(host.as_bytes()) => {
+            return Err(Refusal::bad("the Host is not host[:port] (RFC 9110, 7.2)"));
+        }
+        Some(host) if host.is_empty() && target.authority().is_some() => {
+            return Err(Refusal::bad("an empty Host beside a target that names one"));
+        }
+        Some(_) => {}
+    }
+    let Some(authority) = target.authority().filter(|_| !connect) else { return Ok(()) };
+    if headers.get(HOST).is_none_or(|host| host.as_bytes() != authority.as_str().as_bytes()) {
+        let host = HeaderValue::from_str(authority.as_str());
+        headers.insert(HOST, host.map_err(|_| Refusal::bad("the target's authority"))?);
+    }
+    Ok(())
+}
+
+/// RFC 9112, section 6.3: equal lengths are one; those that differ, or are no number, are an attempt to be two
+/// requests.
+fn length(headers: &mut HeaderMap, bounds: &Bounds) -> Result<BodyFraming, Refusal> {
+    let mut values = headers.get_all(CONTENT_LENGTH).iter();
+    let (Some(first), several) = (values.next().cloned(), values.next().is_some()) else {
+        return Ok(BodyFraming::Empty);
+    };
+    let digits = first.as_bytes();
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(Refusal::bad("the Content-Length is no number (RFC 9110, 8.6)"));
+    }
+    let number = digits
+        .iter()
+        .try_fold(0_u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+    let number = number.ok_or(Refusal::bad("the Content-Length has no end"))?;
+    if several {
+        if headers.get_all(CONTENT_LENGTH).iter().any(|value| value != first) {
+            return Err(Refusal::bad("lengths that differ (RFC 9112, 6.3)"));
+        }
+        headers.insert(CONTENT_LENGTH, first);
+    }
+    match number {
+        0 => Ok(BodyFraming::Empty),
+        _ if bounds.body > 0 && number > bounds.body => {
+            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than allowed"))
+        }
+        _ => Ok(BodyFraming::Length(number)),
+    }
+}
+
+/// RFC 9112, section 6.1: the last coding must be `chunked`, for nothing else says where the body ends.
+fn chunked(headers: &HeaderMap) -> Result<BodyFraming, Refusal> {
+    let mut codings = elements(headers, &TRANSFER_ENCODING);
+    let (mut last, mut count) = (&b""[..], 0);
+    for coding in codings.by_ref() {
+        (last, count) = (coding, count + 1);
+    }
+    if !last.eq_ignore_ascii_case(b"chunked") {
+        return Err(Refusal::bad("the last Transfer-Encoding is not chunked (RFC 9112, 6.3)"));
+    }
+    match count {
+        1 => Ok(BodyFraming::Chunked),
+        // Other codings are below the chunks, and no service takes them off.
+        _ => Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "a Transfer-Encoding below the chunks")),
+    }
+}
+
+/// RFC 9110, section 10.1.1: HTTP/1.0 has no 100, and is answered without.
+fn expects_continue(headers: &HeaderMap, version: Version) -> Result<bool, Refusal> {
+    let mut expectations = elements(headers, &EXPECT);
+    if !expectations.all(|it| it.eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Refusal::new(
+            StatusCode::EXPECTATION_FAILED,
+            "an expectation nothing here meets",
+        ));
+    }
+    Ok(version >= Version::HTTP_11)
+}
