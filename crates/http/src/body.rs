@@ -11,8 +11,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tine::BoxError;
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::h1::intake::Receiver;
 use crate::limits::{Limits, TICK};
 use crate::progress::Progress;
 
@@ -25,15 +27,26 @@ use crate::progress::Progress;
 /// `100 Continue` is sent when the body is first asked for.
 #[derive(Debug)]
 pub struct RequestBody {
-    incoming: Incoming,
+    source: Source,
     meter: Option<Box<Meter>>,
 }
 
-/// Why a body is not complete; its source is hyper's reason.
+/// Where a body comes from.
+#[derive(Debug)]
+enum Source {
+    /// There is none.
+    Empty,
+    /// A connection of HTTP/1.
+    Received(Receiver),
+    /// A stream of HTTP/2.
+    Incoming(Incoming),
+}
+
+/// Why a body is not complete; its source is the reason.
 #[derive(Debug)]
 pub struct BodyError {
     status: StatusCode,
-    source: Option<hyper::Error>,
+    source: Option<BoxError>,
 }
 
 impl BodyError {
@@ -56,7 +69,7 @@ impl fmt::Display for BodyError {
 
 impl std::error::Error for BodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|error| error as _)
+        self.source.as_ref().map(|error| &**error as _)
     }
 }
 
@@ -108,15 +121,36 @@ impl RequestBody {
         http2: bool,
     ) -> (Self, Option<Verdict>) {
         if incoming.is_end_stream() {
-            return (Self { incoming, meter: None }, None);
+            return (Self { source: Source::Empty, meter: None }, None);
         }
+        Self::metered(Source::Incoming(incoming), limits, progress, http2)
+    }
+
+    /// A body that a connection of HTTP/1 reads; `None`: there is none.
+    pub(crate) fn received(
+        receiver: Option<Receiver>,
+        limits: &Limits,
+        progress: &Arc<Progress>,
+    ) -> (Self, Option<Verdict>) {
+        match receiver {
+            None => (Self { source: Source::Empty, meter: None }, None),
+            Some(receiver) => Self::metered(Source::Received(receiver), limits, progress, false),
+        }
+    }
+
+    fn metered(
+        source: Source,
+        limits: &Limits,
+        progress: &Arc<Progress>,
+        http2: bool,
+    ) -> (Self, Option<Verdict>) {
         let verdict = Verdict::default();
         let left = if limits.body_bytes == 0 { u64::MAX } else { limits.body_bytes };
         let pace = Pace::new(limits.body_timeout, limits.body_rate, http2);
         let (progress, number) = (progress.clone(), progress.requests.get());
         progress.body.set(number);
         let meter = Meter { verdict: verdict.clone(), left, pace, progress, number };
-        (Self { incoming, meter: Some(Box::new(meter)) }, Some(verdict))
+        (Self { source, meter: Some(Box::new(meter)) }, Some(verdict))
     }
 }
 
@@ -142,7 +176,7 @@ impl Meter {
         }
     }
 
-    fn refuse(&self, status: StatusCode, source: Option<hyper::Error>) -> BodyError {
+    fn refuse(&self, status: StatusCode, source: Option<BoxError>) -> BodyError {
         self.verdict.0.store(status.as_u16(), Relaxed);
         BodyError { status, source }
     }
@@ -221,19 +255,17 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let body = &mut *self;
-        let polled = Pin::new(&mut body.incoming).poll_frame(cx);
+        let polled = body.source.poll_frame(cx);
         let Some(meter) = &mut body.meter else {
-            let nothing =
-                |source| BodyError { status: StatusCode::BAD_REQUEST, source: Some(source) };
-            return polled.map_err(nothing);
+            return polled.map_err(|(status, source)| BodyError { status, source });
         };
-        if matches!(polled, Poll::Ready(None)) || body.incoming.is_end_stream() {
+        if matches!(polled, Poll::Ready(None)) || body.source.is_end() {
             meter.is_read();
         }
         match polled {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(meter.count(&frame).map(|()| frame))),
-            Poll::Ready(Some(Err(error))) => {
-                Poll::Ready(Some(Err(meter.refuse(StatusCode::BAD_REQUEST, Some(error)))))
+            Poll::Ready(Some(Err((status, source)))) => {
+                Poll::Ready(Some(Err(meter.refuse(status, source))))
             }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
@@ -247,11 +279,43 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.source.is_end()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Received(receiver) => {
+                receiver.left().map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+            Source::Incoming(incoming) => incoming.size_hint(),
+        }
+    }
+}
+
+/// What a source gives: a frame, or what the client is told of its end and why it ended.
+type Polled = Poll<Option<Result<Frame<Bytes>, (StatusCode, Option<BoxError>)>>>;
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Received(receiver) => receiver.poll_frame(cx).map_err(|refusal| match refusal {
+                Some(refusal) => (refusal.status, Some(refusal.reason.into())),
+                None => (StatusCode::BAD_REQUEST, None),
+            }),
+            Self::Incoming(incoming) => Pin::new(incoming)
+                .poll_frame(cx)
+                .map_err(|error| (StatusCode::BAD_REQUEST, Some(error.into()))),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Received(receiver) => receiver.is_end(),
+            Self::Incoming(incoming) => incoming.is_end_stream(),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use crate::connected::Connected;
 use crate::crowd::Crowd;
 use crate::fresh::Fresh;
+use crate::h1::driver::{Driver, Outcome};
 use crate::http2;
 use crate::io::{Channel, Heard};
 use crate::limits::{LINGER, LINGER_BYTES, LINGER_LEAST, LINGER_SILENCE, Limits, TICK};
@@ -145,82 +146,39 @@ async fn without_session<I: Channel>(failure: Failure<I>, connected: Rc<Connecte
 
 async fn serve<I: Channel, S: HttpService>(stream: I, inner: S, connected: Rc<Connected>) {
     let (settings, progress) = (connected.settings.clone(), connected.progress.clone());
-    let mut io = Heard::new(Wire::new(stream, progress.clone()), progress.clone());
-    let mut service = Observed { inner, connected, sends_files: false };
-    let mut watch = Watch::new(settings.clone(), progress.clone(), true);
-    let (end, parts) = loop {
-        let in_pieces = settings.in_pieces.get();
-        io.write_in_pieces(in_pieces);
-        service.sends_files = I::SENDS_FILES && in_pieces;
-        // In a place of its own, which a connection at rest gives back: it is left with the block.
-        let (end, parts) = {
-            let connection = settings.http1.serve_connection(io, service).with_upgrades();
-            let mut connection = Box::new(connection);
-            let end = until_closed(&mut connection, &mut watch, &progress, &settings).await;
-            (end, connection.into_parts())
-        };
-        let Some(parts) = parts else {
-            drop(watch);
-            return until_gone(&progress, &settings.context).await;
-        };
-        let rests = match end {
-            End::Overdue(Overdue::Rest) => true,
-            End::Overdue(Overdue::Anew) => false,
-            end => break (end, parts),
-        };
-        (io, service) = (parts.io, parts.service);
-        // Empty lines behind a body are nobody's (RFC 9112, section 2.2).
-        let words = parts.read_buf.iter().position(|byte| !b"\r\n".contains(byte));
-        if let Some(unread) = words.map(|start| &parts.read_buf[start..]) {
-            // Somebody who has begun to speak does not rest.
-            io.channel().put_back(unread);
-            continue;
-        }
-        // It is the room that is to be given back.
-        drop(parts.read_buf);
-        if rests && !rest(io.channel(), &mut watch, &settings).await {
-            return;
-        }
-    };
+    let mut driver = Driver::new(stream, inner, connected);
+    let mut watch = Watch::new(settings.clone(), progress.clone(), false);
+    let end = until_closed(&mut driver, &mut watch, &progress, &settings).await;
     drop(watch);
-    let is_done = matches!(&end, End::Done(Ok(()))) && !progress.http2.get();
-    if is_done && !progress.has_more_to_say() && parts.read_buf.is_empty() {
-        return;
+    match end {
+        End::Done(Outcome::Over) | End::Other => {}
+        End::Done(Outcome::Upgraded) => until_gone(&progress, &settings.context).await,
+        // Rare, and large: a connection that waits for a request should not carry it.
+        end => Box::pin(take_leave(end, driver)).await,
     }
-    // Rare, and large: a connection that waits for a request should not carry it.
-    Box::pin(take_leave(end, parts)).await;
 }
 
 /// HTTP/1 has come to its end on a connection: what is still to be done for its client.
-async fn take_leave<I: Channel, S: HttpService>(
-    end: End,
-    parts: http1::Parts<Heard<Wire<I>>, Observed<S>>,
-) {
-    let connected = parts.service.connected.clone();
+async fn take_leave<I: Channel, S: HttpService>(end: End<Outcome>, driver: Driver<I, S>) {
+    let Some((stream, input, service)) = driver.into_parts() else { return };
+    let connected = service.connected.clone();
     let Connected { settings, progress, arrival, .. } = &*connected;
+    let mut wire = Wire::new(stream, progress.clone());
     match end {
-        End::Done(_) if progress.http2.get() => {
+        End::Done(Outcome::Http2) => {
             progress.since.set(progress.look());
-            http2::serve(parts.io, parts.service).await;
-        }
-        End::Done(Err(error)) if error.is_parse() => {
-            let status = match error.is_parse_too_large() {
-                true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                false => StatusCode::BAD_REQUEST,
-            };
-            note_refused(settings, arrival, progress, status);
-            linger(parts.io.into_inner(), b"", &connected).await;
+            progress.http2.set(true);
+            wire.put_back(input.bytes());
+            drop(input);
+            http2::serve(Heard::new(wire, progress.clone()), service).await;
         }
         End::Overdue(Overdue::Head) => {
             let status = StatusCode::REQUEST_TIMEOUT;
             note_refused(settings, arrival, progress, status);
-            linger(parts.io.into_inner(), TOO_LATE, &connected).await;
+            linger(wire, TOO_LATE, &connected).await;
         }
-        // Its client may still be sending: what has come unread would take the answer back.
-        End::Done(_) if progress.has_more_to_say() || !parts.read_buf.is_empty() => {
-            linger(parts.io.into_inner(), b"", &connected).await;
-        }
-        End::Overdue(Overdue::Client) => progress.fails.set(true),
+        End::Done(Outcome::Linger) => linger(wire, b"", &connected).await,
+        End::Done(Outcome::Failed) | End::Overdue(Overdue::Client) => progress.fails.set(true),
         End::Done(_) | End::Overdue(_) | End::Other => {}
     }
 }
@@ -276,35 +234,30 @@ pub(crate) async fn drive_until<C: Future + Unpin>(
 
 /// Drives an HTTP/1 connection to its end; once the worker leaves, also watches for silence.
 async fn until_closed<I: Channel, S: HttpService>(
-    connection: &mut UpgradeableConnection<Heard<Wire<I>>, Observed<S>>,
+    driver: &mut Driver<I, S>,
     watch: &mut Watch,
     progress: &Progress,
     settings: &Settings,
-) -> End {
-    match drive_until(connection, watch, settings.leaving()).await {
+) -> End<Outcome> {
+    match drive_until(driver, watch, settings.leaving()).await {
         End::Other => progress.leaving.set(true),
         end => return end,
     }
-    watch.may_rest(false);
-    Box::pin(drain(connection, watch, progress, settings)).await
+    Box::pin(drain(driver, watch, progress, settings)).await
 }
 
-/// Drives an HTTP/1 connection of a worker that leaves until it has ended, or was silent.
+/// Drives an HTTP/1 connection of a worker that leaves until it has ended, or was silent for two windows: what
+/// arrives at the end of the first would have met a closed socket a moment later.
 async fn drain<I: Channel, S: HttpService>(
-    connection: &mut UpgradeableConnection<Heard<Wire<I>>, Observed<S>>,
+    driver: &mut Driver<I, S>,
     watch: &mut Watch,
     progress: &Progress,
     settings: &Settings,
-) -> End {
-    // The second time hyper is told, for what arrives from there on would have met a closed socket a
-    // moment later; and half a head would keep it waiting for the rest.
-    for told in [false, true] {
-        if told {
-            Pin::new(&mut *connection).graceful_shutdown();
-        }
+) -> End<Outcome> {
+    for _ in 0..2 {
         loop {
             progress.heard.set(false);
-            match drive_until(connection, watch, sleep(settings.limits.drain_idle)).await {
+            match drive_until(driver, watch, sleep(settings.limits.drain_idle)).await {
                 End::Other if progress.is_silent() => break,
                 End::Other => {}
                 end => return end,

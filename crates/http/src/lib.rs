@@ -27,7 +27,6 @@ mod dotted;
 mod file;
 mod forwarded;
 mod fresh;
-#[cfg(test)]
 mod h1;
 mod hold;
 mod http2;

@@ -18,6 +18,7 @@ use tine::{Activity, BoxError};
 use crate::access_log::Line;
 use crate::body::{RequestBody, Verdict};
 use crate::connected::Connected;
+use crate::file::Section;
 use crate::limits::LARGE;
 use crate::refusal;
 use crate::send::{Outgoing, Piece};
@@ -38,11 +39,29 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
     type Future = Answering<S>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let connected = &self.connected;
+        let has_body = !request.body().is_end_stream();
+        let refused = refusal::reason(&request, &connected.settings.limits);
+        self.begin(request, refused, has_body, |incoming| {
+            RequestBody::new(incoming, &connected.settings.limits, &connected.progress, true)
+        })
+    }
+}
+
+impl<S: HttpService> Observed<S> {
+    /// A request has come. It is counted, shown and logged; then the service is asked, unless the request is refused.
+    pub(crate) fn begin<B>(
+        &self,
+        request: Request<B>,
+        refused: Option<StatusCode>,
+        has_body: bool,
+        body: impl FnOnce(B) -> (RequestBody, Option<Verdict>),
+    ) -> Answering<S> {
         let Connected { settings, progress, arrival, .. } = &*self.connected;
         let version = request.version();
         let connect = request.method() == Method::CONNECT;
         let number = progress.requests.add(1);
-        progress.unread.set(!request.body().is_end_stream());
+        progress.unread.set(has_body);
         if number == settings.limits.requests {
             progress.last.set(true);
         }
@@ -52,7 +71,6 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
             progress.note_stream();
         }
         let served = Served::begin(&self.connected, line, number, version == Version::HTTP_2);
-        let refused = refusal::reason(&request, &settings.limits);
         let told = refused.or_else(|| settings.observer.health(&request, &settings.context));
         let old = version < Version::HTTP_11;
         // HTTP/2 has frames to put around every piece, and copies.
@@ -64,8 +82,7 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
         let (mut parts, incoming) = request.into_parts();
         parts.extensions.insert(client);
         parts.extensions.insert(self.connected.exit_guard());
-        let http2 = version == Version::HTTP_2;
-        let (body, verdict) = RequestBody::new(incoming, &settings.limits, progress, http2);
+        let (body, verdict) = body(incoming);
         Answering {
             making: Making::begin(&self.inner, Request::from_parts(parts, body)),
             served: Some(served),
@@ -338,6 +355,20 @@ pin_project_lite::pin_project! {
         // It has failed, and says so when its time has come.
         error: Option<BoxError>,
         served: Served,
+    }
+}
+
+impl<B: Body> Answer<B> {
+    /// The part of a file that comes next, if there are `least` bytes of it and the kernel can send it.
+    pub(crate) fn next_file(self: Pin<&mut Self>, least: u64) -> Option<Section> {
+        let this = self.project();
+        let section = this.body.as_pin_mut()?.next_file(least)?;
+        this.served.several |= this.served.owed;
+        this.served.set_owed(true);
+        this.served.connected.progress.given.add(1);
+        let length = usize::try_from(section.left).unwrap_or(usize::MAX);
+        this.served.line.iter_mut().for_each(|line| line.piece(length));
+        Some(section)
     }
 }
 

@@ -183,6 +183,16 @@ impl<B: 'static> Outgoing<B> {
     }
 }
 
+impl<B> Outgoing<B> {
+    /// Takes out the part of a file that comes next, if there are `least` bytes of it.
+    pub(crate) fn next_file(self: Pin<&mut Self>, least: u64) -> Option<Section> {
+        match self.project() {
+            Projected::Files { body } => body.next_section(least, u64::MAX),
+            Projected::Other { .. } => None,
+        }
+    }
+}
+
 impl<B> Body for Outgoing<B>
 where
     B: Body,

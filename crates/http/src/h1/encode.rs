@@ -9,7 +9,7 @@ use super::fields::elements;
 use super::head::Head;
 
 /// What an answer must know of its request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Asked {
     /// HEAD: the answer has no body, and says of it what GET's would.
     head: bool,

@@ -47,6 +47,8 @@ pub(crate) struct Head {
     pub(crate) expects: bool,
     /// The client asks for another protocol on the connection, or for a tunnel.
     pub(crate) upgrades: bool,
+    /// It is understood, and no service is asked: the connection ends with this answer.
+    pub(crate) refused: Option<Refusal>,
 }
 
 /// What came of reading.
@@ -98,24 +100,30 @@ fn has_empty_line(bytes: &[u8]) -> bool {
 fn parse(input: &[u8], bounds: &Bounds) -> Result<Option<(Head, usize)>, Refusal> {
     // RFC 9112, section 2.2: empty lines before a request are ignored.
     let start = input.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(input.len());
-    let too_large = || {
-        Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is longer than allowed")
+    let Some(line) = Line::read(input, start)? else {
+        return if input.len() > bounds.head { Err(TOO_LONG) } else { Ok(None) };
     };
-    let Some(line) = Line::read(input, start, bounds)? else {
-        return if input.len() > bounds.head { Err(too_large()) } else { Ok(None) };
-    };
+    let is_too_long = line.target.1 - line.target.0 > bounds.target;
     let section = fields::read(input, line.end)?;
     let used = section.as_ref().map_or(input.len(), |section| section.shared.len());
     if used > bounds.head {
-        return Err(too_large());
+        return Err(if is_too_long { TOO_LONG } else { TOO_LARGE });
     }
     let Some(Fields { shared, headers }) = section else { return Ok(None) };
     let method = Method::from_bytes(&input[line.method.0..line.method.1]);
     let method = method.map_err(|_| NO_METHOD)?;
     let target = target::parse(&method, shared.slice(line.target.0..line.target.1))?;
-    Ok(Some((Head::new(method, target, line.version, headers, bounds)?, used)))
+    let mut head = Head::new(method, target, line.version, headers, bounds)?;
+    if is_too_long {
+        head.refused = Some(TOO_LONG);
+    }
+    Ok(Some((head, used)))
 }
 
+const TOO_LARGE: Refusal =
+    Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is longer than allowed");
+const TOO_LONG: Refusal =
+    Refusal::new(StatusCode::URI_TOO_LONG, "the target is longer than allowed");
 const NO_METHOD: Refusal = Refusal::bad("the line does not begin with a method (RFC 9112, 3.1)");
 const NO_VERSION: Refusal = Refusal::bad("the line does not end with HTTP/1.x (RFC 9112, 2.3)");
 
@@ -131,7 +139,7 @@ struct Line {
 
 impl Line {
     /// Reads the line that begins at `start`. What cannot become one is refused before it is complete.
-    fn read(input: &[u8], start: usize, bounds: &Bounds) -> Result<Option<Self>, Refusal> {
+    fn read(input: &[u8], start: usize) -> Result<Option<Self>, Refusal> {
         let rest = &input[start..];
         let Some(blank) = rest.iter().take(MOST_METHOD + 1).position(|byte| !is_token(*byte))
         else {
@@ -143,13 +151,6 @@ impl Line {
         let from = start + blank + 1;
         let rest = &input[from..];
         let end = rest.iter().position(|&byte| byte <= b' ' || byte == 0x7f);
-        let length = end.unwrap_or(rest.len());
-        if length > bounds.target {
-            return Err(Refusal::new(
-                StatusCode::URI_TOO_LONG,
-                "the target is longer than allowed",
-            ));
-        }
         let Some(length) = end else { return Ok(None) };
         if length == 0 || rest[length] != b' ' {
             return Err(Refusal::bad("the line is not method, target and version (RFC 9112, 3)"));
@@ -232,19 +233,38 @@ impl Head {
             return Err(Refusal::bad("more than one Host (RFC 9112, 3.2)"));
         }
         check_host(&mut headers, &target, version, method == Method::CONNECT)?;
+        let mut refused = None;
         let body = match (seen.codings, seen.lengths) {
             (false, false) => BodyFraming::Empty,
-            (false, true) => length(&mut headers, bounds)?,
+            (false, true) => match length(&mut headers)? {
+                0 => BodyFraming::Empty,
+                number => {
+                    if bounds.body > 0 && number > bounds.body {
+                        refused = Some(Refusal::new(
+                            StatusCode::PAYLOAD_TOO_LARGE,
+                            "the body is longer than allowed",
+                        ));
+                    }
+                    BodyFraming::Length(number)
+                }
+            },
             (true, lengths) => {
                 if lengths || version < Version::HTTP_11 {
                     return Err(Refusal::bad(
                         "Transfer-Encoding beside Content-Length or in HTTP/1.0 (RFC 9112, 6.1)",
                     ));
                 }
-                chunked(&headers)?
+                refused = chunked(&headers)?;
+                BodyFraming::Chunked
             }
         };
-        let expects = seen.expect && expects_continue(&headers, version)?;
+        let is_met = !seen.expect || is_continue(&headers);
+        if !is_met {
+            refused.get_or_insert(Refusal::new(
+                StatusCode::EXPECTATION_FAILED,
+                "an expectation that nothing here meets",
+            ));
+        }
         let (mut keeps, mut upgrades) = (version == Version::HTTP_11, method == Method::CONNECT);
         if seen.connection {
             let has = |token: &[u8]| {
@@ -255,8 +275,9 @@ impl Head {
             upgrades |=
                 version == Version::HTTP_11 && headers.contains_key(UPGRADE) && has(b"upgrade");
         }
-        let expects = expects && body != BodyFraming::Empty;
-        Ok(Self { method, target, version, headers, body, keeps, expects, upgrades })
+        // RFC 9110, section 10.1.1: HTTP/1.0 has no 100, and is answered without.
+        let expects = seen.expect && body != BodyFraming::Empty && version >= Version::HTTP_11;
+        Ok(Self { method, target, version, headers, body, keeps, expects, upgrades, refused })
     }
 }
 
@@ -288,10 +309,10 @@ fn check_host(
 
 /// RFC 9112, section 6.3: equal lengths are one; those that differ, or are no number, are an attempt to be two
 /// requests.
-fn length(headers: &mut HeaderMap, bounds: &Bounds) -> Result<BodyFraming, Refusal> {
+fn length(headers: &mut HeaderMap) -> Result<u64, Refusal> {
     let mut values = headers.get_all(CONTENT_LENGTH).iter();
     let (Some(first), several) = (values.next().cloned(), values.next().is_some()) else {
-        return Ok(BodyFraming::Empty);
+        return Ok(0);
     };
     let digits = first.as_bytes();
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
@@ -300,24 +321,18 @@ fn length(headers: &mut HeaderMap, bounds: &Bounds) -> Result<BodyFraming, Refus
     let number = digits
         .iter()
         .try_fold(0_u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
-    let number = number.ok_or(Refusal::bad("the Content-Length has no end"))?;
     if several {
         if headers.get_all(CONTENT_LENGTH).iter().any(|value| value != first) {
             return Err(Refusal::bad("lengths that differ (RFC 9112, 6.3)"));
         }
         headers.insert(CONTENT_LENGTH, first);
     }
-    match number {
-        0 => Ok(BodyFraming::Empty),
-        _ if bounds.body > 0 && number > bounds.body => {
-            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than allowed"))
-        }
-        _ => Ok(BodyFraming::Length(number)),
-    }
+    number.ok_or(Refusal::bad("the Content-Length has no end"))
 }
 
 /// RFC 9112, section 6.1: the last coding must be `chunked`, for nothing else says where the body ends.
-fn chunked(headers: &HeaderMap) -> Result<BodyFraming, Refusal> {
+/// Returns why the service cannot be asked, if a coding is below the chunks.
+fn chunked(headers: &HeaderMap) -> Result<Option<Refusal>, Refusal> {
     let mut codings = elements(headers, &TRANSFER_ENCODING);
     let (mut last, mut count) = (&b""[..], 0);
     for coding in codings.by_ref() {
@@ -326,21 +341,12 @@ fn chunked(headers: &HeaderMap) -> Result<BodyFraming, Refusal> {
     if !last.eq_ignore_ascii_case(b"chunked") {
         return Err(Refusal::bad("the last Transfer-Encoding is not chunked (RFC 9112, 6.3)"));
     }
-    match count {
-        1 => Ok(BodyFraming::Chunked),
-        // Other codings are below the chunks, and no service takes them off.
-        _ => Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "a Transfer-Encoding below the chunks")),
-    }
+    // No service takes other codings off.
+    let below = Refusal::new(StatusCode::NOT_IMPLEMENTED, "a Transfer-Encoding below the chunks");
+    Ok((count > 1).then_some(below))
 }
 
-/// RFC 9110, section 10.1.1: HTTP/1.0 has no 100, and is answered without.
-fn expects_continue(headers: &HeaderMap, version: Version) -> Result<bool, Refusal> {
-    let mut expectations = elements(headers, &EXPECT);
-    if !expectations.all(|it| it.eq_ignore_ascii_case(b"100-continue")) {
-        return Err(Refusal::new(
-            StatusCode::EXPECTATION_FAILED,
-            "an expectation nothing here meets",
-        ));
-    }
-    Ok(version >= Version::HTTP_11)
+/// Whether all that the client expects is to be told that it may send the body.
+fn is_continue(headers: &HeaderMap) -> bool {
+    elements(headers, &EXPECT).all(|it| it.eq_ignore_ascii_case(b"100-continue"))
 }

@@ -5,11 +5,18 @@
 //! choice and its reason stand with the rule.
 
 mod authority;
+mod date;
 mod decode;
+pub(crate) mod driver;
 mod encode;
 mod fields;
 mod head;
+mod input;
+pub(crate) mod intake;
+mod machine;
+mod output;
 mod target;
+mod upgrade;
 #[cfg(test)]
 mod tests;
 

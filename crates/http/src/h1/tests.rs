@@ -24,7 +24,7 @@ enum Seen {
 }
 
 fn text(head: &Head) -> String {
-    let Head { method, target, version, headers, body, keeps, expects, upgrades } = head;
+    let Head { method, target, version, headers, body, keeps, expects, upgrades, .. } = head;
     format!("{method} {target} {version:?} {headers:?} {body:?} {keeps} {expects} {upgrades}")
 }
 
@@ -47,7 +47,10 @@ impl Feed<'_> {
             match reader.read(&self.pending, &BOUNDS) {
                 Parsed::Head(head, used) => {
                     self.pending.drain(..used);
-                    return Ok(Some(head));
+                    return match head.refused {
+                        Some(refusal) => Err(refusal.status.as_u16()),
+                        None => Ok(Some(head)),
+                    };
                 }
                 Parsed::Refused(refusal) => return Err(refusal.status.as_u16()),
                 Parsed::Partial if self.more() => {}
@@ -315,11 +318,9 @@ fn heads_that_two_readers_could_take_for_two_things_are_refused() {
         Some(400)
     );
     assert_eq!(refused("GET http://a/ HTTP/1.1\r\nHost:\r\n\r\n"), Some(400));
-    assert_eq!(
-        refused(&format!("GET /{}", "a".repeat(9000))),
-        Some(414),
-        "before the line is complete"
-    );
+    let long = |count| format!("GET /{}", "a".repeat(count));
+    assert_eq!(refused(&format!("{} HTTP/1.1\r\nHost: a\r\n\r\n", long(9000))), Some(414));
+    assert_eq!(refused(&long(70_000)), Some(414), "before the line is complete");
     assert_eq!(refused("\x16\x03\x01\x02"), Some(400), "TLS is no method");
     assert_eq!(refused("GET / HTTP/2"), Some(400), "before the line is complete");
     let many = |count| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(count));
