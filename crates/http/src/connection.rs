@@ -12,7 +12,6 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use http::StatusCode;
-use hyper::server::conn::http1::{self, UpgradeableConnection};
 use tine::{Activity, Conn, Context, Level, Stream as Socket};
 use tine_tls::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -26,10 +25,8 @@ use crate::http2;
 use crate::io::{Channel, Heard};
 use crate::limits::{LINGER, LINGER_BYTES, LINGER_LEAST, LINGER_SILENCE, Limits, TICK};
 use crate::observe::Observer;
-use crate::observed::Observed;
 use crate::progress::Progress;
 use crate::refusal::note_refused;
-use crate::rest::{Rests, rest};
 use crate::secured::{Failure, shake};
 use crate::service::HttpService;
 use crate::watch::{Overdue, Watch};
@@ -45,9 +42,7 @@ pub(crate) struct Settings {
     /// Whether connections write answers in pieces, as they are, and not copied together: so it is where files are served,
     /// and wherever an answer was large. HTTP on a connection goes on as it began.
     pub(crate) in_pieces: Cell<bool>,
-    pub(crate) rests: Rests,
     secure: Option<Acceptor>,
-    http1: http1::Builder,
 }
 
 impl Settings {
@@ -62,9 +57,8 @@ impl Settings {
         let [first, second] = [crowd.clone(), crowd.clone()];
         context.when_crowded(move |waiting| first.make_room(waiting, tine::now()));
         context.when_leaving(move || second.wake());
-        let http1 = limits.http1();
-        let (in_pieces, rests) = (Cell::new(files), Rests::default());
-        Self { http1, limits, context, observer, crowd, in_pieces, rests, secure }
+        let in_pieces = Cell::new(files);
+        Self { limits, context, observer, crowd, in_pieces, secure }
     }
 
     /// Ready when the worker is to leave. A connection that is alone asks the kernel; the others are woken together, and
@@ -160,8 +154,9 @@ async fn serve<I: Channel, S: HttpService>(stream: I, inner: S, connected: Rc<Co
 
 /// HTTP/1 has come to its end on a connection: what is still to be done for its client.
 async fn take_leave<I: Channel, S: HttpService>(end: End<Outcome>, driver: Driver<I, S>) {
-    let Some((stream, input, service)) = driver.into_parts() else { return };
+    let service = driver.service();
     let connected = service.connected.clone();
+    let Some((stream, input)) = driver.into_parts() else { return };
     let Connected { settings, progress, arrival, .. } = &*connected;
     let mut wire = Wire::new(stream, progress.clone());
     match end {

@@ -42,7 +42,6 @@ mod outbox;
 mod progress;
 mod proxy;
 mod refusal;
-mod rest;
 mod secured;
 mod send;
 mod serve;

@@ -359,6 +359,11 @@ pin_project_lite::pin_project! {
 }
 
 impl<B: Body> Answer<B> {
+    /// Its head is written over HTTP/1, in so many bytes; whether its body is sent in chunks.
+    pub(crate) fn written(&mut self, head: usize, chunked: bool) {
+        self.served.line.iter_mut().for_each(|line| line.written(head, chunked));
+    }
+
     /// The part of a file that comes next, if there are `least` bytes of it and the kernel can send it.
     pub(crate) fn next_file(self: Pin<&mut Self>, least: u64) -> Option<Section> {
         let this = self.project();

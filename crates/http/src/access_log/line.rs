@@ -69,7 +69,7 @@ impl Line {
     pub(crate) fn answered<B: Body>(&mut self, response: &Response<B>) {
         let Some(slip) = &mut self.slip else { return };
         slip.status = Some(response.status().as_u16());
-        if self.writer.asks_sent() {
+        if self.writer.asks_sent() && slip.version == Version::HTTP_2 {
             slip.sent = Sent::of(response, slip.head, slip.version, slip.keeps);
         }
         slip.keeps &= !slip.asks_end || !says(response.headers(), "close");
@@ -81,6 +81,13 @@ impl Line {
         slip.whole = slip.head || response.body().is_end_stream();
         // hyper does not ask for the end of a body whose length it knows.
         slip.expected = response.body().size_hint().exact().or_else(|| length(response.headers()));
+    }
+
+    /// The header is written over HTTP/1, in so many bytes; whether the body is sent in chunks.
+    pub(crate) fn written(&mut self, head: usize, chunked: bool) {
+        if let Some(slip) = &mut self.slip {
+            slip.sent = Sent { head: head as u64, chunked };
+        }
     }
 
     /// A piece of the body was handed over, of so many bytes.

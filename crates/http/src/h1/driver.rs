@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Request, Response};
@@ -13,6 +13,7 @@ use tine::BoxError;
 use super::Refusal;
 use super::date;
 use super::decode::Decoded;
+use super::encode::Framing;
 use super::head::{Bounds, Head};
 use super::input::Input;
 use super::intake::{self, Sender, Wish};
@@ -106,9 +107,16 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         }
     }
 
-    /// The stream, what was read of it and not used, and the service.
-    pub(crate) fn into_parts(mut self) -> Option<(I, Input, Observed<S>)> {
-        Some((self.stream.take()?, self.input, self.service))
+    /// The stream, and what was read of it and not used.
+    pub(crate) fn into_parts(mut self) -> Option<(I, Input)> {
+        let _ = self.poll_send(&mut Context::from_waker(Waker::noop()));
+        Some((self.stream.take()?, std::mem::take(&mut self.input)))
+    }
+
+    /// The service, for the same connection.
+    pub(crate) fn service(&self) -> Observed<S> {
+        let Observed { inner, connected, sends_files } = &self.service;
+        Observed { inner: inner.clone(), connected: connected.clone(), sends_files: *sends_files }
     }
 
     fn connected(&self) -> Rc<Connected> {
@@ -302,7 +310,9 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
             }
             match self.read(cx) {
                 Poll::Pending => {
-                    self.sender.iter().for_each(|sender| drop(sender.sleep(cx.waker())));
+                    self.sender.iter().for_each(|sender| {
+                        sender.sleep(cx.waker());
+                    });
                     return Ok(Poll::Pending);
                 }
                 Poll::Ready(read) => drop(read?),
@@ -344,15 +354,15 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
 
     /// The service has answered.
     fn answer(&mut self, response: Response<Answer<S::Answer>>) -> Step {
-        let (parts, body) = response.into_parts();
+        let (parts, mut body) = response.into_parts();
         let exact = body.size_hint().exact();
         let progress = &self.service.connected.progress;
         let date = date::at(progress.now.get());
-        self.machine.answer(self.output.small(), &parts, exact, true, &date);
-        if self.machine.wants_piece() {
+        let encoded = self.machine.answer(self.output.small(), &parts, exact, true, &date);
+        body.written(encoded.bytes, matches!(encoded.framing, Framing::Chunked { .. }));
+        if self.machine.is_upgraded() || self.machine.wants_piece() {
             self.work = Work::Sending(Box::pin(body));
         } else {
-            self.work = Work::Nothing;
             drop(body);
             self.end_answer();
         }
@@ -362,10 +372,8 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
     /// Everything of the answer is on its way.
     fn end_answer(&mut self) {
         self.work = Work::Nothing;
+        self.upgrade = None;
         self.machine.finish();
-        if !self.machine.is_upgraded() {
-            self.upgrade = None;
-        }
     }
 
     /// Sends the answer's body.
@@ -462,6 +470,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         let mut wire = Wire::new(stream, progress);
         wire.put_back(self.input.bytes());
         self.input = Input::default();
+        self.work = Work::Nothing;
         upgrade.hand_over(wire);
         Poll::Ready(Ok(Step::Done(Outcome::Upgraded)))
     }
@@ -550,3 +559,12 @@ where
 }
 
 impl<I: Channel, S: HttpService> Unpin for Driver<I, S> {}
+
+impl<I: Channel, S: HttpService> Drop for Driver<I, S> {
+    /// Answers that waited for a later one are sent as far as the socket takes them, also where its handler has panicked.
+    fn drop(&mut self) {
+        if !self.output.is_empty() {
+            let _ = self.poll_send(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+}
