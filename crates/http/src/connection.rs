@@ -178,6 +178,7 @@ async fn serve<I: Channel, S: HttpService>(stream: I, inner: S, connected: Rc<Co
         }
         // It is the room that is to be given back.
         drop(parts.read_buf);
+        io.channel().give_room_back();
         if rests && !rest(io.channel(), &mut watch, &settings).await {
             return;
         }
@@ -331,6 +332,7 @@ async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8], connected: &Connec
     let Connected { settings, progress, .. } = connected;
     // Whoever is to make room counts it among those that go.
     progress.unwanted.set(true);
+    wire.stop_inspecting();
     let _member = settings.crowd.join(progress.clone(), Waker::noop().clone());
     let listen = async {
         // Where hyper has answered it may also have ended our side, and even no bytes can be written then.

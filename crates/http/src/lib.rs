@@ -30,6 +30,7 @@ mod fresh;
 mod hold;
 mod http2;
 mod id;
+mod inspect;
 mod introduce;
 mod io;
 mod known;

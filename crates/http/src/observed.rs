@@ -144,7 +144,10 @@ impl<S: HttpService> Future for Answering<S> {
         };
         let Some(mut served) = this.served.take() else { return Poll::Pending };
         served.answered();
-        if let Some(status) = this.verdict.as_ref().and_then(Verdict::status) {
+        let malformed = served.connected.progress.malformed.get() == served.number;
+        let malformed = malformed.then_some(StatusCode::BAD_REQUEST);
+        let verdict = || this.verdict.as_ref().and_then(Verdict::status);
+        if let Some(status) = malformed.or_else(verdict) {
             return Poll::Ready(Ok(served.refuse(status, *this.old)));
         }
         // What was asked in a wrong way is no failure of the service's.

@@ -125,6 +125,8 @@ pub(crate) struct Progress {
     pub(crate) http2: Flag,
     /// A request was refused, perhaps in the middle of its being sent.
     pub(crate) refused: Flag,
+    /// The request whose trailer section is malformed, as it was read; 0 = none. It must not be answered otherwise.
+    pub(crate) malformed: Number,
     /// The last request's body is not read to its end, as far as its service goes; of HTTP/1.
     pub(crate) unread: Flag,
     /// The socket is closed.

@@ -4,6 +4,8 @@
 //! HTTP/2 with prior knowledge begins with a preface that is no HTTP/1 request (RFC 9113, section
 //! 3.4). So the first read goes straight into hyper's HTTP/1 buffer, and costs a comparison; only
 //! what begins like the preface is held back, and an error ends HTTP/1 before it has said a word.
+//!
+//! Requests of HTTP/1 pass an [`Inspector`] here, once, before hyper gets their bytes.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,6 +16,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::control::Frames;
+use crate::inspect::{Inspector, Obstacle};
 use crate::io::Channel;
 use crate::known::Known;
 use crate::progress::Progress;
@@ -40,27 +43,46 @@ enum First {
 pub(crate) struct Wire<S> {
     stream: S,
     first: First,
+    /// Bytes of HTTP/1 that were inspected and not read yet: they are read first.
+    ahead: Vec<u8>,
+    inspector: Inspector,
     frames: Frames,
     progress: Arc<Progress>,
 }
 
 impl<S: Channel> Wire<S> {
     pub(crate) fn new(stream: S, progress: Arc<Progress>) -> Self {
-        Self { stream, first: First::Unknown, frames: Frames::behind(PREFACE.len()), progress }
+        let frames = Frames::behind(PREFACE.len());
+        let (ahead, inspector) = (Vec::new(), Inspector::default());
+        Self { stream, first: First::Unknown, ahead, inspector, frames, progress }
     }
 
-    /// Puts bytes back that were read and not used: they are read first.
+    /// Puts bytes of HTTP/1 back that were read and not used: they are read first.
     pub(crate) fn put_back(&mut self, bytes: &[u8]) {
-        let behind = match &self.first {
-            First::Decided(held, from) => &held[*from..],
-            _ => &[],
-        };
-        self.first = First::Decided([bytes, behind].concat(), 0);
+        self.ahead.splice(..0, bytes.iter().copied());
+    }
+
+    /// What its requests are like, over HTTP/1.
+    pub(crate) fn inspector(&self) -> &Inspector {
+        &self.inspector
+    }
+
+    /// No request is read any more: what comes is read to be thrown away.
+    pub(crate) fn stop_inspecting(&mut self) {
+        self.inspector.stop();
+        self.ahead = Vec::new();
+    }
+
+    /// It is idle, and keeps no room.
+    pub(crate) fn give_room_back(&mut self) {
+        self.inspector.rest();
     }
 
     /// Ready when there is something to be read, or nothing will be any more: whether there is.
     pub(crate) fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if matches!(&self.first, First::Decided(held, _) | First::Held(held) if !held.is_empty()) {
+        let has_held =
+            matches!(&self.first, First::Decided(held, _) | First::Held(held) if !held.is_empty());
+        if has_held || !self.ahead.is_empty() {
             return Poll::Ready(Ok(true));
         }
         let mut room = [0; FIRST_WORD];
@@ -139,6 +161,96 @@ impl<S: Channel> Wire<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Reads bytes that nobody has inspected yet.
+    fn poll_raw(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &self.first {
+            First::Decided(held, _) if held.is_empty() => {
+                Pin::new(&mut self.stream).poll_read(cx, buffer)
+            }
+            First::Decided(..) => self.give_back(buffer),
+            First::Unknown | First::Held(_) => self.poll_first(cx, buffer),
+        }
+    }
+
+    /// Whether bytes are still to be inspected: until the protocol is another.
+    fn is_inspected(&self) -> bool {
+        !self.progress.http2.get() && !self.progress.upgrades.get()
+    }
+
+    /// Reads bytes of HTTP/1 that hyper may have.
+    fn poll_inspected(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        loop {
+            if !self.ahead.is_empty() {
+                let count = self.ahead.len().min(buffer.remaining());
+                buffer.put_slice(&self.ahead[..count]);
+                self.ahead.drain(..count);
+                return Poll::Ready(Ok(()));
+            }
+            if self.inspector.has_refused() {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+            if self.inspector.waits() {
+                let is_answered = self.progress.requests.get() >= self.inspector.number()
+                    && self.progress.busy.get() == 0;
+                if !is_answered {
+                    // hyper reads again when it has written the answer.
+                    return Poll::Pending;
+                }
+                self.inspector.go_on();
+            }
+            ready!(self.poll_raw(cx, buffer))?;
+            let read = buffer.filled().len() - before;
+            self.inspect(before, buffer);
+            if read == 0 || buffer.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Inspects what was read from `before` on, and leaves there what may pass as it is.
+    fn inspect(&mut self, before: usize, buffer: &mut ReadBuf<'_>) {
+        let read = &buffer.filled()[before..];
+        let (passed, mut obstacle) = self.inspector.look(read);
+        if obstacle == Obstacle::None {
+            return;
+        }
+        // Rare: it is copied.
+        let held = read[passed..].to_vec();
+        buffer.set_filled(before + passed);
+        let mut rest = &held[..];
+        loop {
+            match obstacle {
+                Obstacle::Encode => {
+                    if let Some((byte, behind)) = rest.split_first() {
+                        self.ahead.extend(format!("%{byte:02X}").bytes());
+                        rest = behind;
+                    }
+                }
+                Obstacle::Wait => return self.hold_raw(rest),
+                Obstacle::Refuse => return self.progress.malformed.set(self.inspector.number()),
+                Obstacle::None => return,
+            }
+            let passed;
+            (passed, obstacle) = self.inspector.look(rest);
+            self.ahead.extend_from_slice(&rest[..passed]);
+            rest = &rest[passed..];
+        }
+    }
+
+    /// These bytes were read before what is still held, and are to be inspected later.
+    fn hold_raw(&mut self, bytes: &[u8]) {
+        let behind = match &self.first {
+            First::Decided(held, from) => &held[*from..],
+            _ => &[],
+        };
+        self.first = First::Decided([bytes, behind].concat(), 0);
+    }
+
     fn note_written(&self, result: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(count)) = result {
             self.progress.written.add(*count as u64);
@@ -160,12 +272,9 @@ impl<S: Channel> AsyncRead for Wire<S> {
     ) -> Poll<io::Result<()>> {
         let wire = &mut *self;
         let before = buffer.filled().len();
-        let result = match &wire.first {
-            First::Decided(held, _) if held.is_empty() => {
-                Pin::new(&mut wire.stream).poll_read(cx, buffer)
-            }
-            First::Decided(..) => wire.give_back(buffer),
-            First::Unknown | First::Held(_) => wire.poll_first(cx, buffer),
+        let result = match wire.is_inspected() || !wire.ahead.is_empty() {
+            true => wire.poll_inspected(cx, buffer),
+            false => wire.poll_raw(cx, buffer),
         };
         if result.is_ready() || matches!(wire.first, First::Held(_)) {
             let bytes = &buffer.filled()[before..];
@@ -208,7 +317,8 @@ impl<S: Channel> AsyncWrite for Wire<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if matches!(&self.first, First::Decided(held, 0) if !held.is_empty()) {
+        let has_held = matches!(&self.first, First::Decided(held, 0) if !held.is_empty());
+        if has_held && self.progress.http2.get() {
             // HTTP/1 takes its leave, and what HTTP/2 begins with is still to be read.
             return Poll::Ready(Ok(()));
         }
