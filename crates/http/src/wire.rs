@@ -276,6 +276,9 @@ impl<S: Channel> AsyncRead for Wire<S> {
             true => wire.poll_inspected(cx, buffer),
             false => wire.poll_raw(cx, buffer),
         };
+        if result.is_pending() {
+            wire.progress.distance.note_socket(|| wire.stream.socket());
+        }
         if result.is_ready() || matches!(wire.first, First::Held(_)) {
             let bytes = &buffer.filled()[before..];
             wire.progress.note_read(bytes);
