@@ -149,7 +149,7 @@ fn connections_that_are_long_in_answering_shield_no_lively_ones() {
     let (_server, address) = start(&["1", "8", "requests=0"]);
     let mut long: Vec<_> = (0..4).map(|_| Client::connect(&address)).collect();
     long.iter_mut().for_each(|client| client.send(b"GET /forever HTTP/1.1\r\nHost: a\r\n\r\n"));
-    let load = Load::keep_alive(&address, "/").connections(4).think(Duration::from_millis(50));
+    let load = Load::keep_alive(&address, "/").connections(4).think(Duration::from_millis(5));
     let load = load.start();
     load.wait_answered(20);
     for _ in 0..5 {
