@@ -27,7 +27,7 @@ use crate::limits::{LINGER_LEAST, LINGER_LEAVING, LINGER_SILENCE, Limits, TICK};
 use crate::observe::Observer;
 use crate::observed::Observed;
 use crate::progress::{Progress, nanos};
-use crate::refusal::note_refused;
+use crate::refusal::{Unreadable, note_unreadable};
 use crate::rest::{Rests, rest};
 use crate::secured::{Failure, shake};
 use crate::service::HttpService;
@@ -135,7 +135,10 @@ async fn without_session<I: Channel>(failure: Failure<I>, connected: Rc<Connecte
     let log = |text: &str| settings.observer.log_of(arrival, Level::Debug, text);
     match failure {
         Failure::Plain(stream) => {
-            note_refused(settings, arrival, progress, StatusCode::BAD_REQUEST);
+            let status = StatusCode::BAD_REQUEST;
+            let reason = "it is HTTP without TLS on a port that is for TLS";
+            let unreadable = Unreadable { status, reason, first_line: b"" };
+            note_unreadable(settings, arrival, progress, unreadable);
             linger(Wire::new(stream, progress.clone()), NO_TLS, &connected).await;
         }
         Failure::Broken(error) => log(&format!("TLS handshake: {error}")),
@@ -198,7 +201,7 @@ async fn take_leave<I: Channel, S: HttpService>(
     parts: http1::Parts<Heard<Wire<I>>, Observed<S>>,
 ) {
     let connected = parts.service.connected.clone();
-    let Connected { settings, progress, arrival, .. } = &*connected;
+    let progress = &connected.progress;
     match end {
         End::Done(_) if progress.http2.get() => {
             progress.since.set(progress.look());
@@ -209,13 +212,15 @@ async fn take_leave<I: Channel, S: HttpService>(
                 true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 false => StatusCode::BAD_REQUEST,
             };
-            note_refused(settings, arrival, progress, status);
-            linger(parts.io.into_inner(), b"", &connected).await;
+            let wire = parts.io.into_inner();
+            refuse(&wire, &connected, status, &error.to_string());
+            linger(wire, b"", &connected).await;
         }
         End::Overdue(Overdue::Head) => {
-            let status = StatusCode::REQUEST_TIMEOUT;
-            note_refused(settings, arrival, progress, status);
-            linger(parts.io.into_inner(), TOO_LATE, &connected).await;
+            let wire = parts.io.into_inner();
+            let reason = "its header did not come to its end in time";
+            refuse(&wire, &connected, StatusCode::REQUEST_TIMEOUT, reason);
+            linger(wire, TOO_LATE, &connected).await;
         }
         // Its client may still be sending: what has come unread would take the answer back.
         End::Done(_) if progress.has_more_to_say() || !parts.read_buf.is_empty() => {
@@ -224,6 +229,16 @@ async fn take_leave<I: Channel, S: HttpService>(
         End::Overdue(Overdue::Client) => progress.fails.set(true),
         End::Done(_) | End::Overdue(_) | End::Other => {}
     }
+}
+
+/// The next request of this connection could not be read.
+fn refuse<I: Channel>(wire: &Wire<I>, connected: &Connected, status: StatusCode, reason: &str) {
+    let Connected { settings, progress, arrival, .. } = connected;
+    let inspector = wire.inspector();
+    // Several may have come at once, and this need not be the last of them.
+    let is_last = inspector.number() == progress.requests.get() + 1;
+    let first_line = if is_last { inspector.first_line() } else { b"" };
+    note_unreadable(settings, arrival, progress, Unreadable { status, reason, first_line });
 }
 
 /// What is said to a client whose request does not come to an end.

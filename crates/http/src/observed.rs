@@ -147,6 +147,11 @@ impl<S: HttpService> Future for Answering<S> {
         let malformed = served.connected.progress.malformed.get() == served.number;
         let malformed = malformed.then_some(StatusCode::BAD_REQUEST);
         let verdict = || this.verdict.as_ref().and_then(Verdict::status);
+        if malformed.is_some() {
+            let Connected { settings, arrival, .. } = &*served.connected;
+            let text = format_args!("a line of a request's trailer section does not end in CRLF");
+            settings.observer.tell(arrival, text);
+        }
         if let Some(status) = malformed.or_else(verdict) {
             return Poll::Ready(Ok(served.refuse(status, *this.old)));
         }
