@@ -23,10 +23,10 @@ use crate::fresh::Fresh;
 use crate::h1::driver::{Driver, Outcome};
 use crate::http2;
 use crate::io::{Channel, Heard};
-use crate::limits::{LINGER, LINGER_BYTES, LINGER_LEAST, LINGER_SILENCE, Limits, TICK};
+use crate::limits::{LINGER_LEAST, LINGER_LEAVING, LINGER_SILENCE, Limits, TICK};
 use crate::observe::Observer;
-use crate::progress::Progress;
-use crate::refusal::note_refused;
+use crate::progress::{Progress, nanos};
+use crate::refusal::{Unreadable, first_line, note_unreadable};
 use crate::secured::{Failure, shake};
 use crate::service::HttpService;
 use crate::watch::{Overdue, Watch};
@@ -130,7 +130,10 @@ async fn without_session<I: Channel>(failure: Failure<I>, connected: Rc<Connecte
     let log = |text: &str| settings.observer.log_of(arrival, Level::Debug, text);
     match failure {
         Failure::Plain(stream) => {
-            note_refused(settings, arrival, progress, StatusCode::BAD_REQUEST);
+            let status = StatusCode::BAD_REQUEST;
+            let reason = "it is HTTP without TLS on a port that is for TLS";
+            let unreadable = Unreadable { status, reason, first_line: b"" };
+            note_unreadable(settings, arrival, progress, unreadable);
             linger(Wire::new(stream, progress.clone()), NO_TLS, &connected).await;
         }
         Failure::Broken(error) => log(&format!("TLS handshake: {error}")),
@@ -169,7 +172,9 @@ async fn take_leave<I: Channel, S: HttpService>(end: End<Outcome>, driver: Drive
         }
         End::Overdue(Overdue::Head) => {
             let status = StatusCode::REQUEST_TIMEOUT;
-            note_refused(settings, arrival, progress, status);
+            let reason = "its header did not come to its end in time";
+            let unreadable = Unreadable { status, reason, first_line: first_line(input.bytes()) };
+            note_unreadable(settings, arrival, progress, unreadable);
             linger(wire, TOO_LATE, &connected).await;
         }
         End::Done(Outcome::Linger) => linger(wire, b"", &connected).await,
@@ -277,8 +282,9 @@ async fn until_gone(progress: &Progress, context: &Context) {
 /// listens to it for a while (RFC 9112, section 9.6), which is shorter where others wait for this worker.
 async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8], connected: &Connected) {
     let Connected { settings, progress, .. } = connected;
-    // Whoever is to make room counts it among those that go.
+    // What makes room counts it among those that go, and notes here that it is to go now.
     progress.unwanted.set(true);
+    progress.wanted.set(0);
     let _member = settings.crowd.join(progress.clone(), Waker::noop().clone());
     let listen = async {
         // Where hyper has answered it may also have ended our side, and even no bytes can be written then.
@@ -287,8 +293,7 @@ async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8], connected: &Connec
         }
         poll_fn(|cx| wire.poll_end_writing(cx)).await?;
         let mut unwanted = vec![0; 16 * 1024];
-        let mut heard = 0;
-        while heard < LINGER_BYTES {
+        loop {
             let mut buffer = ReadBuf::new(&mut unwanted);
             let read = poll_fn(|cx| Pin::new(&mut wire).poll_read(cx, &mut buffer));
             match timeout(LINGER_SILENCE, read).await {
@@ -298,19 +303,31 @@ async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8], connected: &Connec
             if buffer.filled().is_empty() {
                 break;
             }
-            heard += buffer.filled().len();
         }
         io::Result::Ok(())
     };
-    let wanted = async {
-        sleep(LINGER_LEAST).await;
-        while !settings.context.is_wanted_elsewhere() {
-            sleep(TICK).await;
-        }
-    };
     // Whatever goes wrong now, nobody is there to be told.
     tokio::select! {
-        _ = timeout(LINGER, listen) => {}
-        () = wanted => {}
+        _ = timeout(settings.limits.linger_timeout, listen) => {}
+        () = until_wanted(settings, progress) => {}
+    }
+}
+
+/// Waits until somebody else waits for what a connection holds that is only listened to, or its worker leaves.
+async fn until_wanted(settings: &Settings, progress: &Progress) {
+    let began = tine::now();
+    loop {
+        sleep(TICK).await;
+        let wanted = match settings.context.is_isolated() {
+            true => settings.context.is_wanted_elsewhere(),
+            false => progress.wanted.get() > 0,
+        };
+        let now = tine::now();
+        let listened = now.saturating_sub(began);
+        let least = nanos(LINGER_LEAST).max(progress.patience(now));
+        let leaves = settings.context.is_leaving() && listened >= nanos(LINGER_LEAVING);
+        if (wanted && listened >= least) || leaves {
+            return;
+        }
     }
 }

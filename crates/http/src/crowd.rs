@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::limits::{HEAD_LEAST, TICK};
+use crate::limits::AWAITED;
 use crate::outbox::Present;
 use crate::progress::{Progress, Wait, nanos};
 
@@ -77,37 +77,49 @@ impl Crowd {
         let (going, asked): (Vec<_>, Vec<_>) = all()
             .filter(|entry| entry.progress.is_asked_to_end())
             .partition(|entry| entry.progress.unwanted.get());
-        // One that had all its requests was not asked for the sake of those who wait now.
-        asked.iter().for_each(|entry| entry.progress.note_wanted(now));
+        // One that had all its requests, or that is only listened to, was not asked for the sake of those who wait now.
+        let is_asked = going.iter().chain(&asked);
+        is_asked.for_each(|entry| entry.progress.note_wanted(now));
         let Some(wanted) = (waiting as usize).checked_sub(going.len()).filter(|&wanted| wanted > 0)
         else {
             return;
         };
         let mut idle: Vec<_> =
-            all().filter_map(|entry| Some((entry.idle_since(now)?, entry))).collect();
+            all().filter_map(|entry| Some((entry.silent_since(now)?, entry))).collect();
         idle.sort_unstable_by_key(|(since, _)| *since);
-        let told = idle.iter().take(wanted).map(|(_, entry)| entry.end(now)).count();
-        // Who was told to go by the next answer may be long in making it, and stands for none who could go now.
-        let more = wanted.saturating_sub(told + asked.len());
-        all().filter(|entry| entry.is_busy()).take(more).for_each(|entry| entry.make_way(now));
+        let idle =
+            idle.iter().filter(|((_, since), entry)| entry.progress.tries_patience(*since, now));
+        let told = idle.take(wanted).map(|(_, entry)| entry.end(now)).count();
+        // Those who were told to go by the next answer stand for as many who could go now, until that is long in coming.
+        let awaited = asked.iter().filter(|entry| entry.is_awaited(now)).count();
+        let more = wanted.saturating_sub(told + awaited);
+        if more == 0 {
+            return;
+        }
+        // Whatever it does now, its next answer is its last: so the lively make room, too.
+        let mut others: Vec<_> = all().filter(|entry| !entry.progress.is_asked_to_end()).collect();
+        others.sort_unstable_by_key(|entry| entry.progress.began.get());
+        others.iter().take(more).for_each(|entry| entry.make_way(now));
     }
 }
 
 impl Entry {
     /// Whether the rest of its request's header is waited for, and since when that or a request is, if that is long enough
-    /// to be asked to go.
-    fn idle_since(&self, now: u64) -> Option<(bool, u64)> {
-        let (speaks, since, least) = match self.progress.wait() {
-            Wait::Request(since) => (false, since, TICK),
-            Wait::Head(since) => (true, since, HEAD_LEAST),
+    /// to be asked to go where its client is near.
+    fn silent_since(&self, now: u64) -> Option<(bool, u64)> {
+        let (speaks, since) = match self.progress.wait() {
+            Wait::Request(since) => (false, since),
+            Wait::Head(since) => (true, since),
             Wait::Answer => return None,
         };
-        let idle = now >= since.saturating_add(nanos(least)) && !self.progress.unwanted.get();
-        idle.then_some((speaks, since))
+        let least = nanos(self.progress.least_patience());
+        let silent = now >= since.saturating_add(least) && !self.progress.unwanted.get();
+        silent.then_some((speaks, since))
     }
 
-    fn is_busy(&self) -> bool {
-        self.progress.wait() == Wait::Answer && !self.progress.is_asked_to_end()
+    /// Whether its last answer can still be expected soon.
+    fn is_awaited(&self, now: u64) -> bool {
+        now < self.progress.wanted.get().saturating_add(nanos(AWAITED))
     }
 
     /// Woken, for over HTTP/2 there is a word to be said without an answer.
@@ -149,7 +161,7 @@ mod tests {
         assert!(!first.unwanted.get(), "one was asked already");
         crowd.make_room(9, now);
         assert!(first.unwanted.get() && busy.last.get() && !busy.unwanted.get());
-        assert!(!fresh.is_asked_to_end(), "it has only just come");
+        assert!(!fresh.unwanted.get() && fresh.last.get(), "it has only just come");
     }
 
     #[test]
@@ -166,7 +178,7 @@ mod tests {
         crowd.make_room(2, 2 * SECOND);
         assert!(slow.unwanted.get() && !busy.last.get());
         crowd.make_room(9, 2 * SECOND);
-        assert!(busy.last.get() && !fresh.is_asked_to_end());
+        assert!(busy.last.get() && !fresh.unwanted.get());
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod observe;
 mod observed;
 mod options;
 mod outbox;
+mod patience;
 mod progress;
 mod proxy;
 mod refusal;

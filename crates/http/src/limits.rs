@@ -25,16 +25,19 @@ pub struct Limits {
     /// a compression bomb grows in. Default 64 KiB: room for large cookies; more is answered 431.
     pub header_bytes: usize,
     /// A TLS handshake must be complete within this. Default 10 s: three round trips and a packet lost in each,
-    /// on the worst of links. Who fails is closed; who speaks HTTP without TLS is answered 400.
+    /// on the worst of links. A client that fails is closed; one that speaks HTTP without TLS is answered 400. In a worker
+    /// that others wait for, what a header has: see [`header_timeout`](Self::header_timeout).
     pub handshake_timeout: Duration,
     /// A request's header must be complete within this, counted from its first byte. Default 15 s, as
-    /// in Net::Server's HTTP personality; then 408. In a worker that serves many, has as many as it may and is waited for,
-    /// 250 ms, and so for a handshake. Over HTTP/2 half a header is silence: see
+    /// in Net::Server's HTTP personality; then 408. In a worker that others wait for, because it is isolated or has as many
+    /// connections as it may: 250 ms, or four round trips to a client that is far away, and 1 s at most. Over HTTP/2 half a header is silence: see
     /// [`idle_timeout`](Self::idle_timeout).
     pub header_timeout: Duration,
     /// A connection without a request is closed after this, without a word: the client has asked for
-    /// nothing. Default 60 s. An isolated worker closes one as soon as somebody waits and no worker is
-    /// idle, if it was silent for 100 ms.
+    /// nothing. Default 75 s, as in nginx (`keepalive_timeout`): longer than the minute after which load balancers close
+    /// theirs, for one that sends a request into a closing connection answers 502. In a worker that others wait for, because
+    /// it is isolated or has as many connections as it may: 100 ms, and 250 ms before the first request; or four round
+    /// trips to a client that is far away, and 1 s at most.
     pub idle_timeout: Duration,
     /// A request's body, in bytes, as it is read; a longer `Content-Length` is answered 413 before any of
     /// it is. Default 1 GiB, as in Apache (`LimitRequestBody`), for what is received is the application's to
@@ -54,6 +57,11 @@ pub struct Limits {
     /// connections as it may, 5 s: longer than most networks lose everything. Over HTTP/2 an answer of which the service has
     /// given all, and whose windows stay shut, ends with [`idle_timeout`](Self::idle_timeout).
     pub send_timeout: Duration,
+    /// A client that is answered in the middle of its sending is listened to for this long at most, so that it reads the
+    /// answer: many clients send all of a request before they read, and a socket that is closed with unread bytes in it
+    /// takes back what was written (RFC 9112, section 9.6). Default 30 s, as in nginx (`lingering_time`); 5 s once it sends
+    /// nothing. In a worker that others wait for, 250 ms or four round trips.
+    pub linger_timeout: Duration,
     /// Requests a connection may bring before an answer says `Connection: close` (HTTP/2: GOAWAY): so
     /// that connections spread over new workers, and what one holds is freed now and then. Default
     /// 10,000; 0 = no limit.
@@ -77,11 +85,12 @@ impl Default for Limits {
             header_bytes: 64 * 1024,
             handshake_timeout: tine_tls::HANDSHAKE_TIMEOUT,
             header_timeout: Duration::from_secs(15),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(75),
             body_bytes: 1 << 30,
             body_timeout: Duration::from_secs(20),
             body_rate: 500,
             send_timeout: Duration::from_secs(60),
+            linger_timeout: Duration::from_secs(30),
             requests: 10_000,
             streams: 100,
             resets: 200,
@@ -99,19 +108,26 @@ pub(crate) const LARGE: usize = 8 * 1024;
 /// How soon it asks again once somebody does, and how many such answers in a row it believes.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(10);
 pub(crate) const ASKED: u8 = 3;
-/// A client that is answered in the middle of its sending is listened to for this long at most, so that it
-/// reads the answer: a socket that is closed with unread bytes in it takes back what was written (RFC 9112,
-/// section 9.6). nginx gives it 30 s; but an isolated worker has others to serve.
-pub(crate) const LINGER: Duration = Duration::from_secs(10);
-/// The same, once it sends nothing any more.
-pub(crate) const LINGER_SILENCE: Duration = Duration::from_secs(2);
-/// The same, where somebody else waits for the worker: a round trip and a half of most clients.
+/// How long a client is [listened to](Limits::linger_timeout) that sends nothing any more; as in nginx (`lingering_timeout`).
+pub(crate) const LINGER_SILENCE: Duration = Duration::from_secs(5);
+/// The same, in a worker that leaves: what holds it up is no request.
+pub(crate) const LINGER_LEAVING: Duration = Duration::from_secs(10);
+/// The same, where somebody else waits for the worker, because it is isolated or has as many connections as it may: a round
+/// trip and a half of most clients.
 pub(crate) const LINGER_LEAST: Duration = Duration::from_millis(250);
-/// What it may send meanwhile, in bytes.
-pub(crate) const LINGER_BYTES: usize = 16 << 20;
-/// How long a request's header may take in a worker that has as many connections as it may while others wait: one comes
-/// in one piece, or in a few that follow each other closely.
+/// How long a request's header, or a TLS handshake, may take in a worker that others wait for: one comes in one piece, or in
+/// a few that follow each other closely.
 pub(crate) const HEAD_LEAST: Duration = Duration::from_millis(250);
+/// How long a connection that has brought nothing yet is waited for in a worker that others wait for.
+pub(crate) const FIRST_LEAST: Duration = HEAD_LEAST;
+/// A client that is far away has as many round trips instead of these, [`TICK`] included: one in which it speaks, and
+/// more for a segment that is lost.
+pub(crate) const ROUND_TRIPS: u64 = 4;
+/// But no longer than this, however far away it is, or says it is.
+pub(crate) const PATIENCE_MOST: Duration = Duration::from_secs(1);
+/// How long a connection that was told to end by its next answer counts as one that will end soon: several of these are
+/// in the second for which others may wait.
+pub(crate) const AWAITED: Duration = Duration::from_millis(250);
 /// How long a client may take nothing of its answer in a worker that others wait for.
 pub(crate) const SEND_LEAST: Duration = Duration::from_secs(5);
 /// hyper's least, in bytes.

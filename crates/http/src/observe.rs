@@ -1,5 +1,7 @@
 //! What a worker says of its connections and requests: who asks, by which id, and the line in the log.
 
+use std::cell::Cell;
+use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,8 +17,12 @@ use crate::forwarded::{self, Forwarded};
 use crate::id::{ConnectionId, Numbers, RequestId};
 use crate::options::Options;
 use crate::proxy::{self, Malformed, Proxied};
+use crate::refusal::Unreadable;
 use crate::text::Text;
 use crate::trust::Trust;
+
+/// How many faults of clients the log is told of in a second, at most: each costs a line, and a flood of them fills a disk.
+const TOLD: u32 = 10;
 
 /// See the module. One a worker.
 #[derive(Debug)]
@@ -29,6 +35,8 @@ pub(crate) struct Observer {
     health: Option<String>,
     id_header: Option<HeaderName>,
     log: Log,
+    /// The second in which the log was last told of a client's fault, and how often in it.
+    told: Cell<(u64, u32)>,
 }
 
 /// The worker's part, kept until its runtime is there.
@@ -57,6 +65,7 @@ impl Station {
             health: options.health.clone(),
             id_header: options.id_header.clone(),
             log: self.log,
+            told: Cell::default(),
         }
     }
 }
@@ -196,13 +205,34 @@ impl Observer {
         })
     }
 
-    /// A request was refused before there was one. Says whose connection it was.
-    pub(crate) fn refused(&self, arrival: &Arrival, number: u64, status: StatusCode) -> Client {
-        let client = client(&arrival.origin, number);
+    /// Whose connection it is, for a request that could not be read.
+    pub(crate) fn client(&self, arrival: &Arrival, number: u64) -> Client {
+        client(&arrival.origin, number)
+    }
+
+    /// A request could not be read: a line in the access log.
+    pub(crate) fn refused(&self, arrival: &Arrival, client: &Client, unreadable: Unreadable<'_>) {
         if let Some(writer) = &self.writer {
-            writer.refused(&client, &arrival.origin, status.as_u16());
+            writer.refused(client, &arrival.origin, unreadable);
         }
-        client
+    }
+
+    /// Says in the log of the service what a client does wrong, as often as [`TOLD`].
+    pub(crate) fn tell(&self, arrival: &Arrival, text: fmt::Arguments<'_>) {
+        let second = tine::now() / 1_000_000_000;
+        let (mut told_in, mut told) = self.told.get();
+        if told_in != second {
+            let untold = told.saturating_sub(TOLD);
+            if untold > 0 {
+                self.log.line(Level::Info, format_args!("{untold} more like these"));
+            }
+            (told_in, told) = (second, 0);
+        }
+        told = told.saturating_add(1);
+        self.told.set((told_in, told));
+        if told <= TOLD {
+            self.log.line(Level::Info, format_args!("{}: {text}", arrival.origin.id));
+        }
     }
 }
 

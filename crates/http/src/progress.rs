@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::limits::{GOAWAY_HEARD, Limits, SERVED_BYTES, SERVES};
+use crate::patience::Distance;
 
 /// A yes or no.
 #[derive(Debug, Default)]
@@ -65,6 +66,10 @@ pub(crate) struct Progress {
     pub(crate) cancelled: Number,
     /// What time it was at the last look: at the beginning of a turn of its driver, or at the end of an answer.
     pub(crate) now: Number,
+    /// The connection's beginning.
+    pub(crate) began: Number,
+    /// How far away its client is.
+    pub(crate) distance: Distance,
     /// When there was last nothing to do: the connection's beginning, or the end of an answer.
     pub(crate) since: Number,
     /// When the first byte of the request to come was read; 0 = not yet.
@@ -147,6 +152,7 @@ impl Progress {
         let progress = Self::default();
         progress.since.set(now);
         progress.now.set(now);
+        progress.began.set(now);
         progress
     }
 

@@ -103,14 +103,18 @@ impl<S> Under<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Under<S> {
+impl<S: Channel> AsyncRead for Under<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if read.is_pending() {
+            self.progress.distance.note_socket(|| self.stream.socket());
+        }
+        ready!(read)?;
         if self.first == First::Unknown
             && let Some(&byte) = buffer.filled().get(before)
         {
@@ -123,7 +127,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Under<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Under<S> {
+impl<S: Channel> AsyncWrite for Under<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

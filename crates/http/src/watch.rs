@@ -234,12 +234,14 @@ impl Watch {
             // A stream may be silent for ever, so it is asked whether somebody waits behind it.
             Wait::Answer if self.asks_meanwhile() => self.rang.saturating_add(self.tick()),
             Wait::Answer => u64::MAX,
-            Wait::Head(since) => since.saturating_add(nanos(self.header_timeout())),
+            Wait::Head(since) => {
+                let late = since.saturating_add(nanos(self.header_timeout()));
+                if self.isolated { late.min(self.next_ask(since)) } else { late }
+            }
             Wait::Request(since) => {
                 let idle = since.saturating_add(nanos(limits.idle_timeout));
-                let tick = since.max(self.rang).saturating_add(self.tick());
                 if self.isolated {
-                    idle.min(tick)
+                    idle.min(self.next_ask(since))
                 } else if self.can_rest() {
                     idle.min(since.saturating_add(nanos(REST)))
                 } else {
@@ -247,6 +249,11 @@ impl Watch {
                 }
             }
         }
+    }
+
+    /// When it is asked next whether somebody waits behind a client that has been waited for since then.
+    fn next_ask(&self, since: u64) -> u64 {
+        since.max(self.rang).saturating_add(self.tick())
     }
 
     /// How long a request's header may be in coming.
@@ -293,12 +300,16 @@ impl Watch {
         let limits = &settings.limits;
         let longer = |since: u64, timeout| now >= since.saturating_add(nanos(timeout));
         match wait {
-            Wait::Head(since) => longer(since, self.header_timeout()).then_some(Overdue::Head),
+            Wait::Head(since) if longer(since, self.header_timeout()) => Some(Overdue::Head),
+            Wait::Head(since) => {
+                let wanted = self.is_wanted_elsewhere();
+                (wanted && self.progress.tries_patience(since, now)).then_some(Overdue::Head)
+            }
             Wait::Request(since) if longer(since, limits.idle_timeout) => Some(Overdue::Request),
             Wait::Request(since) if self.is_wanted_elsewhere() => {
                 // Its client talks: the next answer is its last.
                 self.progress.make_way(now);
-                longer(since, TICK).then_some(Overdue::Request)
+                self.progress.tries_patience(since, now).then_some(Overdue::Request)
             }
             Wait::Request(since) => {
                 (self.can_rest() && longer(since, REST)).then_some(Overdue::Rest)

@@ -3,9 +3,11 @@
 
 mod support;
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use support::start;
+use testkit::load::Load;
 use testkit::{Client, client};
 
 /// More than the kernel takes of a body that nobody reads.
@@ -69,19 +71,67 @@ fn what_a_client_pipelines_behind_its_last_request_does_not_cost_its_answer() {
     assert!(client.closed() && !client.was_reset());
 }
 
-#[test]
-fn a_client_that_sends_for_ever_is_not_listened_to_for_ever() {
-    let (_server, address) = start(&["1", "1"]);
-    let mut endless = Client::connect(&address);
+/// Refused, and going on with its upload until it is cut off.
+fn endless(address: &str) -> thread::JoinHandle<()> {
+    let mut endless = Client::connect(address);
     endless.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     let chunk = [b"10000\r\n", &[b'x'; 65536][..], b"\r\n"].concat();
-    let (began, mut sent) = (Instant::now(), 0);
-    while endless.try_send(&chunk).is_ok() {
-        sent += chunk.len();
-        assert!(began.elapsed() < Duration::from_secs(20), "it is listened to for ever");
+    let began = Instant::now();
+    thread::spawn(move || {
+        while endless.try_send(&chunk).is_ok() {
+            assert!(began.elapsed() < Duration::from_secs(20), "it is listened to for ever");
+        }
+    })
+}
+
+#[test]
+fn a_client_that_sends_for_ever_is_not_listened_to_for_ever() {
+    for concurrency in ["1", "100"] {
+        let (_server, address) = start(&["1", concurrency, "linger_timeout=1000"]);
+        endless(&address).join().expect("it is cut off");
+        // The worker is free again.
+        assert_eq!(client::get(&address, "/").text(), "hello");
     }
-    // What the sockets themselves hold counts, too.
-    assert!(sent < 64 << 20, "{sent} bytes in {:?}", began.elapsed());
-    // The worker is isolated: it is free again.
-    assert_eq!(client::get(&address, "/").text(), "hello");
+}
+
+#[test]
+fn clients_that_send_for_ever_hold_no_worker_that_others_wait_for() {
+    for concurrency in [1, 3] {
+        let limit = concurrency.to_string();
+        let (_server, address) = start(&["1", &limit, "linger_timeout=600000"]);
+        let senders: Vec<_> = (0..concurrency).map(|_| endless(&address)).collect();
+        let asked = Instant::now();
+        for _ in 0..=concurrency {
+            assert_eq!(client::get(&address, "/").text(), "hello");
+        }
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        drop(senders);
+    }
+}
+
+#[test]
+fn a_large_upload_that_is_refused_is_sent_to_its_end_and_its_answer_read() {
+    const LENGTH: usize = 64 << 20;
+    for (path, status, limit) in [
+        ("/echo", 413, "body_bytes=1048576"),
+        ("/nowhere", 404, "body_bytes=0"),
+        ("/pid", 405, "body_bytes=0"),
+    ] {
+        let (_server, address) = start(&["1", "100", limit]);
+        // Others come and go, and there is room for them.
+        let others = Load::one_per_connection(&address, "/").connections(4).rate(200).start();
+        let mut client = Client::connect(&address);
+        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n");
+        client.send(head.as_bytes());
+        for sent in 0..LENGTH / (64 * 1024) {
+            client.try_send(&[b'x'; 64 * 1024]).expect("the connection is listened to");
+            if sent == 8 {
+                // So slow is this client: longer than most that have got lost, and nothing is waited for.
+                thread::sleep(Duration::from_secs(2));
+            }
+        }
+        assert_eq!(client.read_response().status, status, "{path}");
+        assert!(client.closed() && !client.was_reset());
+        assert_eq!(others.stop().failed_total, 0);
+    }
 }

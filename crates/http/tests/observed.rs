@@ -86,6 +86,70 @@ fn a_panic_a_client_that_goes_and_a_refusal_have_their_lines() {
 }
 
 #[test]
+fn a_request_that_cannot_be_read_is_logged_with_its_first_line_and_the_reason() {
+    // `wait_line` takes a regular expression; what is escaped once in the line is so twice in the format's quotes.
+    let (server, address) = start(&["log={\"line\":%r,\"status\":%>s}", "header_timeout=500"]);
+    let long = format!("GET /{} HTTP/9.9\r\n\r\n", "x".repeat(1000));
+    let cut = format!("GET /{}...", "x".repeat(251));
+    for (request, line, status, reason) in [
+        ("GET / HTTP/9.9\r\n\r\n", "GET / HTTP/9.9", 400, "version"),
+        ("GET /a b HTTP/1.1\r\n\r\n", "GET /a b HTTP/1.1", 400, "version"),
+        ("GET /?\"\x01 HTTP/1.1\r\n\r\n", r#"GET /?\"\u0001 HTTP/1.1"#, 400, "URI"),
+        ("G\u{e4}T / HTTP/1.1\r\n\r\n", r"G\u00e4T / HTTP/1.1", 400, "method"),
+        ("\x16\x03\x01\x02", r"\u0016\u0003\u0001\u0002", 400, "method"),
+        ("GET /b HTTP/1.1\r\nX : y\r\n\r\n", "GET /b HTTP/1.1", 400, "header"),
+        ("GET /c HTTP/1.1\r\nContent-Length: x\r\n\r\n", "GET /c HTTP/1.1", 400, "content-length"),
+        (
+            "GET /d HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET /d HTTP/1.0",
+            400,
+            "transfer-encoding",
+        ),
+        ("GET /e", "GET /e", 408, "in time"),
+        (&long, &cut, 400, "version"),
+    ] {
+        // Behind a good one: it is that of the request that was refused.
+        let mut client = Client::connect(&address);
+        client.send(format!("GET /pid HTTP/1.1\r\nHost: a\r\n\r\n{request}").as_bytes());
+        client.read_response();
+        assert_eq!(client.read_response().status, status, "{request:?}");
+        let logged = format!(r#"{{"line":"{line}","status":{status}}}"#);
+        server.wait_until(&logged, || server.lines().iter().any(|it| it.ends_with(&logged)));
+        let begun = format!(": a request of 127.0.0.1:");
+        let told = format!(" cannot be read ({status}): ");
+        let told = |it: &String| it.contains(&begun) && it.contains(&told) && it.contains(reason);
+        server.wait_until(reason, || server.lines().iter().any(told));
+    }
+    stop(&server);
+}
+
+#[test]
+fn a_flood_of_requests_that_cannot_be_read_does_not_flood_the_log() {
+    let (server, address) = start(&["log=%r %>s"]);
+    for number in 0..100 {
+        let mut client = Client::connect(&address);
+        client.send(format!("GET /{number} HTTP/9.9\r\n\r\n").as_bytes());
+        assert_eq!(client.read_response().status, 400);
+    }
+    server.wait_line("GET /99 HTTP/9.9 400");
+    // More than one second may pass.
+    let told = server.lines().iter().filter(|line| line.contains("cannot be read")).count();
+    assert!((1..80).contains(&told), "{told}");
+    stop(&server);
+}
+
+#[test]
+fn the_log_shows_what_was_asked_where_the_target_is_no_uri() {
+    let (server, address) = start(&["log=%r %>s"]);
+    let mut client = Client::connect(&address);
+    client.send(b"GET /?query=up{job=\"x\"}>0&b=\\ HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.read_response().text(), "hello");
+    let line = "GET /?query=up{job=%22x%22}%3E0&b=\\\\ HTTP/1.1 200";
+    server.wait_until(line, || server.lines().iter().any(|it| it.ends_with(line)));
+    stop(&server);
+}
+
+#[test]
 fn a_connection_of_http2_that_is_ended_for_what_its_client_did_has_a_line_and_is_counted() {
     let directory = testkit::TempDir::new().expect("a directory");
     let control = directory.path().join("control");

@@ -1,10 +1,11 @@
-//! What the kernel knows about a listening socket's queue: how many connections wait to be
-//! accepted.
+//! What the kernel knows about a socket: how many connections wait in a listening one's queue to be accepted, and how
+//! long a round trip to a connection's peer takes.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::time::Duration;
 
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
@@ -22,6 +23,25 @@ const TCP_LISTEN: u8 = 10;
 /// `InvalidInput` for a socket that does not listen, `EOPNOTSUPP` or `ENOPROTOOPT` for one that is
 /// not TCP.
 pub fn tcp_queue(fd: impl AsFd) -> io::Result<(u32, u32)> {
+    let info = tcp_info(fd)?;
+    if info.tcpi_state != TCP_LISTEN {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening socket"));
+    }
+    Ok((info.tcpi_unacked, info.tcpi_sacked))
+}
+
+/// How long a round trip to the peer of a TCP connection takes, as the kernel has measured it: smoothed, in
+/// microseconds. Zero before the first measurement.
+///
+/// From `TCP_INFO` (tcp(7)), `tcpi_rtt`.
+///
+/// # Errors
+/// `EOPNOTSUPP` or `ENOPROTOOPT` for a socket that is not TCP.
+pub fn round_trip(fd: impl AsFd) -> io::Result<Duration> {
+    Ok(Duration::from_micros(tcp_info(fd)?.tcpi_rtt.into()))
+}
+
+fn tcp_info(fd: impl AsFd) -> io::Result<libc::tcp_info> {
     // SAFETY: integers only, for which zero is a value.
     let mut info: libc::tcp_info = unsafe { mem::zeroed() };
     let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
@@ -39,10 +59,7 @@ pub fn tcp_queue(fd: impl AsFd) -> io::Result<(u32, u32)> {
     if status == -1 {
         return Err(io::Error::last_os_error());
     }
-    if info.tcpi_state != TCP_LISTEN {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening socket"));
-    }
-    Ok((info.tcpi_unacked, info.tcpi_sacked))
+    Ok(info)
 }
 
 /// The connections waiting on a listening Unix socket now, and its backlog: `(now, limit)`.

@@ -8,6 +8,7 @@ use tine_tls::Agreed;
 use super::clock::Clock;
 use super::escape::Out;
 use crate::client::{Client, Origin};
+use crate::refusal::FIRST_LINE;
 
 /// A unit of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,8 @@ pub(crate) struct Asked<'a> {
     pub(super) origin: &'a Origin,
     /// Nothing of a request that could not be read.
     pub(super) head: Option<Head<'a>>,
+    /// How such a request begins, as far as that is known.
+    pub(super) first_line: &'a [u8],
     /// When it came, in monotonic nanoseconds.
     pub(super) now: u64,
 }
@@ -202,8 +205,16 @@ impl Field {
             },
             _ => match &asked.head {
                 Some(head) => self.ask_head(out, head),
-                None => out.absent(),
+                None => self.ask_first_line(out, asked.first_line),
             },
+        }
+    }
+
+    fn ask_first_line(&self, out: &mut Out<'_>, line: &[u8]) {
+        match self {
+            Self::RequestLine if line.len() >= FIRST_LINE => out.texts(&[line, b"..."]),
+            Self::RequestLine if !line.is_empty() => out.text(line),
+            _ => out.absent(),
         }
     }
 

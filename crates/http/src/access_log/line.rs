@@ -56,7 +56,7 @@ impl Line {
         now: u64,
     ) -> Self {
         let head = Some(Head::of(request));
-        let mut slip = writer.begin(&Asked { client, origin, head, now });
+        let mut slip = writer.begin(&Asked { client, origin, head, first_line: b"", now });
         slip.began = now;
         slip.head = request.method() == Method::HEAD;
         slip.version = request.version();

@@ -20,7 +20,9 @@
 //! ```
 //!
 //! Every request has its line, also one that hyper refuses, whose client goes away, or whose handler
-//! panics. A connection of HTTP/2 that ends with an error of the protocol (broken frames or compression, a flood of
+//! panics. Of a request that cannot be read `%r` is its first line, as far as it has come and 256 bytes of it at most;
+//! the reason is in the service's log. Bytes of a target that its parser refuses (`"`, `<`, `>`, a backtick, and all that is
+//! not ASCII) are percent-encoded in the line, as the service sees them. A connection of HTTP/2 that ends with an error of the protocol (broken frames or compression, a flood of
 //! anything; or the client says there was one) has one line more, with 400. What hyper refuses of a single stream, and goes
 //! on, has none: a request whose fields are malformed or too large, or one stream too many.
 //!

@@ -17,6 +17,7 @@ use super::format::{Format, Part, Run};
 use super::line::Slip;
 use super::{AccessLog, Sink};
 use crate::client::{Client, Origin};
+use crate::refusal::Unreadable;
 
 /// Bytes of lines that are gathered before they are written.
 const GATHERED_BYTES: usize = 32 * 1024;
@@ -140,13 +141,20 @@ impl Writer {
         self.asks_time
     }
 
-    /// A line of a request that nobody could read: refused with this status.
-    pub(crate) fn refused(self: &Rc<Self>, client: &Client, origin: &Origin, status: u16) {
-        let asked = Asked { client, origin, head: None, now: tine::now() };
+    /// A line of a request that could not be read.
+    pub(crate) fn refused(
+        self: &Rc<Self>,
+        client: &Client,
+        origin: &Origin,
+        unreadable: Unreadable<'_>,
+    ) {
+        let first_line = unreadable.first_line;
+        let asked = Asked { client, origin, head: None, first_line, now: tine::now() };
         let mut slip = self.begin(&asked);
         self.answer(&mut slip, None);
         let (took, end) = (Duration::ZERO, End::Closed);
-        let outcome = Outcome { user: b"", status: Some(status), body: 0, sent: 0, took, end };
+        let status = Some(unreadable.status.as_u16());
+        let outcome = Outcome { user: b"", status, body: 0, sent: 0, took, end };
         self.end(&slip, &outcome);
         self.keep(slip);
     }

@@ -24,7 +24,7 @@ use crate::body::RequestBody;
 use crate::connected::Connected;
 use crate::io::Channel;
 use crate::observed::{Answer, Answering, Observed};
-use crate::refusal::note_refused;
+use crate::refusal::{Unreadable, first_line, note_unreadable};
 use crate::send::Piece;
 use crate::service::HttpService;
 use crate::wire::Wire;
@@ -188,6 +188,9 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         let Some(stream) = &mut self.stream else { return Poll::Pending };
         let before = self.input.bytes().len();
         let read = self.input.poll_read(cx, stream);
+        if read.is_pending() {
+            self.service.connected.progress.distance.note_socket(|| stream.socket());
+        }
         let progress = &self.service.connected.progress;
         if !progress.writing.get() {
             note_receiving(stream, progress, false);
@@ -245,10 +248,12 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
     fn refuse(&mut self, refusal: Refusal) {
         let connected = self.connected();
         let Connected { settings, progress, arrival, .. } = &*connected;
-        progress.requests.add(1);
         progress.refused.set(true);
         progress.head_began.set(0);
-        note_refused(settings, arrival, progress, refusal.status);
+        let Refusal { status, reason } = refusal;
+        let unreadable = Unreadable { status, reason, first_line: first_line(self.input.bytes()) };
+        note_unreadable(settings, arrival, progress, unreadable);
+        progress.requests.add(1);
         let mut response = Response::new(());
         *response.status_mut() = refusal.status;
         let (parts, ()) = response.into_parts();
