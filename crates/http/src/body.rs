@@ -11,8 +11,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tine::BoxError;
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::http2::Upload;
 use crate::limits::{Limits, TICK};
 use crate::progress::Progress;
 
@@ -25,15 +27,23 @@ use crate::progress::Progress;
 /// `100 Continue` is sent when the body is first asked for.
 #[derive(Debug)]
 pub struct RequestBody {
-    incoming: Incoming,
+    source: Source,
     meter: Option<Box<Meter>>,
 }
 
-/// Why a body is not complete; its source is hyper's reason.
+/// Where a body comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Http1(Incoming),
+    Http2(Upload),
+    Empty,
+}
+
+/// Why a body is not complete; its source is the reason of what reads the protocol.
 #[derive(Debug)]
 pub struct BodyError {
     status: StatusCode,
-    source: Option<hyper::Error>,
+    source: Option<BoxError>,
 }
 
 impl BodyError {
@@ -56,7 +66,7 @@ impl fmt::Display for BodyError {
 
 impl std::error::Error for BodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|error| error as _)
+        self.source.as_deref().map(|error| error as _)
     }
 }
 
@@ -102,13 +112,13 @@ struct Pace {
 impl RequestBody {
     /// A body without limits costs nothing where there is no body.
     pub(crate) fn new(
-        incoming: Incoming,
+        source: Source,
         limits: &Limits,
         progress: &Arc<Progress>,
         http2: bool,
     ) -> (Self, Option<Verdict>) {
-        if incoming.is_end_stream() {
-            return (Self { incoming, meter: None }, None);
+        if source.is_end_stream() {
+            return (Self { source, meter: None }, None);
         }
         let verdict = Verdict::default();
         let left = if limits.body_bytes == 0 { u64::MAX } else { limits.body_bytes };
@@ -116,7 +126,7 @@ impl RequestBody {
         let (progress, number) = (progress.clone(), progress.requests.get());
         progress.body.set(number);
         let meter = Meter { verdict: verdict.clone(), left, pace, progress, number };
-        (Self { incoming, meter: Some(Box::new(meter)) }, Some(verdict))
+        (Self { source, meter: Some(Box::new(meter)) }, Some(verdict))
     }
 }
 
@@ -142,7 +152,7 @@ impl Meter {
         }
     }
 
-    fn refuse(&self, status: StatusCode, source: Option<hyper::Error>) -> BodyError {
+    fn refuse(&self, status: StatusCode, source: Option<BoxError>) -> BodyError {
         self.verdict.0.store(status.as_u16(), Relaxed);
         BodyError { status, source }
     }
@@ -221,13 +231,13 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let body = &mut *self;
-        let polled = Pin::new(&mut body.incoming).poll_frame(cx);
+        let polled = Pin::new(&mut body.source).poll_frame(cx);
         let Some(meter) = &mut body.meter else {
             let nothing =
                 |source| BodyError { status: StatusCode::BAD_REQUEST, source: Some(source) };
             return polled.map_err(nothing);
         };
-        if matches!(polled, Poll::Ready(None)) || body.incoming.is_end_stream() {
+        if matches!(polled, Poll::Ready(None)) || body.source.is_end_stream() {
             meter.is_read();
         }
         match polled {
@@ -247,11 +257,43 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.source.size_hint()
+    }
+}
+
+impl Body for Source {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx),
+            Self::Empty => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+            Self::Empty => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+            Self::Empty => SizeHint::with_exact(0),
+        }
     }
 }
 

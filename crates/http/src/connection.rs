@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use crate::connected::Connected;
 use crate::crowd::Crowd;
 use crate::fresh::Fresh;
-use crate::http2;
+use crate::http2::{self, Streams};
 use crate::io::{Channel, Heard};
 use crate::limits::{LINGER, LINGER_BYTES, LINGER_LEAST, LINGER_SILENCE, Limits, TICK};
 use crate::observe::Observer;
@@ -45,6 +45,7 @@ pub(crate) struct Settings {
     /// and wherever an answer was large. HTTP on a connection goes on as it began.
     pub(crate) in_pieces: Cell<bool>,
     pub(crate) rests: Rests,
+    pub(crate) streams: Streams,
     secure: Option<Acceptor>,
     http1: http1::Builder,
 }
@@ -62,8 +63,8 @@ impl Settings {
         context.when_crowded(move |waiting| first.make_room(waiting, tine::now()));
         context.when_leaving(move || second.wake());
         let http1 = limits.http1();
-        let (in_pieces, rests) = (Cell::new(files), Rests::default());
-        Self { http1, limits, context, observer, crowd, in_pieces, rests, secure }
+        let (in_pieces, rests, streams) = (Cell::new(files), Rests::default(), Streams::default());
+        Self { http1, limits, context, observer, crowd, in_pieces, rests, streams, secure }
     }
 
     /// Ready when the worker is to leave. A connection that is alone asks the kernel; the others are woken together, and

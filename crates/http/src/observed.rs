@@ -16,11 +16,12 @@ use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use tine::{Activity, BoxError};
 
 use crate::access_log::Line;
-use crate::body::{RequestBody, Verdict};
+use crate::body::{RequestBody, Source, Verdict};
 use crate::connected::Connected;
+use crate::http2::Permit;
 use crate::limits::LARGE;
 use crate::refusal;
-use crate::send::{Outgoing, Piece};
+use crate::send::{Outgoing, Piece, Way};
 use crate::service::HttpService;
 
 /// A service with a connection around it.
@@ -38,6 +39,13 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
     type Future = Answering<S>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.answer(request.map(Source::Http1))
+    }
+}
+
+impl<S: HttpService> Observed<S> {
+    /// Begins to answer a request.
+    pub(crate) fn answer(&self, request: Request<Source>) -> Answering<S> {
         let Connected { settings, progress, arrival, .. } = &*self.connected;
         let version = request.version();
         let connect = request.method() == Method::CONNECT;
@@ -55,11 +63,14 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
         let refused = refusal::reason(&request, &settings.limits);
         let told = refused.or_else(|| settings.observer.health(&request, &settings.context));
         let old = version < Version::HTTP_11;
-        // HTTP/2 has frames to put around every piece, and copies.
-        let lends = self.sends_files && version != Version::HTTP_2;
+        let way = match version {
+            Version::HTTP_2 => Way::Framed,
+            _ if self.sends_files => Way::Lent,
+            _ => Way::Read,
+        };
         if let Some(status) = told {
             let making = Making::Told { status, refused: refused.is_some() };
-            return Answering { making, served: Some(served), verdict: None, connect, old, lends };
+            return Answering { making, served: Some(served), verdict: None, connect, old, way };
         }
         let (mut parts, incoming) = request.into_parts();
         parts.extensions.insert(client);
@@ -72,7 +83,7 @@ impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
             verdict,
             connect,
             old,
-            lends,
+            way,
         }
     }
 }
@@ -116,7 +127,7 @@ pin_project_lite::pin_project! {
         connect: bool,
         // HTTP/1.0, which knows no chunks.
         old: bool,
-        lends: bool,
+        way: Way,
     }
 }
 
@@ -152,12 +163,9 @@ impl<S: HttpService> Future for Answering<S> {
             served.connected.settings.context.request_failed();
         }
         let answer = answer?;
-        let (lends, old) = (*this.lends, *this.old);
-        let mut response = answer.map(|body| Answer {
-            body: Some(Outgoing::new(body, lends)),
-            error: None,
-            served,
-        });
+        let (way, old) = (*this.way, *this.old);
+        let mut response =
+            answer.map(|body| Answer { body: Some(Outgoing::new(body, way)), error: None, served });
         let status = response.status();
         let upgrades =
             status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && status.is_success());
@@ -341,6 +349,29 @@ pin_project_lite::pin_project! {
     }
 }
 
+impl<B: Body + 'static> Answer<B> {
+    /// How much there is of a file that comes next and is to be read as the client's window allows: see [`Way::Framed`].
+    pub(crate) fn file_left(self: Pin<&mut Self>) -> Option<u64> {
+        self.project().body.as_pin_mut()?.file_left()
+    }
+
+    /// So much of it may be read now.
+    pub(crate) fn may_read(self: Pin<&mut Self>, permit: Permit) {
+        if let Some(body) = self.project().body.as_pin_mut() {
+            body.may_read(permit);
+        }
+    }
+
+    /// It goes on when the client takes something.
+    pub(crate) fn waits_for_client(self: Pin<&mut Self>) {
+        self.project().served.set_owed(true);
+    }
+}
+
+fn is_read<D: Buf>(frame: &Frame<Piece<D>>) -> bool {
+    matches!(frame.data_ref(), Some(Piece::Read { .. }))
+}
+
 impl<B> Body for Answer<B>
 where
     B: Body,
@@ -365,7 +396,9 @@ where
         let given = matches!(polled, Poll::Ready(Some(Ok(_))));
         this.served.several |= this.served.owed;
         this.served.set_owed(given);
-        this.served.connected.progress.given.add(given.into());
+        // What is read as the window allows is counted by its bytes: its pieces are as many as the client likes.
+        let counts = given && !matches!(&polled, Poll::Ready(Some(Ok(frame))) if is_read(frame));
+        this.served.connected.progress.given.add(counts.into());
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, Buf::remaining);

@@ -16,26 +16,30 @@ use crate::io::Channel;
 use crate::watch::Watch;
 use crate::wire::Wire;
 
-/// After so many rests freed memory is given back to the system: a moment later, for others follow, and after a hundred times
-/// as long as it took the last time, for it walks the whole heap.
-const TRIM_AFTER: u32 = 256;
+/// When connections have freed so many bytes they are given back to the system: a moment later, for others follow, and
+/// after a hundred times as long as it took the last time, for it walks the whole heap.
+const TRIM_AFTER: usize = 256 * REST;
+/// What a connection frees when it comes to rest, in bytes.
+const REST: usize = 16 * 1024;
 const TRIM_PAUSE: Duration = Duration::from_millis(100);
 const TRIM_SHARE: u32 = 100;
 
-/// What the connections of a worker that have come to rest have left behind.
+/// What the connections of a worker have freed.
 #[derive(Debug, Default)]
 pub(crate) struct Rests {
-    since_trim: Cell<u32>,
-    /// Somebody waits to give memory back.
+    /// Bytes since memory was last given back.
+    freed: Cell<usize>,
+    /// A task waits to give memory back.
     waits: Cell<bool>,
     took: Cell<Duration>,
 }
 
 impl Rests {
-    fn add_one(settings: &Rc<Settings>) {
+    /// So many bytes more were freed.
+    pub(crate) fn add(settings: &Rc<Settings>, bytes: usize) {
         let rests = &settings.rests;
-        rests.since_trim.set(rests.since_trim.get().saturating_add(1));
-        if rests.since_trim.get() < TRIM_AFTER || rests.waits.replace(true) {
+        rests.freed.set(rests.freed.get().saturating_add(bytes));
+        if rests.freed.get() < TRIM_AFTER || rests.waits.replace(true) {
             return;
         }
         let settings = settings.clone();
@@ -45,7 +49,7 @@ impl Rests {
             let began = Instant::now();
             tine::trim();
             rests.took.set(began.elapsed());
-            rests.since_trim.set(0);
+            rests.freed.set(0);
             rests.waits.set(false);
         });
     }
@@ -57,7 +61,7 @@ pub(crate) async fn rest<I: Channel>(
     watch: &mut Watch,
     settings: &Rc<Settings>,
 ) -> bool {
-    Rests::add_one(settings);
+    Rests::add(settings, REST);
     watch.may_rest(false);
     // Whatever is wrong with the socket, nobody is there to be told.
     let mut heard = poll_fn(|cx| wire.poll_heard(cx).map(|heard| heard.unwrap_or(false)));

@@ -24,6 +24,7 @@ use tine::BoxError;
 use tine_os::send::{Reserved, send_before_more, send_file};
 
 use crate::file::{FileBody, Section, shrunk};
+use crate::http2::Permit;
 
 /// The most a loan stands for, in bytes: a longer file is lent piece after piece.
 const SLOT: usize = 1 << 20;
@@ -118,13 +119,30 @@ pub(crate) enum Piece<D> {
     Other(D),
     Bytes(Bytes),
     Loan(Loan),
+    /// Part of a file, and the room it takes up until it is sent.
+    Read {
+        bytes: Bytes,
+        _permit: Permit,
+    },
+}
+
+/// How a connection sends files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It recognises loans.
+    Lent,
+    /// It reads as much as it may send now, and says before each piece how much that is: HTTP/2 has frames to put around
+    /// every piece, and windows.
+    Framed,
+    /// It reads them as the body does by itself.
+    Read,
 }
 
 impl<D: Buf> Buf for Piece<D> {
     fn remaining(&self) -> usize {
         match self {
             Self::Other(data) => data.remaining(),
-            Self::Bytes(bytes) => bytes.len(),
+            Self::Bytes(bytes) | Self::Read { bytes, .. } => bytes.len(),
             Self::Loan(loan) => loan.end - loan.start,
         }
     }
@@ -132,7 +150,7 @@ impl<D: Buf> Buf for Piece<D> {
     fn chunk(&self) -> &[u8] {
         match self {
             Self::Other(data) => data.chunk(),
-            Self::Bytes(bytes) => bytes,
+            Self::Bytes(bytes) | Self::Read { bytes, .. } => bytes,
             Self::Loan(loan) => &loan.space.bytes()[loan.start..loan.end],
         }
     }
@@ -140,7 +158,7 @@ impl<D: Buf> Buf for Piece<D> {
     fn chunks_vectored<'a>(&'a self, parts: &mut [IoSlice<'a>]) -> usize {
         match self {
             Self::Other(data) => data.chunks_vectored(parts),
-            Self::Bytes(bytes) => bytes.chunks_vectored(parts),
+            Self::Bytes(bytes) | Self::Read { bytes, .. } => bytes.chunks_vectored(parts),
             Self::Loan(_) => match parts.first_mut() {
                 Some(part) if self.has_remaining() => {
                     *part = IoSlice::new(self.chunk());
@@ -154,7 +172,7 @@ impl<D: Buf> Buf for Piece<D> {
     fn advance(&mut self, count: usize) {
         match self {
             Self::Other(data) => data.advance(count),
-            Self::Bytes(bytes) => bytes.advance(count),
+            Self::Bytes(bytes) | Self::Read { bytes, .. } => bytes.advance(count),
             Self::Loan(loan) => {
                 assert!(count <= loan.end - loan.start, "no more than there is can be written");
                 loan.start += count;
@@ -168,17 +186,35 @@ pin_project_lite::pin_project! {
     #[project = Projected]
     pub(crate) enum Outgoing<B> {
         Files { body: FileBody },
+        Framed { body: FileBody, permit: Option<Permit> },
         Other { #[pin] body: B },
     }
 }
 
 impl<B: 'static> Outgoing<B> {
-    /// `lends`: the connection is one that recognises loans.
-    pub(crate) fn new(mut body: B, lends: bool) -> Self {
+    pub(crate) fn new(mut body: B, way: Way) -> Self {
         let any: &mut dyn Any = &mut body;
-        match any.downcast_mut::<FileBody>() {
-            Some(files) if lends => Self::Files { body: std::mem::take(files) },
+        match (any.downcast_mut::<FileBody>(), way) {
+            (Some(files), Way::Lent) => Self::Files { body: std::mem::take(files) },
+            (Some(files), Way::Framed) => {
+                Self::Framed { body: std::mem::take(files), permit: None }
+            }
             _ => Self::Other { body },
+        }
+    }
+
+    /// How much there is of a file that comes next and waits for [`may_read`](Self::may_read).
+    pub(crate) fn file_left(self: Pin<&mut Self>) -> Option<u64> {
+        match self.project() {
+            Projected::Framed { body, permit: None } => body.section_left(),
+            _ => None,
+        }
+    }
+
+    /// So much of a file that comes next is read when it is asked for.
+    pub(crate) fn may_read(self: Pin<&mut Self>, more: Permit) {
+        if let Projected::Framed { permit, .. } = self.project() {
+            *permit = Some(more);
         }
     }
 }
@@ -207,20 +243,31 @@ where
                 let frame = ready!(Pin::new(body).poll_frame(cx));
                 frame.map(|it| it.map(|it| it.map_data(Piece::Bytes)).map_err(Into::into))
             }
+            Projected::Framed { body, permit } => {
+                if let Some(permit) = permit.take()
+                    && let Some(read) = body.read_section(permit.bytes)
+                {
+                    let piece =
+                        read.map(|bytes| Frame::data(Piece::Read { bytes, _permit: permit }));
+                    return Poll::Ready(Some(piece.map_err(Into::into)));
+                }
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                frame.map(|it| it.map(|it| it.map_data(Piece::Bytes)).map_err(Into::into))
+            }
         };
         Poll::Ready(piece)
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Files { body } => body.is_end_stream(),
+            Self::Files { body } | Self::Framed { body, .. } => body.is_end_stream(),
             Self::Other { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Files { body } => body.size_hint(),
+            Self::Files { body } | Self::Framed { body, .. } => body.size_hint(),
             Self::Other { body } => body.size_hint(),
         }
     }
@@ -298,7 +345,7 @@ mod tests {
     fn a_file_is_lent_piece_after_piece_and_what_is_written_is_the_file() {
         let file = file();
         let mut body =
-            Outgoing::new(FileBody::file(file.clone(), 100, (LENGTH - 100) as u64), true);
+            Outgoing::new(FileBody::file(file.clone(), 100, (LENGTH - 100) as u64), Way::Lent);
         let (mut here, there) = UnixStream::pair().expect("two sockets");
         let reader = std::thread::spawn(move || {
             let mut all = Vec::new();
@@ -329,7 +376,7 @@ mod tests {
     fn a_loan_that_ends_frees_its_address_and_its_file() {
         let file = file();
         let lend = || {
-            let mut body = Outgoing::new(FileBody::file(file.clone(), 0, LEAST), true);
+            let mut body = Outgoing::new(FileBody::file(file.clone(), 0, LEAST), Way::Lent);
             next(&mut body).expect("a loan")
         };
         let first = lend();
@@ -346,7 +393,7 @@ mod tests {
     #[test]
     fn more_files_than_there_are_addresses_are_read() {
         let file = file();
-        let mut body = Outgoing::new(FileBody::file(file, 0, LEAST), true);
+        let mut body = Outgoing::new(FileBody::file(file, 0, LEAST), Way::Lent);
         let mut loans = Vec::new();
         for _ in 0..SLOTS {
             let loan = SLOTS_OF_THREAD.with_borrow_mut(|slots| slots.take());
@@ -360,11 +407,11 @@ mod tests {
     fn short_files_and_those_that_cannot_be_sent_are_read() {
         let file = file();
         let body = |length| FileBody::file(file.clone(), 0, length);
-        let mut short = Outgoing::new(body(LEAST - 1), true);
+        let mut short = Outgoing::new(body(LEAST - 1), Way::Lent);
         assert!(matches!(next(&mut short), Some(Piece::Bytes(_))));
-        let mut elsewhere = Outgoing::new(body(LEAST), false);
+        let mut elsewhere = Outgoing::new(body(LEAST), Way::Read);
         assert!(matches!(next(&mut elsewhere), Some(Piece::Other(_))));
-        let mut wrapped = Outgoing::new(FileBody::wrap(body(LEAST)), true);
+        let mut wrapped = Outgoing::new(FileBody::wrap(body(LEAST)), Way::Lent);
         assert!(matches!(next(&mut wrapped), Some(Piece::Bytes(_))));
     }
 
