@@ -10,11 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tine::BoxError;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::h1::intake::Receiver;
+use crate::http2::Upload;
 use crate::limits::{Limits, TICK};
 use crate::progress::Progress;
 
@@ -33,16 +33,13 @@ pub struct RequestBody {
 
 /// Where a body comes from.
 #[derive(Debug)]
-enum Source {
-    /// There is none.
+pub(crate) enum Source {
+    Http1(Receiver),
+    Http2(Upload),
     Empty,
-    /// A connection of HTTP/1.
-    Received(Receiver),
-    /// A stream of HTTP/2.
-    Incoming(Incoming),
 }
 
-/// Why a body is not complete; its source is the reason.
+/// Why a body is not complete; its source is the reason of what reads the protocol.
 #[derive(Debug)]
 pub struct BodyError {
     status: StatusCode,
@@ -69,7 +66,7 @@ impl fmt::Display for BodyError {
 
 impl std::error::Error for BodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|error| &**error as _)
+        self.source.as_deref().map(|error| error as _)
     }
 }
 
@@ -115,35 +112,14 @@ struct Pace {
 impl RequestBody {
     /// A body without limits costs nothing where there is no body.
     pub(crate) fn new(
-        incoming: Incoming,
-        limits: &Limits,
-        progress: &Arc<Progress>,
-        http2: bool,
-    ) -> (Self, Option<Verdict>) {
-        if incoming.is_end_stream() {
-            return (Self { source: Source::Empty, meter: None }, None);
-        }
-        Self::metered(Source::Incoming(incoming), limits, progress, http2)
-    }
-
-    /// A body that a connection of HTTP/1 reads; `None`: there is none.
-    pub(crate) fn received(
-        receiver: Option<Receiver>,
-        limits: &Limits,
-        progress: &Arc<Progress>,
-    ) -> (Self, Option<Verdict>) {
-        match receiver {
-            None => (Self { source: Source::Empty, meter: None }, None),
-            Some(receiver) => Self::metered(Source::Received(receiver), limits, progress, false),
-        }
-    }
-
-    fn metered(
         source: Source,
         limits: &Limits,
         progress: &Arc<Progress>,
         http2: bool,
     ) -> (Self, Option<Verdict>) {
+        if source.is_end_stream() {
+            return (Self { source, meter: None }, None);
+        }
         let verdict = Verdict::default();
         let left = if limits.body_bytes == 0 { u64::MAX } else { limits.body_bytes };
         let pace = Pace::new(limits.body_timeout, limits.body_rate, http2);
@@ -255,16 +231,16 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let body = &mut *self;
-        let polled = body.source.poll_frame(cx);
+        let polled = Pin::new(&mut body.source).poll_frame(cx);
         let Some(meter) = &mut body.meter else {
-            return polled.map_err(|(status, source)| BodyError { status, source });
+            return polled;
         };
-        if matches!(polled, Poll::Ready(None)) || body.source.is_end() {
+        if matches!(polled, Poll::Ready(None)) || body.source.is_end_stream() {
             meter.is_read();
         }
         match polled {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(meter.count(&frame).map(|()| frame))),
-            Poll::Ready(Some(Err((status, source)))) => {
+            Poll::Ready(Some(Err(BodyError { status, source }))) => {
                 Poll::Ready(Some(Err(meter.refuse(status, source))))
             }
             Poll::Ready(None) => Poll::Ready(None),
@@ -279,42 +255,48 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.source.is_end()
+        self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Empty => SizeHint::with_exact(0),
-            Source::Received(receiver) => {
-                receiver.left().map_or_else(SizeHint::default, SizeHint::with_exact)
-            }
-            Source::Incoming(incoming) => incoming.size_hint(),
-        }
+        self.source.size_hint()
     }
 }
 
-/// What a source gives: a frame, or what the client is told of its end and why it ended.
-type Polled = Poll<Option<Result<Frame<Bytes>, (StatusCode, Option<BoxError>)>>>;
+impl Body for Source {
+    type Data = Bytes;
+    type Error = BodyError;
 
-impl Source {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
-        match self {
-            Self::Empty => Poll::Ready(None),
-            Self::Received(receiver) => receiver.poll_frame(cx).map_err(|refusal| match refusal {
-                Some(refusal) => (refusal.status, Some(refusal.reason.into())),
-                None => (StatusCode::BAD_REQUEST, None),
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let broken = |source| BodyError { status: StatusCode::BAD_REQUEST, source };
+        match self.get_mut() {
+            Self::Http1(body) => body.poll_frame(cx).map_err(|refusal| match refusal {
+                Some(refusal) => {
+                    BodyError { status: refusal.status, source: Some(refusal.reason.into()) }
+                }
+                None => broken(None),
             }),
-            Self::Incoming(incoming) => Pin::new(incoming)
-                .poll_frame(cx)
-                .map_err(|error| (StatusCode::BAD_REQUEST, Some(error.into()))),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|error| broken(Some(error))),
+            Self::Empty => Poll::Ready(None),
         }
     }
 
-    fn is_end(&self) -> bool {
+    fn is_end_stream(&self) -> bool {
         match self {
+            Self::Http1(body) => body.is_end(),
+            Self::Http2(body) => body.is_end_stream(),
             Self::Empty => true,
-            Self::Received(receiver) => receiver.is_end(),
-            Self::Incoming(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Http2(body) => body.size_hint(),
+            Self::Empty => SizeHint::with_exact(0),
         }
     }
 }

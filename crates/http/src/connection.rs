@@ -4,7 +4,6 @@
 //! next answer (`Connection: close`), and is closed without that only after it was silent for a while
 //! with nothing unread in its socket: a request that is already on its way is answered.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -17,16 +16,17 @@ use tine_tls::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{sleep, timeout};
 
+use crate::channel::Channel;
 use crate::connected::Connected;
 use crate::crowd::Crowd;
 use crate::fresh::Fresh;
 use crate::h1::driver::{Driver, Outcome};
-use crate::http2;
-use crate::io::{Channel, Heard};
+use crate::http2::{self, Streams};
 use crate::limits::{LINGER_LEAST, LINGER_LEAVING, LINGER_SILENCE, Limits, TICK};
 use crate::observe::Observer;
 use crate::progress::{Progress, nanos};
 use crate::refusal::{Unreadable, first_line, note_unreadable};
+use crate::rest::Rests;
 use crate::secured::{Failure, shake};
 use crate::service::HttpService;
 use crate::watch::{Overdue, Watch};
@@ -39,9 +39,8 @@ pub(crate) struct Settings {
     pub(crate) context: Context,
     pub(crate) observer: Observer,
     pub(crate) crowd: Rc<Crowd>,
-    /// Whether connections write answers in pieces, as they are, and not copied together: so it is where files are served,
-    /// and wherever an answer was large. HTTP on a connection goes on as it began.
-    pub(crate) in_pieces: Cell<bool>,
+    pub(crate) rests: Rests,
+    pub(crate) streams: Streams,
     secure: Option<Acceptor>,
 }
 
@@ -51,14 +50,13 @@ impl Settings {
         observer: Observer,
         context: Context,
         secure: Option<Acceptor>,
-        files: bool,
     ) -> Self {
         let crowd = Rc::new(Crowd::default());
         let [first, second] = [crowd.clone(), crowd.clone()];
         context.when_crowded(move |waiting| first.make_room(waiting, tine::now()));
         context.when_leaving(move || second.wake());
-        let in_pieces = Cell::new(files);
-        Self { limits, context, observer, crowd, in_pieces, secure }
+        let (rests, streams) = (Rests::default(), Streams::default());
+        Self { limits, context, observer, crowd, rests, streams, secure }
     }
 
     /// Ready when the worker is to leave. A connection that is alone asks the kernel; the others are woken together, and
@@ -134,7 +132,7 @@ async fn without_session<I: Channel>(failure: Failure<I>, connected: Rc<Connecte
             let reason = "it is HTTP without TLS on a port that is for TLS";
             let unreadable = Unreadable { status, reason, first_line: b"" };
             note_unreadable(settings, arrival, progress, unreadable);
-            linger(Wire::new(stream, progress.clone()), NO_TLS, &connected).await;
+            linger(Wire::new(stream, b"", progress.clone()), NO_TLS, &connected).await;
         }
         Failure::Broken(error) => log(&format!("TLS handshake: {error}")),
         Failure::Late => log("TLS handshake: not done in time"),
@@ -144,7 +142,7 @@ async fn without_session<I: Channel>(failure: Failure<I>, connected: Rc<Connecte
 async fn serve<I: Channel, S: HttpService>(stream: I, inner: S, connected: Rc<Connected>) {
     let (settings, progress) = (connected.settings.clone(), connected.progress.clone());
     let mut driver = Driver::new(stream, inner, connected);
-    let mut watch = Watch::new(settings.clone(), progress.clone(), false);
+    let mut watch = Watch::new(settings.clone(), progress.clone());
     let end = until_closed(&mut driver, &mut watch, &progress, &settings).await;
     drop(watch);
     match end {
@@ -161,23 +159,23 @@ async fn take_leave<I: Channel, S: HttpService>(end: End<Outcome>, driver: Drive
     let connected = service.connected.clone();
     let Some((stream, input)) = driver.into_parts() else { return };
     let Connected { settings, progress, arrival, .. } = &*connected;
-    let mut wire = Wire::new(stream, progress.clone());
+    let wire = |ahead| Wire::new(stream, ahead, progress.clone());
     match end {
         End::Done(Outcome::Http2) => {
             progress.since.set(progress.look());
             progress.http2.set(true);
-            wire.put_back(input.bytes());
+            let wire = wire(input.bytes());
             drop(input);
-            http2::serve(Heard::new(wire, progress.clone()), service).await;
+            http2::serve(wire, service).await;
         }
         End::Overdue(Overdue::Head) => {
             let status = StatusCode::REQUEST_TIMEOUT;
             let reason = "its header did not come to its end in time";
             let unreadable = Unreadable { status, reason, first_line: first_line(input.bytes()) };
             note_unreadable(settings, arrival, progress, unreadable);
-            linger(wire, TOO_LATE, &connected).await;
+            linger(wire(b""), TOO_LATE, &connected).await;
         }
-        End::Done(Outcome::Linger) => linger(wire, b"", &connected).await,
+        End::Done(Outcome::Linger) => linger(wire(b""), b"", &connected).await,
         End::Done(Outcome::Failed) | End::Overdue(Overdue::Client) => progress.fails.set(true),
         End::Done(_) | End::Overdue(_) | End::Other => {}
     }
@@ -214,15 +212,6 @@ pub(crate) async fn drive_until<C: Future + Unpin>(
         watch.begin_turn();
         if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
             return Poll::Ready(End::Done(result));
-        }
-        if watch.releases(cx) {
-            // In another turn, for the socket is hyper's.
-            watch.release(true);
-            let done = Pin::new(&mut *connection).poll(cx);
-            watch.release(false);
-            if let Poll::Ready(result) = done {
-                return Poll::Ready(End::Done(result));
-            }
         }
         if let Poll::Ready(overdue) = watch.poll(cx) {
             return Poll::Ready(End::Overdue(overdue));

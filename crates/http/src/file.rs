@@ -110,9 +110,17 @@ impl FileBody {
         }
     }
 
-    /// Whether a file comes next and there are `least` bytes of it.
-    pub(crate) fn has_section(&mut self, least: u64) -> bool {
-        self.next_file(least).is_some()
+    /// How much there is of a file that comes next, if one does.
+    pub(crate) fn section_left(&mut self) -> Option<u64> {
+        let Self(content) = self.next_file(1)?;
+        let Content::File(section) = content else { return None };
+        Some(section.left)
+    }
+
+    /// Reads at least one byte and at most `most` of a file that comes next, if one does.
+    pub(crate) fn read_section(&mut self, most: usize) -> Option<io::Result<Bytes>> {
+        let Self(content) = self.next_file(1)?;
+        Some(content.read(most))
     }
 
     /// Takes up to `most` bytes of a file out, if that is what comes next and there are `least` of it.
@@ -151,13 +159,7 @@ impl Body for FileBody {
                 body.0 = Content::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Content::File(section) => {
-                let piece = section.read();
-                if piece.is_err() || section.left == 0 {
-                    body.0 = Content::Empty;
-                }
-                Poll::Ready(Some(piece.map(Frame::data)))
-            }
+            Content::File(_) => Poll::Ready(Some(body.0.read(PIECE).map(Frame::data))),
             Content::Several(parts) => {
                 while let Some(part) = parts.front_mut() {
                     match Pin::new(part).poll_frame(cx) {
@@ -209,10 +211,22 @@ fn sum(parts: impl Iterator<Item = SizeHint>) -> SizeHint {
     hint
 }
 
+impl Content {
+    /// Reads at most so many bytes of the file that this is.
+    fn read(&mut self, most: usize) -> io::Result<Bytes> {
+        let Self::File(section) = self else { return Ok(Bytes::new()) };
+        let piece = section.read(most);
+        if piece.is_err() || section.left == 0 {
+            *self = Self::Empty;
+        }
+        piece
+    }
+}
+
 impl Section {
-    /// At least one byte, at most [`PIECE`], and the section begins after it.
-    fn read(&mut self) -> io::Result<Bytes> {
-        let most = usize::try_from(self.left).map_or(PIECE, |left| left.min(PIECE));
+    /// At least one byte, at most `most`, and the section begins after it.
+    fn read(&mut self, most: usize) -> io::Result<Bytes> {
+        let most = usize::try_from(self.left).map_or(most, |left| left.min(most));
         let mut bytes = vec![0; most];
         let count = loop {
             match self.file.read_at(&mut bytes, self.at) {

@@ -20,7 +20,7 @@ use tine_os::socket::end_writing;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 
-use crate::io::Channel;
+use crate::channel::Channel;
 use crate::known::Known;
 
 /// The most of a first read, in bytes: a request without a body has room, and so much is cleared for it.

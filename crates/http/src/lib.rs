@@ -18,6 +18,7 @@
 
 pub mod access_log;
 mod body;
+mod channel;
 mod client;
 mod connected;
 mod connection;
@@ -28,11 +29,9 @@ mod file;
 mod forwarded;
 mod fresh;
 mod h1;
-mod hold;
 mod http2;
 mod id;
 mod introduce;
-mod io;
 mod known;
 mod limits;
 mod observe;
@@ -43,6 +42,7 @@ mod patience;
 mod progress;
 mod proxy;
 mod refusal;
+mod rest;
 mod secured;
 mod send;
 mod serve;

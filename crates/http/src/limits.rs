@@ -2,11 +2,6 @@
 
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
-use hyper_util::rt::TokioTimer;
-
-use crate::http2::Local;
-
 /// What a client may take of a worker.
 ///
 /// Over HTTP/1 a violation is answered with the status that is named with each limit and
@@ -101,10 +96,6 @@ impl Default for Limits {
 
 /// How often an isolated worker asks whether somebody else waits for it, while it has a connection.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
-/// How long a connection among many is silent until it is put to rest.
-pub(crate) const REST: Duration = Duration::from_secs(1);
-/// An answer with a piece of that many bytes is not worth being copied.
-pub(crate) const LARGE: usize = 8 * 1024;
 /// How soon it asks again once somebody does, and how many such answers in a row it believes.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(10);
 pub(crate) const ASKED: u8 = 3;
@@ -130,13 +121,6 @@ pub(crate) const PATIENCE_MOST: Duration = Duration::from_secs(1);
 pub(crate) const AWAITED: Duration = Duration::from_millis(250);
 /// How long a client may take nothing of its answer in a worker that others wait for.
 pub(crate) const SEND_LEAST: Duration = Duration::from_secs(5);
-/// hyper's least, in bytes.
-const LEAST_BUFFER: usize = 8192;
-/// What hyper may hold of one HTTP/2 answer, in bytes: times the streams it is what one slow reader costs.
-const STREAM_BUFFER: usize = 64 * 1024;
-/// Streams that were refused for an error of the client's before the connection ends; hyper's own
-/// default of 1024 is for gateways.
-const ERRORS: usize = 100;
 /// Frames of HTTP/2 that ask for nothing (pings, settings, priorities: all but requests and data) beyond what a client is
 /// served for, see [`SERVES`] and [`SERVED_BYTES`]; one more ends the connection. As many answers as Envoy lets wait
 /// (`max_outbound_control_frames`), and far more than a client has to say at once.
@@ -151,35 +135,6 @@ pub(crate) const SERVED_BYTES: u64 = 256;
 /// Who still begins requests on an HTTP/2 connection so long after GOAWAY does not hear it, or does not want to: it is
 /// closed. Tens of round trips; a client that waits for anything else is silent meanwhile, and closed for that.
 pub(crate) const GOAWAY_HEARD: Duration = Duration::from_secs(10);
-/// An HTTP/2 client that says nothing is asked this often whether it lives, and has this long to answer.
-const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
-/// What [`PING`]s are in the time of a look, and more: so many bytes more than were read are no sign that an
+/// What pings are in the time of a look, and more: so many bytes more than were read are no sign that an
 /// HTTP/2 client takes anything.
 pub(crate) const PINGS_BYTES: u64 = 1024;
-
-impl Limits {
-    /// hyper's own timer stays off: one a connection is enough, see [`crate::watch`].
-    pub(crate) fn http1(&self) -> http1::Builder {
-        let mut http1 = http1::Builder::new();
-        http1
-            .header_read_timeout(None)
-            .max_header_size(self.header_bytes)
-            .max_buf_size(self.header_bytes.max(LEAST_BUFFER))
-            .half_close(true);
-        http1
-    }
-
-    pub(crate) fn http2(&self, executor: Local) -> http2::Builder<Local> {
-        let mut http2 = http2::Builder::new(executor);
-        http2
-            .timer(TokioTimer::new())
-            .enable_connect_protocol()
-            .max_concurrent_streams(self.streams)
-            .max_header_list_size(u32::try_from(self.header_bytes).unwrap_or(u32::MAX))
-            .max_send_buf_size(STREAM_BUFFER)
-            .max_local_error_reset_streams(ERRORS)
-            .keep_alive_interval(PING.0)
-            .keep_alive_timeout(PING.1);
-        http2
-    }
-}

@@ -10,18 +10,17 @@ use bytes::Buf;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use tine::{Activity, BoxError};
 
 use crate::access_log::Line;
-use crate::body::{RequestBody, Verdict};
+use crate::body::{RequestBody, Source, Verdict};
 use crate::connected::Connected;
 use crate::file::Section;
-use crate::limits::LARGE;
+use crate::http2::Permit;
 use crate::refusal;
-use crate::send::{Outgoing, Piece};
+use crate::send::{Outgoing, Piece, Way};
 use crate::service::HttpService;
 
 /// A service with a connection around it.
@@ -33,35 +32,24 @@ pub(crate) struct Observed<S> {
     pub(crate) sends_files: bool,
 }
 
-impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
-    type Response = Response<Answer<S::Answer>>;
-    type Error = S::Error;
-    type Future = Answering<S>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let connected = &self.connected;
-        let has_body = !request.body().is_end_stream();
-        let refused = refusal::reason(&request, &connected.settings.limits);
-        self.begin(request, refused, has_body, |incoming| {
-            RequestBody::new(incoming, &connected.settings.limits, &connected.progress, true)
-        })
-    }
-}
-
 impl<S: HttpService> Observed<S> {
+    /// Begins to answer a request of HTTP/2.
+    pub(crate) fn answer(&self, request: Request<Source>) -> Answering<S> {
+        let refused = refusal::reason(&request, &self.connected.settings.limits);
+        self.begin(request, refused)
+    }
+
     /// A request has come. It is counted, shown and logged; then the service is asked, unless the request is refused.
-    pub(crate) fn begin<B>(
+    pub(crate) fn begin(
         &self,
-        request: Request<B>,
+        request: Request<Source>,
         refused: Option<StatusCode>,
-        has_body: bool,
-        body: impl FnOnce(B) -> (RequestBody, Option<Verdict>),
     ) -> Answering<S> {
         let Connected { settings, progress, arrival, .. } = &*self.connected;
         let version = request.version();
         let connect = request.method() == Method::CONNECT;
         let number = progress.requests.add(1);
-        progress.unread.set(has_body);
+        progress.unread.set(!request.body().is_end_stream());
         if number == settings.limits.requests {
             progress.last.set(true);
         }
@@ -73,23 +61,27 @@ impl<S: HttpService> Observed<S> {
         let served = Served::begin(&self.connected, line, number, version == Version::HTTP_2);
         let told = refused.or_else(|| settings.observer.health(&request, &settings.context));
         let old = version < Version::HTTP_11;
-        // HTTP/2 has frames to put around every piece, and copies.
-        let lends = self.sends_files && version != Version::HTTP_2;
+        let way = match version {
+            Version::HTTP_2 => Way::Framed,
+            _ if self.sends_files => Way::Sent,
+            _ => Way::Read,
+        };
         if let Some(status) = told {
             let making = Making::Told { status, refused: refused.is_some() };
-            return Answering { making, served: Some(served), verdict: None, connect, old, lends };
+            return Answering { making, served: Some(served), verdict: None, connect, old, way };
         }
         let (mut parts, incoming) = request.into_parts();
         parts.extensions.insert(client);
         parts.extensions.insert(self.connected.exit_guard());
-        let (body, verdict) = body(incoming);
+        let http2 = version == Version::HTTP_2;
+        let (body, verdict) = RequestBody::new(incoming, &settings.limits, progress, http2);
         Answering {
             making: Making::begin(&self.inner, Request::from_parts(parts, body)),
             served: Some(served),
             verdict,
             connect,
             old,
-            lends,
+            way,
         }
     }
 }
@@ -133,7 +125,7 @@ pin_project_lite::pin_project! {
         connect: bool,
         // HTTP/1.0, which knows no chunks.
         old: bool,
-        lends: bool,
+        way: Way,
     }
 }
 
@@ -169,12 +161,9 @@ impl<S: HttpService> Future for Answering<S> {
             served.connected.settings.context.request_failed();
         }
         let answer = answer?;
-        let (lends, old) = (*this.lends, *this.old);
-        let mut response = answer.map(|body| Answer {
-            body: Some(Outgoing::new(body, lends)),
-            error: None,
-            served,
-        });
+        let (way, old) = (*this.way, *this.old);
+        let mut response =
+            answer.map(|body| Answer { body: Some(Outgoing::new(body, way)), error: None, served });
         let status = response.status();
         let upgrades =
             status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && status.is_success());
@@ -358,7 +347,7 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<B: Body> Answer<B> {
+impl<B: Body + 'static> Answer<B> {
     /// Its head is written over HTTP/1, in so many bytes; whether its body is sent in chunks.
     pub(crate) fn written(&mut self, head: usize, chunked: bool) {
         self.served.line.iter_mut().for_each(|line| line.written(head, chunked));
@@ -375,6 +364,27 @@ impl<B: Body> Answer<B> {
         this.served.line.iter_mut().for_each(|line| line.piece(length));
         Some(section)
     }
+
+    /// How much there is of a file that comes next and is to be read as the client's window allows: see [`Way::Framed`].
+    pub(crate) fn file_left(self: Pin<&mut Self>) -> Option<u64> {
+        self.project().body.as_pin_mut()?.file_left()
+    }
+
+    /// So much of it may be read now.
+    pub(crate) fn may_read(self: Pin<&mut Self>, permit: Permit) {
+        if let Some(body) = self.project().body.as_pin_mut() {
+            body.may_read(permit);
+        }
+    }
+
+    /// It goes on when the client takes something.
+    pub(crate) fn waits_for_client(self: Pin<&mut Self>) {
+        self.project().served.set_owed(true);
+    }
+}
+
+fn is_read<D: Buf>(frame: &Frame<Piece<D>>) -> bool {
+    matches!(frame.data_ref(), Some(Piece::Read { .. }))
 }
 
 impl<B> Body for Answer<B>
@@ -401,13 +411,12 @@ where
         let given = matches!(polled, Poll::Ready(Some(Ok(_))));
         this.served.several |= this.served.owed;
         this.served.set_owed(given);
-        this.served.connected.progress.given.add(given.into());
+        // What is read as the window allows is counted by its bytes: its pieces are as many as the client likes.
+        let counts = given && !matches!(&polled, Poll::Ready(Some(Ok(frame))) if is_read(frame));
+        this.served.connected.progress.given.add(counts.into());
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, Buf::remaining);
-                if length >= LARGE {
-                    this.served.connected.settings.in_pieces.set(true);
-                }
                 this.served.line.iter_mut().for_each(|line| line.piece(length));
             }
             Poll::Ready(None) => this.served.line.iter_mut().for_each(Line::whole),

@@ -110,22 +110,16 @@ pub(crate) struct Progress {
     pub(crate) writing: Flag,
     /// An answer does not come to its end: its body has failed, or its client takes nothing.
     pub(crate) fails: Flag,
-    /// Answers wait for company ([`crate::hold`]).
-    pub(crate) held: Flag,
     /// Answers were gathered to be sent together with others' ([`crate::outbox`]).
     pub(crate) gathered: Flag,
     /// In its next turn it sends what was gathered of all.
     pub(crate) must_send: Flag,
     /// Some of what was gathered could not be sent.
     pub(crate) returned: Flag,
-    /// They may wait no longer: nothing more is done for this client now.
-    pub(crate) release: Flag,
     /// None may wait: the socket is the application's from this answer on.
     pub(crate) upgrades: Flag,
     /// The client had not got everything at the last look.
     pub(crate) receiving: Flag,
-    /// Answers are written in pieces, as they are; else they are copied together.
-    pub(crate) in_pieces: Flag,
     /// It speaks HTTP/2.
     pub(crate) http2: Flag,
     /// A request was refused, perhaps in the middle of its being sent.
@@ -186,17 +180,11 @@ impl Progress {
 
     /// Whether an answer's body has failed, and what it gave before is written.
     pub(crate) fn has_failed(&self) -> bool {
-        self.fails.get() && !self.is_writing() && !self.held.get()
+        self.fails.get() && !self.is_writing()
     }
 
     fn is_busy(&self) -> bool {
         self.busy.get() > 0 || self.streams.get() > 0
-    }
-
-    /// Whether all is over with one request, its body too, and nothing of the next has come.
-    pub(crate) fn is_between_requests(&self) -> bool {
-        // While a body is not read to its end its bytes are the next there are, whatever they look like.
-        matches!(self.wait(), Wait::Request(_)) && !self.has_more_to_say() && !self.held.get()
     }
 
     /// Whether its client may still be sending what was refused, or not asked for.

@@ -12,7 +12,6 @@ use std::fmt;
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Version};
 use http_body::Body;
-use hyper::body::Incoming;
 
 use crate::client::Client;
 use crate::connection::Settings;
@@ -21,7 +20,7 @@ use crate::observe::Arrival;
 use crate::progress::Progress;
 
 /// Why this request must not reach the service, if it must not.
-pub(crate) fn reason(request: &Request<Incoming>, limits: &Limits) -> Option<StatusCode> {
+pub(crate) fn reason<B: Body>(request: &Request<B>, limits: &Limits) -> Option<StatusCode> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > limits.target_bytes {
         return Some(StatusCode::URI_TOO_LONG);

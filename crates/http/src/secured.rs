@@ -15,8 +15,8 @@ use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::channel::Channel;
 use crate::connection::Settings;
-use crate::io::Channel;
 use crate::known::Known;
 use crate::progress::Progress;
 use crate::watch::Watch;
@@ -48,7 +48,7 @@ pub(crate) async fn shake<S: Channel>(
     let under = Under { stream, progress: progress.clone(), first: First::Unknown, behind: false };
     let acceptor = TlsAcceptor::from(acceptor.config().clone());
     let mut accepted = pin!(acceptor.accept(under).into_fallible());
-    let mut watch = Watch::new(settings.clone(), progress.clone(), false);
+    let mut watch = Watch::new(settings.clone(), progress.clone());
     let mut late = pin!(sleep(settings.limits.handshake_timeout));
     let accepted = poll_fn(|cx| {
         watch.begin_turn();

@@ -1,6 +1,5 @@
 //! The entry: a worker and a service in, HTTP out.
 
-use std::any::TypeId;
 use std::future::Future;
 use std::rc::Rc;
 
@@ -8,7 +7,6 @@ use tine::{BoxError, Context, Worker};
 use tine_tls::Acceptor;
 
 use crate::connection::{Settings, drive};
-use crate::file::FileBody;
 use crate::observe::Station;
 use crate::options::Options;
 use crate::secured::PROTOCOLS;
@@ -59,9 +57,7 @@ where
         async move {
             let service = made.await?;
             let observer = station.observer(&options, &context);
-            let files = TypeId::of::<S::Answer>() == TypeId::of::<FileBody>();
-            let settings = Settings::new(options.limits, observer, context, secure, files);
-            let settings = Rc::new(settings);
+            let settings = Rc::new(Settings::new(options.limits, observer, context, secure));
             Ok(move |conn| drive(conn, service.clone(), settings.clone()))
         }
     })

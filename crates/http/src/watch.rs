@@ -16,17 +16,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::connection::Settings;
 use crate::control::Account;
 use crate::crowd::Member;
-use crate::limits::{ASK_AGAIN, ASKED, HEAD_LEAST, PINGS_BYTES, REST, SEND_LEAST, TICK};
+use crate::limits::{ASK_AGAIN, ASKED, HEAD_LEAST, PINGS_BYTES, SEND_LEAST, TICK};
 use crate::outbox;
 use crate::progress::{Progress, Wait, nanos};
 
 /// Why a connection's HTTP is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Overdue {
-    /// No request has come for a while: it is not to end, and nothing need be kept ready for it.
-    Rest,
-    /// HTTP is to begin anew on it, for answers are written in another way now: it is not to end, either.
-    Anew,
     /// No request has come for long, or others wait for this worker.
     Request,
     /// A request's header has begun and does not come to its end.
@@ -58,8 +54,6 @@ pub(crate) struct Watch {
     given: u64,
     requests: u64,
     isolated: bool,
-    /// It may be put to rest.
-    rests: bool,
     /// What its client says over HTTP/2 that asks for nothing.
     account: Account,
     /// Since the alarm was set it was waited for, so that it wakes its task.
@@ -68,8 +62,6 @@ pub(crate) struct Watch {
     member: Option<Member>,
     /// It had its first turn.
     began: bool,
-    /// How many requests had begun when hyper last let others go first.
-    turned: u64,
     /// All there is to be sent waited for the client, when last seen.
     stalled: bool,
     /// How often in a row somebody else was found to wait for this worker.
@@ -77,8 +69,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// `rests`: it may be [put to rest](Self::may_rest).
-    pub(crate) fn new(settings: Rc<Settings>, progress: Arc<Progress>, rests: bool) -> Self {
+    pub(crate) fn new(settings: Rc<Settings>, progress: Arc<Progress>) -> Self {
         let isolated = settings.context.is_isolated();
         let now = progress.since.get();
         let mut watch = Self {
@@ -91,12 +82,10 @@ impl Watch {
             given: 0,
             requests: 0,
             isolated,
-            rests,
             account: Account::new(now),
             armed: false,
             member: None,
             began: false,
-            turned: 0,
             stalled: false,
             wanted: 0,
             settings,
@@ -121,33 +110,6 @@ impl Watch {
         }
     }
 
-    /// From now on it is put to rest when it has been silent for a while, if it is one among many, and when its answers are
-    /// to be written in another way; or it is not.
-    pub(crate) fn may_rest(&mut self, rests: bool) {
-        self.rests = rests;
-    }
-
-    /// Whether answers still wait for company that will not come now; asked at the end of a turn.
-    pub(crate) fn releases(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.progress.held.get() || self.progress.is_writing() {
-            return false;
-        }
-        let requests = self.progress.requests.get();
-        if self.progress.busy.get() == 0 && requests != self.turned {
-            // hyper has let others go first, with more requests to be answered. Should it not come back by
-            // itself, it does by this; and if there were none after all they are written then.
-            self.turned = requests;
-            cx.waker().wake_by_ref();
-            return false;
-        }
-        true
-    }
-
-    /// From now on no answer waits, or any may again.
-    pub(crate) fn release(&self, release: bool) {
-        self.progress.release.set(release);
-    }
-
     /// Ready when the connection is to end; call it after the connection was polled.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
         if !self.isolated && self.member.is_none() {
@@ -164,13 +126,6 @@ impl Watch {
         let asked = self.progress.unwanted.get() && !self.progress.leaving.get();
         if asked && matches!(self.progress.wait(), Wait::Request(_)) {
             return Poll::Ready(Overdue::Request);
-        }
-        if self.rests
-            && self.settings.in_pieces.get()
-            && !self.progress.in_pieces.get()
-            && self.progress.is_between_requests()
-        {
-            return Poll::Ready(Overdue::Anew);
         }
         if self.progress.http2.get() {
             let progress = &self.progress;
@@ -240,13 +195,7 @@ impl Watch {
             }
             Wait::Request(since) => {
                 let idle = since.saturating_add(nanos(limits.idle_timeout));
-                if self.isolated {
-                    idle.min(self.next_ask(since))
-                } else if self.can_rest() {
-                    idle.min(since.saturating_add(nanos(REST)))
-                } else {
-                    idle
-                }
+                if self.isolated { idle.min(self.next_ask(since)) } else { idle }
             }
         }
     }
@@ -273,11 +222,6 @@ impl Watch {
     fn asks_meanwhile(&self) -> bool {
         let may_last = self.progress.http2.get() || self.progress.waits_for_client();
         self.isolated && may_last && self.progress.wanted.get() == 0
-    }
-
-    /// Whether it is put to rest when it has been silent for a while: where others are served meanwhile.
-    fn can_rest(&self) -> bool {
-        self.rests && !self.isolated && self.progress.is_between_requests()
     }
 
     /// How long until the next look, at most.
@@ -311,9 +255,7 @@ impl Watch {
                 self.progress.make_way(now);
                 self.progress.tries_patience(since, now).then_some(Overdue::Request)
             }
-            Wait::Request(since) => {
-                (self.can_rest() && longer(since, REST)).then_some(Overdue::Rest)
-            }
+            Wait::Request(_) => None,
             Wait::Answer => {
                 let talks = self.requests != self.progress.requests.get();
                 if (talks || self.asks_meanwhile()) && self.is_wanted_elsewhere() {

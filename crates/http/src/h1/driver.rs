@@ -18,11 +18,11 @@ use super::head::{Bounds, Head};
 use super::input::Input;
 use super::intake::{self, Sender, Wish};
 use super::machine::{Machine, Next, Stage};
-use super::output::{Output, note_receiving};
+use super::output::Output;
 use super::upgrade::Upgrade;
-use crate::body::RequestBody;
+use crate::body::Source;
+use crate::channel::{Channel, note_receiving};
 use crate::connected::Connected;
-use crate::io::Channel;
 use crate::observed::{Answer, Answering, Observed};
 use crate::refusal::{Unreadable, first_line, note_unreadable};
 use crate::send::Piece;
@@ -193,7 +193,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         }
         let progress = &self.service.connected.progress;
         if !progress.writing.get() {
-            note_receiving(stream, progress, false);
+            note_receiving(stream, progress);
         }
         let count = ready!(read)?;
         progress.heard.set(true);
@@ -215,12 +215,13 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
     /// Asks the service.
     fn call(&mut self, head: Head) {
         let left = self.machine.body_left();
-        let mut receiver = None;
+        let mut body = Source::Empty;
         if left != Some(0) && head.refused.is_none() {
-            let (sender, other) = intake::channel(left);
-            (self.sender, receiver) = (Some(sender), Some(other));
+            let (sender, receiver) = intake::channel(left);
+            self.sender = Some(sender);
+            body = Source::Http1(receiver);
         }
-        let mut request = Request::new(receiver);
+        let mut request = Request::new(body);
         *request.method_mut() = head.method;
         *request.uri_mut() = head.target;
         *request.version_mut() = head.version;
@@ -232,11 +233,8 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
                 request.extensions_mut().insert(on_upgrade);
             }
         }
-        let connected = &self.service.connected;
         let refused = head.refused.map(|refusal| refusal.status);
-        let answering = self.service.begin(request, refused, left != Some(0), |receiver| {
-            RequestBody::received(receiver, &connected.settings.limits, &connected.progress)
-        });
+        let answering = self.service.begin(request, refused);
         self.work = Work::Making(Box::pin(answering));
         if self.sender.is_some() && !self.input.is_empty() {
             // What has come with the head is there when the service asks for it.
@@ -472,8 +470,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         let (Some(upgrade), Some(stream)) = (self.upgrade.take(), self.stream.take()) else {
             return failed();
         };
-        let mut wire = Wire::new(stream, progress);
-        wire.put_back(self.input.bytes());
+        let wire = Wire::new(stream, self.input.bytes(), progress);
         self.input = Input::default();
         self.work = Work::Nothing;
         upgrade.hand_over(wire);

@@ -172,7 +172,9 @@ impl Receiver {
     /// Whether the service has got all of it.
     pub(crate) fn is_end(&self) -> bool {
         let intake = lock(&self.0);
-        intake.piece.is_none() && intake.trailers.is_none() && matches!(intake.end, Some(End::Whole))
+        intake.piece.is_none()
+            && intake.trailers.is_none()
+            && matches!(intake.end, Some(End::Whole))
     }
 
     /// How many bytes the service has still to get, if that was said.

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use super::Refusal;
 use super::decode::{Decoded, Decoder};
 use super::encode::{self, Asked, CHUNK_END, Encoded, Framing, chunk_line, last_chunk};
-use super::head::{Bounds, BodyFraming, Head, Parsed, Reader};
+use super::head::{BodyFraming, Bounds, Head, Parsed, Reader};
 
 /// How HTTP/2 with prior knowledge begins (RFC 9113, section 3.4).
 pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -16,11 +16,13 @@ pub(crate) mod intake;
 mod machine;
 mod output;
 mod target;
-mod upgrade;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use http::StatusCode;
+
+pub(crate) use self::machine::PREFACE;
 
 /// Why a request is answered without a service: the status, and a sentence for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
 
+use crate::channel::{Channel, note_writing};
 use crate::file::Section;
-use crate::io::Channel;
 use crate::outbox::{self, Outlet};
 use crate::progress::Progress;
 use crate::send;
@@ -220,23 +220,5 @@ impl<D: Buf> Output<D> {
             // While a thread ends it may be gone.
             let _ = SPARE.try_with(|spare| spare.set(room));
         }
-    }
-}
-
-fn note_writing<I: Channel>(stream: &I, progress: &Progress, writes: bool) {
-    progress.writing.set(writes);
-    if writes {
-        // A socket asks for more when a good part of it is free, which may be minutes after a slow client has
-        // begun to take something.
-        progress.unsent.set(tine::bytes_unsent(stream).unwrap_or(0) as u64);
-    }
-    note_receiving(stream, progress, writes);
-}
-
-/// While the worker leaves, a client that still receives is not silent, however quiet it is.
-pub(crate) fn note_receiving<I: Channel>(stream: &I, progress: &Progress, writes: bool) {
-    if progress.leaving.get() {
-        let unsent = || tine::bytes_unsent(stream).unwrap_or(0) > 0;
-        progress.receiving.set(writes || unsent());
     }
 }

@@ -20,11 +20,10 @@ use hyper::service::Service;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use crate::io::Channel;
+use crate::channel::Channel;
 
 /// What hyper reads in the client's stead.
-const REQUEST: &[u8] =
-    b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: any\r\n\r\n";
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: any\r\n\r\n";
 
 /// What the stand-in, hyper's service and the connection know together.
 #[derive(Debug)]
@@ -51,7 +50,8 @@ impl<I: Channel> Upgrade<I> {
     /// Also returns what belongs into the request's extensions.
     pub(crate) fn ask() -> (Self, Option<OnUpgrade>) {
         let shared = Arc::new(Mutex::new(Shared { on_upgrade: None, stream: None, agreed: false }));
-        let stand_in = StandIn { request: REQUEST, stream: None, answered: 0, shared: shared.clone() };
+        let stand_in =
+            StandIn { request: REQUEST, stream: None, answered: 0, shared: shared.clone() };
         let connection = Builder::new().serve_connection(stand_in, Agreeing(shared.clone()));
         let mut upgrade = Self { connection: Box::pin(connection.with_upgrades()), shared };
         upgrade.poll();

@@ -1,0 +1,337 @@
+//! One request over HTTP/2, from its fields to the last frame of its answer, and a little beyond.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body;
+use tine::BoxError;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::room::{FRAME, Room};
+use super::tunnel::{Pump, Tunnel};
+use super::upload::{Leftover, Upload};
+use super::{Out, join_cookies};
+use crate::body::Source;
+use crate::connected::Connected;
+use crate::limits::{LINGER_LEAST, LINGER_SILENCE, Limits, TICK};
+use crate::observed::{Answer, Answering, Observed};
+use crate::progress::{Progress, nanos};
+use crate::send::Piece;
+use crate::service::HttpService;
+
+/// What is read on of a request that is answered, in bytes.
+const READ_ON: usize = 16 << 20;
+/// Fields that speak of a connection, and have no place in HTTP/2 (RFC 9113, section 8.2.2).
+const OF_CONNECTION: [HeaderName; 6] = [
+    CONNECTION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    TE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+pin_project_lite::pin_project! {
+    /// See the module. Ready when nothing is left to be done for the request; an error resets the stream by itself.
+    pub(super) struct Exchange<S: HttpService> {
+        #[pin]
+        state: State<S>,
+        respond: SendResponse<Out<S>>,
+        room: Rc<Room>,
+        connected: Rc<Connected>,
+        // Of a request with a body.
+        leftover: Option<Leftover>,
+        // Of a CONNECT.
+        tunnel: Option<(Tunnel, RecvStream)>,
+        head: bool,
+    }
+}
+
+pin_project_lite::pin_project! {
+    #[project = Now]
+    enum State<S: HttpService> {
+        Making { #[pin] answering: Answering<S> },
+        Sending { #[pin] body: Answer<S::Answer>, out: SendStream<Out<S>>, next: Option<(Out<S>, bool)> },
+        // The answer is sent, and the client still sends its request.
+        ReadingOn { pause: ReadOn },
+        Tunnelling { pump: Pin<Box<Pump<Out<S>>>> },
+    }
+}
+
+impl<S: HttpService> Exchange<S> {
+    pub(super) fn begin(
+        service: &Observed<S>,
+        mut request: Request<RecvStream>,
+        respond: SendResponse<Out<S>>,
+        room: &Rc<Room>,
+    ) -> Self {
+        join_cookies(&mut request);
+        let head = request.method() == Method::HEAD;
+        let (mut parts, stream) = request.into_parts();
+        let (mut tunnel, mut leftover) = (None, None);
+        let source = if parts.method == Method::CONNECT {
+            tunnel = Some((Tunnel::offer(&mut parts.extensions), stream));
+            Source::Empty
+        } else {
+            let (upload, rest) = Upload::new(stream, &parts.headers);
+            leftover = rest;
+            Source::Http2(upload)
+        };
+        let answering = service.answer(Request::from_parts(parts, source));
+        let (room, connected) = (room.clone(), service.connected.clone());
+        Self {
+            state: State::Making { answering },
+            respond,
+            room,
+            connected,
+            leftover,
+            tunnel,
+            head,
+        }
+    }
+}
+
+impl<S: HttpService> Future for Exchange<S> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let mut this = self.as_mut().project();
+            let next = match this.state.as_mut().project() {
+                Now::Making { answering } => match answering.poll(cx) {
+                    Poll::Ready(Ok(response)) => match self.as_mut().answer(response, cx) {
+                        Some(next) => next,
+                        None => return Poll::Ready(()),
+                    },
+                    Poll::Ready(Err(error)) => {
+                        this.respond.send_reset(reason(&error.into()));
+                        return Poll::Ready(());
+                    }
+                    Poll::Pending => {
+                        read_on(this.leftover, cx);
+                        // A reset by the client ends the request.
+                        return this.respond.poll_reset(cx).map(drop);
+                    }
+                },
+                Now::Sending { body, out, next } => {
+                    let Poll::Ready(sent) = poll_send::<S>(body, out, next, this.room, cx) else {
+                        read_on(this.leftover, cx);
+                        return Poll::Pending;
+                    };
+                    match (sent, this.leftover.as_mut().is_some_and(Leftover::is_there)) {
+                        (Ok(()), true) => State::ReadingOn { pause: ReadOn::new() },
+                        _ => return Poll::Ready(()),
+                    }
+                }
+                Now::ReadingOn { pause } => {
+                    let Some(leftover) = this.leftover else { return Poll::Ready(()) };
+                    let Connected { settings, progress, .. } = &**this.connected;
+                    return pause.poll_done(cx, leftover, progress, &settings.limits);
+                }
+                Now::Tunnelling { pump } => return pump.as_mut().poll(cx),
+            };
+            self.as_mut().project().state.set(next);
+        }
+    }
+}
+
+impl<S: HttpService> Exchange<S> {
+    /// Sends the answer's fields; what comes next, if anything does.
+    fn answer(
+        self: Pin<&mut Self>,
+        response: Response<Answer<S::Answer>>,
+        cx: &mut Context<'_>,
+    ) -> Option<State<S>> {
+        let this = self.project();
+        let (mut parts, body) = response.into_parts();
+        strip(&mut parts.headers);
+        if let Some((tunnel, stream)) = this.tunnel.take()
+            && parts.status.is_success()
+        {
+            parts.headers.remove(CONTENT_LENGTH);
+            let out = this.respond.send_response(Response::from_parts(parts, ()), false).ok()?;
+            let pump = Box::pin(Pump::new(tunnel.open(cx)?, stream, out));
+            return Some(State::Tunnelling { pump });
+        }
+        let bodiless =
+            *this.head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let length = body.size_hint().exact().filter(|&length| length > 0 || !bodiless);
+        if let Some(length) = length
+            && !body.is_end_stream()
+            && !parts.headers.contains_key(CONTENT_LENGTH)
+            && parts.status != StatusCode::NO_CONTENT
+        {
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        let ends = bodiless || body.is_end_stream();
+        let out = this.respond.send_response(Response::from_parts(parts, ()), ends).ok()?;
+        if !ends {
+            return Some(State::Sending { body, out, next: None });
+        }
+        drop(body);
+        let more = this.leftover.as_mut().is_some_and(Leftover::is_there);
+        more.then(|| State::ReadingOn { pause: ReadOn::new() })
+    }
+}
+
+/// Reads on while the answer is made, so that what is not read fills no window that other streams need.
+fn read_on(leftover: &mut Option<Leftover>, cx: &mut Context<'_>) {
+    if leftover.as_mut().is_some_and(|leftover| leftover.poll_read(cx, READ_ON).is_ready()) {
+        *leftover = None;
+    }
+}
+
+/// Takes out what speaks of a connection, and the fields that `Connection` names.
+fn strip(headers: &mut HeaderMap) {
+    if let Some(named) = headers.get(CONNECTION).cloned()
+        && let Ok(named) = named.to_str()
+    {
+        named.split(',').for_each(|name| drop(headers.remove(name.trim())));
+    }
+    OF_CONNECTION.iter().for_each(|name| drop(headers.remove(name)));
+}
+
+/// Sends the answer's body: ready when all of it is handed to h2.
+fn poll_send<S: HttpService>(
+    mut body: Pin<&mut Answer<S::Answer>>,
+    out: &mut SendStream<Out<S>>,
+    next: &mut Option<(Out<S>, bool)>,
+    room: &Rc<Room>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), ()>> {
+    loop {
+        // First, so that a reset wakes this task whatever it waits for.
+        if out.poll_reset(cx).is_ready() {
+            return Poll::Ready(Err(()));
+        }
+        if next.is_some() {
+            ready!(poll_window(out, cx))?;
+            let Some((piece, ends)) = next.take() else { continue };
+            out.send_data(piece, ends).map_err(drop)?;
+            if ends {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        // A file is always there: it is not read before it can be sent.
+        if let Some(left) = body.as_mut().file_left() {
+            let most = usize::try_from(left).map_or(FRAME, |left| left.min(FRAME));
+            out.reserve_capacity(most);
+            let Poll::Ready(window) = poll_window(out, cx) else {
+                body.as_mut().waits_for_client();
+                return Poll::Pending;
+            };
+            let Poll::Ready(permit) = room.poll_take(cx, most.min(window?)) else {
+                body.as_mut().waits_for_client();
+                return Poll::Pending;
+            };
+            body.as_mut().may_read(permit);
+        }
+        match ready!(body.as_mut().poll_frame(cx)) {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(piece) => {
+                    let ends = body.is_end_stream();
+                    if piece.has_remaining() {
+                        // What asks for a window only when it has something to send keeps none from others.
+                        out.reserve_capacity(1);
+                        *next = Some((piece, ends));
+                    } else if ends {
+                        return Poll::Ready(out.send_data(piece, true).map_err(drop));
+                    }
+                }
+                Err(frame) => {
+                    let Ok(trailers) = frame.into_trailers() else { continue };
+                    return Poll::Ready(out.send_trailers(trailers).map_err(drop));
+                }
+            },
+            Some(Err(error)) => {
+                out.send_reset(reason(&error));
+                return Poll::Ready(Err(()));
+            }
+            None => {
+                let nothing = Piece::Bytes(Bytes::new());
+                return Poll::Ready(out.send_data(nothing, true).map_err(drop));
+            }
+        }
+    }
+}
+
+/// Bytes that may be sent now: at least one.
+pub(super) fn poll_window<B: Buf>(
+    out: &mut SendStream<B>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<usize, ()>> {
+    loop {
+        match out.capacity() {
+            0 => match ready!(out.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(Err(())),
+            },
+            window => return Poll::Ready(Ok(window)),
+        }
+    }
+}
+
+/// What the client is told of a service's error: the service's own word, if it speaks of HTTP/2.
+fn reason(error: &BoxError) -> Reason {
+    let mut error: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
+    while let Some(inner) = error {
+        if let Some(reason) = inner.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
+            return reason;
+        }
+        error = inner.source();
+    }
+    Reason::INTERNAL_ERROR
+}
+
+/// For how long a request is read on that is answered: as over HTTP/1.
+#[derive(Debug)]
+struct ReadOn {
+    alarm: Pin<Box<Sleep>>,
+    began: Instant,
+    heard: Instant,
+    read: usize,
+}
+
+impl ReadOn {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { alarm: Box::pin(sleep(TICK)), began: now, heard: now, read: 0 }
+    }
+
+    fn poll_done(
+        &mut self,
+        cx: &mut Context<'_>,
+        leftover: &mut Leftover,
+        progress: &Progress,
+        limits: &Limits,
+    ) -> Poll<()> {
+        if leftover.poll_read(cx, READ_ON).is_ready() || leftover.read >= READ_ON {
+            return Poll::Ready(());
+        }
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if leftover.read > self.read {
+                (self.read, self.heard) = (leftover.read, now);
+            }
+            let wanted = progress.wanted.get();
+            let wanted = wanted > 0 && tine::now() >= wanted.saturating_add(nanos(LINGER_LEAST));
+            if wanted
+                || now - self.began >= limits.linger_timeout
+                || now - self.heard >= LINGER_SILENCE
+            {
+                return Poll::Ready(());
+            }
+            self.alarm.as_mut().reset(now + TICK);
+        }
+        Poll::Pending
+    }
+}
