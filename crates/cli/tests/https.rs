@@ -152,6 +152,21 @@ fn clients_without_tls_are_sent_to_https() {
 }
 
 #[test]
+fn clients_without_tls_are_sent_to_the_port_that_was_chosen() {
+    let site = Site::new();
+    let listen = ["--listen", "127.0.0.1:0", "--listen", "localhost:0/tls", "--https-redirect"];
+    let server = site.serve(&listen);
+    let addresses = server.addresses(2);
+    let tls = &addresses[1];
+    let answer = client::get(&addresses[0], "/a?b=c");
+    let port = tls.rsplit_once(':').expect("a port").1;
+    let location = format!("https://127.0.0.1:{port}/a?b=c");
+    assert_eq!(answer.header("location"), Some(location.as_str()));
+    assert_eq!(site.connector().connect(tls, "localhost").get("/").text(), "Hello, World!");
+    stop(&server);
+}
+
+#[test]
 fn one_plain_process_serves_https_too() {
     let site = Site::new();
     let solo = ["serve", "--solo", "--listen", "127.0.0.1:0/tls", "--cert"];
@@ -193,6 +208,7 @@ fn what_does_not_fit_is_refused_before_anything_is_bound() {
     assert!(with(&["--listen", "127.0.0.1:0"]).contains("no --listen is for TLS"));
     assert!(with(&["--cert", &path(&other.0)]).contains("2 --cert and 1 --key"));
     assert!(with(&["--https-redirect"]).contains("every --listen is for TLS"));
+    assert!(with(&["--https-redirect=0"]).contains("0 is not in 1..=65535"));
     assert!(with(&["--ticket-life", "0.1"]).contains("--ticket-life: tickets for 100ms"));
     let mixed = run(&["--cert", &certificate, "--key", &path(&other.1)]);
     assert!(mixed.contains("other.key does not belong to the certificate"), "{mixed}");

@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,8 +20,8 @@ const BOUND: Duration = Duration::from_secs(25);
 /// Runs the test of this name, which is ignored otherwise, at a distance of so many milliseconds (one way).
 #[track_caller]
 fn at_a_distance(milliseconds: &str, test: &str) {
-    let may = |program| require_peer(program);
-    if !(may("unshare") && may("python3") && may("ip")) || !may_make_a_namespace() {
+    let all_are_here = ["unshare", "python3", "ip"].into_iter().all(require_peer);
+    if !all_are_here || !may_make_a_namespace() {
         return;
     }
     let relay = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/far/relay.py");
@@ -39,7 +40,7 @@ fn may_make_a_namespace() -> bool {
     let required = std::env::var_os("TINE_REQUIRE_PEERS").is_some_and(|value| value == "1");
     assert!(is_root() || !required, "it needs root, and TINE_REQUIRE_PEERS=1 demands it");
     if !is_root() {
-        eprintln!("skipped: it needs root");
+        let _ = writeln!(std::io::stderr(), "skipped: it needs root");
     }
     is_root()
 }

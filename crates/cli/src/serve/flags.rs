@@ -9,6 +9,7 @@ use tine::{Accept, Bytes, Level, Span, Workers};
 use tine_http::Forwarded;
 use tine_http::access_log::Format;
 
+use super::limits::HttpLimits;
 use crate::args::{Control, EXIT_CODES, seconds};
 
 #[derive(Debug, Args)]
@@ -28,6 +29,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub(crate) tls: Tls,
+
+    #[command(flatten)]
+    pub(crate) limits: HttpLimits,
 
     /// How many workers: always N, between MIN and MAX by load, or auto: one a CPU
     #[arg(long, value_name = "N|MIN..MAX|auto", default_value = "auto")]
@@ -197,6 +201,7 @@ pub(crate) struct Tls {
 
     /// Send clients of the listeners without TLS to https://; to this port, or to that of the first listener with TLS
     #[arg(long, value_name = "PORT", requires = "cert", num_args = 0..=1, require_equals = true)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) https_redirect: Option<Option<u16>>,
 
     /// How long a TLS session can be resumed, in any worker; its keys change every half of it

@@ -13,9 +13,11 @@ use crate::args::Control;
 use crate::failure::{Failure, fine};
 
 mod flags;
+mod limits;
 mod tls;
 
 pub(crate) use flags::Serve;
+use tls::Redirect;
 
 pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     refuse_datagrams(&typed.listen)?;
@@ -54,6 +56,7 @@ fn options(typed: &Serve, tls: Option<Tls>) -> Result<(Options, Option<LogFile>)
     };
     let format = typed.access_log_format.clone();
     let options = Options {
+        limits: typed.limits.limits(),
         access_log: file.clone().map(|file| AccessLog::to_file(file, format)),
         trust: Trust::new(&typed.trust)?,
         forwarded: typed.forwarded,
@@ -69,7 +72,7 @@ fn serve(
     worker: Worker,
     files: &Files,
     options: &Options,
-    redirect: Option<u16>,
+    redirect: Option<Redirect>,
     hello: &Hello,
 ) -> Result<(), BoxError> {
     // Said by the first worker of all: from then on it is true.
@@ -79,8 +82,8 @@ fn serve(
     let (files, options) = (files.clone(), options.clone());
     match redirect {
         None => tine_http::serve_with(worker, options, |_context| async { Ok(files) }),
-        Some(port) => {
-            let files = HttpsOnly::new(files, port);
+        Some(redirect) => {
+            let files = HttpsOnly::new(files, redirect.port(&worker));
             tine_http::serve_with(worker, options, |_context| async { Ok(files) })
         }
     }

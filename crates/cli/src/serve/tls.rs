@@ -1,6 +1,10 @@
 //! What `tine serve` is told of TLS, read and checked against where it listens.
 
-use tine::endpoint::{Endpoint, Inet, Port};
+use std::rc::Rc;
+
+use tine::Worker;
+use tine::endpoint::Endpoint;
+use tine::listen::Listener;
 use tine_http::Tls;
 
 use super::flags::Serve;
@@ -12,8 +16,32 @@ const HTTPS: u16 = 443;
 /// See the module.
 pub(crate) struct Secure {
     pub(crate) certificates: Option<Tls>,
-    /// The port that clients without TLS are sent to.
-    pub(crate) redirect: Option<u16>,
+    /// Clients without TLS are sent to HTTPS.
+    pub(crate) redirect: Option<Redirect>,
+}
+
+/// Which port clients without TLS are sent to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Redirect {
+    Port(u16),
+    /// That of the first listener with TLS; known once it is bound.
+    Listener,
+}
+
+impl Redirect {
+    /// The port, in a worker.
+    pub(crate) fn port(self, worker: &Worker) -> u16 {
+        let port = |listener: &Rc<Listener>| match listener.endpoint() {
+            Endpoint::Tcp(_) if listener.tls() => {
+                listener.address().rsplit_once(':')?.1.parse().ok()
+            }
+            _ => None,
+        };
+        match self {
+            Self::Port(port) => port,
+            Self::Listener => worker.listeners().iter().find_map(port).unwrap_or(HTTPS),
+        }
+    }
 }
 
 /// Reads the certificates: before anything is bound, and with all rights.
@@ -44,7 +72,8 @@ pub(crate) fn read(typed: &Serve) -> Result<Secure, Failure> {
     if let Some(life) = typed.tls.ticket_life {
         tls = tls.ticket_life(life).map_err(|error| at("--ticket-life", &error))?;
     }
-    let redirect = typed.tls.https_redirect.map(|port| port.or(listens.port).unwrap_or(HTTPS));
+    let redirect =
+        typed.tls.https_redirect.map(|port| port.map_or(Redirect::Listener, Redirect::Port));
     Ok(Secure { certificates: Some(tls), redirect })
 }
 
@@ -52,15 +81,13 @@ pub(crate) fn read(typed: &Serve) -> Result<Secure, Failure> {
 struct Listens {
     /// The first address that is for TLS, as it was typed.
     marked: Option<String>,
-    /// Its port, if that is a number and known before it is bound.
-    port: Option<u16>,
     /// One is not for TLS.
     plain: bool,
 }
 
 impl Listens {
     fn of(typed: &Serve) -> Result<Self, Failure> {
-        let mut found = Self { marked: None, port: None, plain: false };
+        let mut found = Self { marked: None, plain: false };
         if typed.inherited {
             return Ok(found);
         }
@@ -71,9 +98,6 @@ impl Listens {
                     continue;
                 }
                 found.marked.get_or_insert_with(|| address.clone());
-                if let Endpoint::Tcp(Inet { port: Port::Number(port @ 1..), .. }) = endpoint {
-                    found.port.get_or_insert(port);
-                }
             }
         }
         Ok(found)

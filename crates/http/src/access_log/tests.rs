@@ -11,6 +11,8 @@ use tine::Log;
 use super::*;
 use crate::client::{Client, Origin};
 use crate::id::{Numbers, RequestId};
+use crate::inspect::FIRST_LINE;
+use crate::refusal::Unreadable;
 
 type Lines = Rc<RefCell<Vec<String>>>;
 
@@ -132,13 +134,21 @@ fn every_request_has_a_line_whatever_becomes_of_it() {
     half.answered(&answer(200, "hello"));
     half.piece(3);
     drop(half);
-    writer.refused(&client, &origin, 431);
+    let refused = |first_line| {
+        let status = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        writer.refused(&client, &origin, Unreadable { status, reason: "", first_line });
+    };
+    refused(b"");
+    refused(b"G\xff \"\x1b");
+    refused(&[b'x'; FIRST_LINE]);
     assert_eq!(
         lines.take(),
         [
             "2001:db8::1 \"GET /a/b?c=d HTTP/1.1\" - 0 X -",
             "2001:db8::1 \"GET /a/b?c=d HTTP/1.1\" 200 3 X hit",
             "2001:db8::1 \"-\" 431 0 - -",
+            "2001:db8::1 \"G\\xff \\\"\\x1b\" 431 0 - -",
+            &format!("2001:db8::1 \"{}...\" 431 0 - -", "x".repeat(FIRST_LINE)),
         ]
     );
 }
