@@ -283,6 +283,10 @@ async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8], connected: &Connec
         poll_fn(|cx| wire.poll_end_writing(cx)).await?;
         let mut unwanted = vec![0; 16 * 1024];
         loop {
+            // A client that does not take its answers would be read from for nothing.
+            while tine::bytes_unsent(&wire).unwrap_or(0) > 0 {
+                sleep(TICK).await;
+            }
             let mut buffer = ReadBuf::new(&mut unwanted);
             let read = poll_fn(|cx| Pin::new(&mut wire).poll_read(cx, &mut buffer));
             match timeout(LINGER_SILENCE, read).await {

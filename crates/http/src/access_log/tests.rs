@@ -11,7 +11,7 @@ use tine::Log;
 use super::*;
 use crate::client::{Client, Origin};
 use crate::id::{Numbers, RequestId};
-use crate::inspect::FIRST_LINE;
+use crate::refusal::FIRST_LINE;
 use crate::refusal::Unreadable;
 
 type Lines = Rc<RefCell<Vec<String>>>;

@@ -139,6 +139,10 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
     }
 
     fn head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
+        if self.output.is_full() {
+            // A client that takes no answers is asked for no more requests.
+            ready!(self.poll_send(cx))?;
+        }
         match self.machine.read(self.input.bytes()) {
             Next::Call(head, used) => {
                 self.input.advance(used);

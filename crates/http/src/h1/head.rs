@@ -152,6 +152,9 @@ impl Line {
         let rest = &input[from..];
         let end = rest.iter().position(|&byte| byte <= b' ' || byte == 0x7f);
         let Some(length) = end else { return Ok(None) };
+        if length > 0 && !b" \t\r\n".contains(&rest[length]) {
+            return Err(Refusal::bad("a control byte in the target (RFC 9112, 3.2)"));
+        }
         if length == 0 || rest[length] != b' ' {
             return Err(Refusal::bad("the line is not method, target and version (RFC 9112, 3)"));
         }
