@@ -187,11 +187,6 @@ impl Progress {
         self.busy.get() > 0 || self.streams.get() > 0
     }
 
-    /// Whether its client may still be sending what was refused, or not asked for.
-    pub(crate) fn has_more_to_say(&self) -> bool {
-        self.refused.get() || self.unread.get()
-    }
-
     /// Somebody waits for what it holds, as is seen now: what its client still sends has only so long from here on.
     pub(crate) fn note_wanted(&self, now: u64) {
         if self.wanted.get() == 0 {

@@ -98,7 +98,12 @@ fn a_request_that_cannot_be_read_is_logged_with_its_first_line_and_the_reason() 
         ("G\u{e4}T / HTTP/1.1\r\n\r\n", r"G\u00e4T / HTTP/1.1", 400, "method"),
         ("\x16\x03\x01\x02", r"\u0016\u0003\u0001\u0002", 400, "method"),
         ("GET /b HTTP/1.1\r\nX : y\r\n\r\n", "GET /b HTTP/1.1", 400, "no field"),
-        ("GET /c HTTP/1.1\r\nContent-Length: x\r\n\r\n", "GET /c HTTP/1.1", 400, "Content-Length"),
+        (
+            "GET /c HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+            "GET /c HTTP/1.1",
+            400,
+            "Content-Length",
+        ),
         (
             "GET /d HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
             "GET /d HTTP/1.0",

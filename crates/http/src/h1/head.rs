@@ -98,8 +98,10 @@ fn has_empty_line(bytes: &[u8]) -> bool {
 }
 
 fn parse(input: &[u8], bounds: &Bounds) -> Result<Option<(Head, usize)>, Refusal> {
-    // RFC 9112, section 2.2: empty lines before a request are ignored.
-    let start = input.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(input.len());
+    let start = empty_lines(input);
+    if input[start..] == *b"\r" {
+        return Ok(None);
+    }
     let Some(line) = Line::read(input, start)? else {
         return if input.len() > bounds.head { Err(TOO_LONG) } else { Ok(None) };
     };
@@ -118,6 +120,15 @@ fn parse(input: &[u8], bounds: &Bounds) -> Result<Option<(Head, usize)>, Refusal
         head.refused = Some(TOO_LONG);
     }
     Ok(Some((head, used)))
+}
+
+/// How many bytes of empty lines stand before a request, where they are ignored (RFC 9112, section 2.2).
+fn empty_lines(input: &[u8]) -> usize {
+    let mut rest = input;
+    while let Some(more) = rest.strip_prefix(b"\r\n").or(rest.strip_prefix(b"\n")) {
+        rest = more;
+    }
+    input.len() - rest.len()
 }
 
 const TOO_LARGE: Refusal =

@@ -1,5 +1,7 @@
 //! Whole connections' bytes through the reader of heads and the decoder of bodies, in one piece and in any others.
 
+mod beside_hyper;
+
 use std::fs;
 use std::path::Path;
 

@@ -1,0 +1,170 @@
+//! A request on its way to the service, and its body.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Request;
+
+use super::{Driver, Step, Work};
+use crate::body::Source;
+use crate::channel::Channel;
+use crate::h1::decode::Decoded;
+use crate::h1::head::Head;
+use crate::h1::intake::{self, Wish};
+use crate::h1::machine::Stage;
+use crate::h1::upgrade::Upgrade;
+use crate::service::HttpService;
+
+impl<I: Channel, S: HttpService> Driver<I, S> {
+    /// Asks the service.
+    pub(super) fn call(&mut self, head: Head) {
+        let left = self.machine.body_left();
+        let mut body = Source::Empty;
+        if left != Some(0) && head.refused.is_none() {
+            let (sender, receiver) = intake::channel(left);
+            self.sender = Some(sender);
+            body = Source::Http1(receiver);
+        }
+        let mut request = Request::new(body);
+        *request.method_mut() = head.method;
+        *request.uri_mut() = head.target;
+        *request.version_mut() = head.version;
+        *request.headers_mut() = head.headers;
+        if head.upgrades && head.refused.is_none() {
+            let (upgrade, on_upgrade) = Upgrade::ask();
+            self.upgrade = Some(upgrade);
+            if let Some(on_upgrade) = on_upgrade {
+                request.extensions_mut().insert(on_upgrade);
+            }
+        }
+        let refused = head.refused.map(|refusal| refusal.status);
+        let answering = self.service.begin(request, refused);
+        self.work = Work::Making(Box::pin(answering));
+        if self.sender.is_some() && !self.input.is_empty() {
+            // What has come with the head is there when the service asks for it.
+            self.deliver();
+        }
+    }
+
+    /// Gives the service what it wants of the request's body. Pending: it wants nothing now, or that has not come.
+    pub(super) fn feed(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+        loop {
+            let Some(sender) = &self.sender else { return Ok(Poll::Pending) };
+            if sender.wish() != Wish::More && sender.sleep(cx.waker()) != Wish::More {
+                return Ok(Poll::Pending);
+            }
+            if !self.input.is_empty() && self.deliver() {
+                return Ok(Poll::Ready(()));
+            }
+            if self.sender.is_none() {
+                return Ok(Poll::Ready(()));
+            }
+            if self.machine.must_continue() {
+                self.output.small().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            if !self.output.is_empty() && !self.output.is_full() {
+                if let Poll::Ready(sent) = self.poll_send(cx) {
+                    sent?;
+                }
+            }
+            if self.eof {
+                self.machine.break_off();
+                self.sender = None;
+                return Ok(Poll::Ready(()));
+            }
+            match self.read(cx) {
+                Poll::Pending => {
+                    self.sender.iter().for_each(|sender| {
+                        sender.sleep(cx.waker());
+                    });
+                    return Ok(Poll::Pending);
+                }
+                Poll::Ready(read) => drop(read?),
+            }
+        }
+    }
+
+    /// Gives the service the next piece of what has come. True if it has something new.
+    pub(super) fn deliver(&mut self) -> bool {
+        loop {
+            let Some(sender) = &self.sender else { return false };
+            match self.machine.body(self.input.bytes()) {
+                Decoded::Data { skip, data } => {
+                    let piece = &self.input.bytes()[skip..skip + data];
+                    sender.send(Bytes::copy_from_slice(piece));
+                    self.input.advance(skip + data);
+                    if self.machine.body_left() == Some(0) {
+                        continue;
+                    }
+                }
+                Decoded::More { used } => {
+                    self.input.advance(used);
+                    return false;
+                }
+                Decoded::End { used, trailers } => {
+                    sender.end(trailers);
+                    self.sender = None;
+                    self.input.advance(used);
+                    self.service.connected.progress.unread.set(false);
+                }
+                Decoded::Refused(refusal) => {
+                    sender.refuse(refusal);
+                    self.sender = None;
+                }
+            }
+            return true;
+        }
+    }
+
+    /// The answer is given, and the request's body is not at its end: the service may still read it, else it is
+    /// thrown away as far as it has come.
+    pub(super) fn finish_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
+        if let Some(sender) = &self.sender {
+            if sender.wish() != Wish::Over {
+                if self.poll_send(cx)?.is_pending() || self.feed(cx)?.is_pending() {
+                    return self.dropped(cx);
+                }
+                self.machine.finish();
+                return Poll::Ready(Ok(Step::Again));
+            }
+            self.sender = None;
+        }
+        loop {
+            match self.machine.body(self.input.bytes()) {
+                Decoded::Data { skip, data } => {
+                    self.input.advance(skip + data);
+                    self.machine.discard(skip + data);
+                }
+                Decoded::End { used, .. } => {
+                    self.input.advance(used);
+                    self.service.connected.progress.unread.set(false);
+                    self.machine.finish();
+                    return Poll::Ready(Ok(Step::Again));
+                }
+                Decoded::Refused(_) => self.machine.close(),
+                Decoded::More { used } => {
+                    self.input.advance(used);
+                    if self.eof {
+                        self.machine.break_off();
+                        self.machine.close();
+                    } else if self.read(cx)?.is_pending() {
+                        // It is not there: to wait for it would be to wait for nothing.
+                        self.machine.close();
+                    }
+                }
+            }
+            if self.machine.stage() == Stage::Closing {
+                return Poll::Ready(Ok(Step::Again));
+            }
+        }
+    }
+
+    /// The service may let go of the body while it waits for it.
+    pub(super) fn dropped(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
+        match self.sender.as_ref().map(|sender| sender.sleep(cx.waker())) {
+            Some(Wish::Over) => Poll::Ready(Ok(Step::Again)),
+            _ => Poll::Pending,
+        }
+    }
+}
