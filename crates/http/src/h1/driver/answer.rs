@@ -75,10 +75,8 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
             return self.hand_over(cx);
         }
         loop {
-            if self.output.is_full() {
-                if self.poll_send(cx)?.is_pending() {
-                    return self.feed_pending(cx);
-                }
+            if self.output.is_full() && self.poll_send(cx)?.is_pending() {
+                return self.feed_pending(cx);
             }
             if !self.machine.wants_piece() {
                 self.end_answer();

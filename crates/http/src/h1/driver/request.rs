@@ -63,10 +63,10 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
             if self.machine.must_continue() {
                 self.output.small().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
-            if !self.output.is_empty() && !self.output.is_full() {
-                if let Poll::Ready(sent) = self.poll_send(cx) {
-                    sent?;
-                }
+            if !self.output.is_empty()
+                && let Poll::Ready(sent) = self.poll_send(cx)
+            {
+                sent?;
             }
             if self.eof {
                 self.machine.break_off();
@@ -80,7 +80,9 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
                     });
                     return Ok(Poll::Pending);
                 }
-                Poll::Ready(read) => drop(read?),
+                Poll::Ready(read) => {
+                    read?;
+                }
             }
         }
     }
