@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::connected::Connected;
 use crate::crowd::Crowd;
+use crate::file::Broken;
 use crate::fresh::Fresh;
 use crate::http2;
 use crate::io::{Channel, Heard};
@@ -198,6 +199,13 @@ async fn take_leave<I: Channel, S: HttpService>(
 ) {
     let connected = parts.service.connected.clone();
     let Connected { settings, progress, arrival, .. } = &*connected;
+    if let End::Done(Err(error)) = &end
+        && let Some(broken) = Broken::below(error)
+    {
+        let (number, now) = (progress.requests.get(), progress.look());
+        let text = format_args!("the answer breaks off: {broken}");
+        settings.observer.trouble(arrival, number, now, text);
+    }
     match end {
         End::Done(_) if progress.http2.get() => {
             progress.since.set(progress.look());

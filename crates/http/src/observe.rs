@@ -1,5 +1,6 @@
 //! What a worker says of its connections and requests: who asks, by which id, and the line in the log.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::id::{ConnectionId, Numbers, RequestId};
 use crate::options::Options;
 use crate::proxy::{self, Malformed, Proxied};
 use crate::text::Text;
+use crate::trouble::Troubles;
 use crate::trust::Trust;
 
 /// See the module. One a worker.
@@ -28,6 +30,7 @@ pub(crate) struct Observer {
     proxy_protocol: bool,
     health: Option<String>,
     id_header: Option<HeaderName>,
+    troubles: Troubles,
     log: Log,
 }
 
@@ -56,6 +59,7 @@ impl Station {
             proxy_protocol: options.proxy_protocol,
             health: options.health.clone(),
             id_header: options.id_header.clone(),
+            troubles: Troubles::new(self.log.clone()),
             log: self.log,
         }
     }
@@ -185,6 +189,18 @@ impl Observer {
     /// Says something of a connection, in the log of the service.
     pub(crate) fn log_of(&self, arrival: &Arrival, level: Level, text: &str) {
         self.log.line(level, format_args!("{}: {text}", arrival.origin.id));
+    }
+
+    /// Says what went wrong with the `number`th request of a connection, within bounds. `now` is monotonic nanoseconds.
+    pub(crate) fn trouble(
+        &self,
+        arrival: &Arrival,
+        number: u64,
+        now: u64,
+        text: fmt::Arguments<'_>,
+    ) {
+        let id = RequestId::new(arrival.origin.id, number);
+        self.troubles.tell(now, format_args!("{id}: {text}"));
     }
 
     /// The answer to who asks how the service is; `None` if it is not asked.

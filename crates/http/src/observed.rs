@@ -1,6 +1,7 @@
 //! The service of one connection as hyper sees it: refuses what no service should see, counts requests,
 //! stamps the scoreboard, and says `Connection: close` when it is time.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,13 +16,14 @@ use hyper::service::Service;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use tine::{Activity, BoxError};
 
-use crate::access_log::Line;
-use crate::body::{RequestBody, Verdict};
+use crate::access_log::{Counted, Line};
+use crate::body::{BodyError, RequestBody, Verdict};
 use crate::connected::Connected;
 use crate::limits::LARGE;
 use crate::refusal;
-use crate::send::{Outgoing, Piece};
+use crate::send::{Outgoing, Piece, take_refusal};
 use crate::service::HttpService;
+use crate::trouble::Reason;
 
 /// A service with a connection around it.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ pub(crate) struct Observed<S> {
 
 impl<S: HttpService> Service<Request<Incoming>> for Observed<S> {
     type Response = Response<Answer<S::Answer>>;
-    type Error = S::Error;
+    type Error = BoxError;
     type Future = Answering<S>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
@@ -121,7 +123,7 @@ pin_project_lite::pin_project! {
 }
 
 impl<S: HttpService> Future for Answering<S> {
-    type Output = Result<Response<Answer<S::Answer>>, S::Error>;
+    type Output = Result<Response<Answer<S::Answer>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -151,7 +153,12 @@ impl<S: HttpService> Future for Answering<S> {
         if answer.as_ref().map_or(true, |answer| answer.status().is_server_error()) {
             served.connected.settings.context.request_failed();
         }
-        let answer = answer?;
+        let answer = answer.map_err(Into::into).inspect_err(|error| {
+            served.trouble(format_args!("the service has failed: {error}"));
+        })?;
+        if let Some(Reason(text)) = answer.extensions().get() {
+            served.trouble(format_args!("{}: {text}", answer.status().as_u16()));
+        }
         let (lends, old) = (*this.lends, *this.old);
         let mut response = answer.map(|body| Answer {
             body: Some(Outgoing::new(body, lends)),
@@ -190,9 +197,8 @@ fn made<B: Body<Error: Into<BoxError>>>(response: &mut Response<Answer<B>>) {
     if let Some((name, id)) = connected.id_header(*number) {
         response.headers_mut().insert(name, id);
     }
-    if let Some(mut line) = response.body_mut().served.line.take() {
+    if let Some(line) = &response.body().served.line {
         line.answered(response);
-        response.body_mut().served.line = Some(line);
     }
 }
 
@@ -234,6 +240,12 @@ impl Served {
             settings.context.record().answering(self.began);
         }
         self.answered = true;
+    }
+
+    /// Says in the service's log what went wrong with this request.
+    fn trouble(&self, text: fmt::Arguments<'_>) {
+        let Connected { settings, arrival, progress, .. } = &*self.connected;
+        settings.observer.trouble(arrival, self.number, progress.now.get(), text);
     }
 
     /// Whether the answer must say that the connection ends; HTTP/2 has another way to say so.
@@ -294,6 +306,15 @@ impl Served {
         Poll::Pending
     }
 
+    /// The answer's body has failed, for the first time.
+    fn broke_off(&self, error: BoxError) -> BoxError {
+        // What the client does to its request is no trouble of the service's.
+        if !error.is::<BodyError>() {
+            self.trouble(format_args!("the answer breaks off: {error}"));
+        }
+        error
+    }
+
     fn set_owed(&mut self, owed: bool) {
         let progress = &self.connected.progress;
         match (self.owed, owed) {
@@ -346,7 +367,7 @@ where
     B: Body,
     B::Error: Into<BoxError>,
 {
-    type Data = Piece<B::Data>;
+    type Data = Counted<Piece<B::Data>>;
     type Error = BoxError;
 
     fn poll_frame(
@@ -357,10 +378,14 @@ where
         let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
         let polled = match this.error.take() {
             Some(error) => Poll::Ready(Some(Err(error))),
-            None => body.poll_frame(cx),
+            None => body.poll_frame(cx).map_err(|error| this.served.broke_off(error)),
         };
         if let Poll::Ready(Some(Err(error))) = polled {
             return this.served.fail(error, this.error);
+        }
+        if let Some(error) = take_refusal() {
+            let text = "the kernel does not send files here (sendfile), they are read and written";
+            this.served.trouble(format_args!("{text}: {error}"));
         }
         let given = matches!(polled, Poll::Ready(Some(Ok(_))));
         this.served.several |= this.served.owed;
@@ -372,12 +397,16 @@ where
                 if length >= LARGE {
                     this.served.connected.settings.in_pieces.set(true);
                 }
-                this.served.line.iter_mut().for_each(|line| line.piece(length));
             }
-            Poll::Ready(None) => this.served.line.iter_mut().for_each(Line::whole),
+            Poll::Ready(None) => this.served.line.iter().for_each(Line::whole),
             _ => {}
         }
-        polled
+        let line = &this.served.line;
+        let count = |data| match line {
+            Some(line) => line.piece(data),
+            None => Counted::nowhere(data),
+        };
+        polled.map_ok(|frame| frame.map_data(count))
     }
 
     fn is_end_stream(&self) -> bool {
