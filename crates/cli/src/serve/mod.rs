@@ -21,7 +21,7 @@ pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     refuse_datagrams(&typed.listen)?;
     let tls = tls::read(&typed)?;
     // Before anything is bound, and before privileges are dropped.
-    let files = Nursery::gather(|| Files::new(typed.root.clone()))?;
+    let files = Nursery::gather(|| Files::new(typed.root.clone()))?.dotfiles(typed.dotfiles);
     let hello = Hello::of(&typed);
     let (solo, inetd, check) = (typed.solo, typed.inetd, typed.check);
     let (options, log_file) = Nursery::gather(|| options(&typed, tls.certificates.clone()))?;
