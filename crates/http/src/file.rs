@@ -15,9 +15,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tine_os::beneath::path_of;
 
 /// Bytes a file is read in at once, where it is read: what a slow client holds of a worker's memory.
-const PIECE: usize = 64 * 1024;
+pub(crate) const PIECE: usize = 64 * 1024;
 
 /// A body made of files, bytes, or both. Its length is known, unless it was made by
 /// [`wrap`](Self::wrap).
@@ -28,8 +29,12 @@ const PIECE: usize = 64 * 1024;
 /// asked for. Both happen on the worker's thread, which waits for its disk no longer than for a page of
 /// memory.
 ///
-/// A file that has become shorter than was promised ends the body, and with it the connection, with an
-/// error (`UnexpectedEof`); what a file has gained since is not sent.
+/// Where the kernel refuses to send a file so (`EINVAL` on some file systems, `ENOSYS` or `EPERM` under a filter) it is read
+/// and written.
+///
+/// A file that cannot be read to the end that was promised ends the body, and with it the connection, with an error that names
+/// the file, and the log has it (`UnexpectedEof` where the file has become shorter). What a file has gained since is not
+/// sent.
 ///
 /// ```
 /// use std::{fs::File, sync::Arc};
@@ -225,29 +230,55 @@ impl Content {
 
 impl Section {
     /// At least one byte, at most `most`, and the section begins after it.
-    fn read(&mut self, most: usize) -> io::Result<Bytes> {
+    pub(crate) fn read(&mut self, most: usize) -> io::Result<Bytes> {
         let most = usize::try_from(self.left).map_or(most, |left| left.min(most));
         let mut bytes = vec![0; most];
         let count = loop {
             match self.file.read_at(&mut bytes, self.at) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result?,
+                result => break result.map_err(|error| broken(&self.file, &error))?,
             }
         };
         if count == 0 {
-            return Err(shrunk(self.left));
+            return Err(self.shrunk());
         }
         bytes.truncate(count);
         self.at = self.at.saturating_add(count as u64);
         self.left -= count as u64;
         Ok(bytes.into())
     }
+
+    /// The length of an answer was promised, and the file ends before this section.
+    pub(crate) fn shrunk(&self) -> io::Error {
+        let text = format!("it is {} bytes shorter than it was", self.left);
+        broken(&self.file, &io::Error::new(io::ErrorKind::UnexpectedEof, text))
+    }
 }
 
-/// The length of an answer was promised, and the file has this much less.
-pub(crate) fn shrunk(missing: u64) -> io::Error {
-    let text = format!("the file is {missing} bytes shorter than it was");
-    io::Error::new(io::ErrorKind::UnexpectedEof, text)
+/// Why a file could not be sent to its end, with its path.
+#[derive(Debug)]
+pub(crate) struct Broken(String);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+impl Broken {
+    /// It, if that is what an error goes back to.
+    pub(crate) fn below<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        let causes = std::iter::successors(Some(error), |error| error.source());
+        let mut errors = causes.filter_map(|error| error.downcast_ref::<io::Error>());
+        errors.find_map(|error| error.get_ref()?.downcast_ref())
+    }
+}
+
+fn broken(file: &File, error: &io::Error) -> io::Error {
+    let path = path_of(file).map_or_else(|_| "a file".to_owned(), |it| it.display().to_string());
+    io::Error::new(error.kind(), Broken(format!("{path}: {error}")))
 }
 
 impl fmt::Debug for Content {

@@ -48,6 +48,7 @@ mod send;
 mod serve;
 mod service;
 mod text;
+mod trouble;
 mod trust;
 mod watch;
 mod wire;
@@ -63,6 +64,7 @@ pub use options::Options;
 pub use serve::{serve, serve_with};
 pub use service::HttpService;
 pub use tine_tls::{Agreed, Tls};
+pub use trouble::Reason;
 pub use trust::Trust;
 
 // What the README and the guide show must compile.

@@ -19,6 +19,7 @@ use crate::options::Options;
 use crate::proxy::{self, Malformed, Proxied};
 use crate::refusal::Unreadable;
 use crate::text::Text;
+use crate::trouble::Troubles;
 use crate::trust::Trust;
 
 /// How many faults of clients the log is told of in a second, at most: each costs a line, and a flood of them fills a disk.
@@ -34,6 +35,7 @@ pub(crate) struct Observer {
     proxy_protocol: bool,
     health: Option<String>,
     id_header: Option<HeaderName>,
+    troubles: Troubles,
     log: Log,
     /// The second in which the log was last told of a client's fault, and how often in it.
     told: Cell<(u64, u32)>,
@@ -64,6 +66,7 @@ impl Station {
             proxy_protocol: options.proxy_protocol,
             health: options.health.clone(),
             id_header: options.id_header.clone(),
+            troubles: Troubles::new(self.log.clone()),
             log: self.log,
             told: Cell::default(),
         }
@@ -194,6 +197,18 @@ impl Observer {
     /// Says something of a connection, in the log of the service.
     pub(crate) fn log_of(&self, arrival: &Arrival, level: Level, text: &str) {
         self.log.line(level, format_args!("{}: {text}", arrival.origin.id));
+    }
+
+    /// Says what went wrong with the `number`th request of a connection, within bounds. `now` is monotonic nanoseconds.
+    pub(crate) fn trouble(
+        &self,
+        arrival: &Arrival,
+        number: u64,
+        now: u64,
+        text: fmt::Arguments<'_>,
+    ) {
+        let id = RequestId::new(arrival.origin.id, number);
+        self.troubles.tell(now, format_args!("{id}: {text}"));
     }
 
     /// The answer to who asks how the service is; `None` if it is not asked.

@@ -1,6 +1,7 @@
 //! The service of one connection as hyper sees it: refuses what no service should see, counts requests,
 //! stamps the scoreboard, and says `Connection: close` when it is time.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,14 +15,15 @@ use hyper::service::Service;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use tine::{Activity, BoxError};
 
-use crate::access_log::Line;
-use crate::body::{RequestBody, Source, Verdict};
+use crate::access_log::{Counted, Line};
+use crate::body::{BodyError, RequestBody, Source, Verdict};
 use crate::connected::Connected;
 use crate::file::Section;
 use crate::http2::Permit;
 use crate::refusal;
-use crate::send::{Outgoing, Piece, Way};
+use crate::send::{Outgoing, Piece, Way, take_refusal};
 use crate::service::HttpService;
+use crate::trouble::Reason;
 
 /// A service with a connection around it.
 #[derive(Debug)]
@@ -130,7 +132,7 @@ pin_project_lite::pin_project! {
 }
 
 impl<S: HttpService> Future for Answering<S> {
-    type Output = Result<Response<Answer<S::Answer>>, S::Error>;
+    type Output = Result<Response<Answer<S::Answer>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -160,7 +162,12 @@ impl<S: HttpService> Future for Answering<S> {
         if answer.as_ref().map_or(true, |answer| answer.status().is_server_error()) {
             served.connected.settings.context.request_failed();
         }
-        let answer = answer?;
+        let answer = answer.map_err(Into::into).inspect_err(|error| {
+            served.trouble(format_args!("the service has failed: {error}"));
+        })?;
+        if let Some(Reason(text)) = answer.extensions().get() {
+            served.trouble(format_args!("{}: {text}", answer.status().as_u16()));
+        }
         let (way, old) = (*this.way, *this.old);
         let mut response =
             answer.map(|body| Answer { body: Some(Outgoing::new(body, way)), error: None, served });
@@ -196,9 +203,8 @@ fn made<B: Body<Error: Into<BoxError>>>(response: &mut Response<Answer<B>>) {
     if let Some((name, id)) = connected.id_header(*number) {
         response.headers_mut().insert(name, id);
     }
-    if let Some(mut line) = response.body_mut().served.line.take() {
+    if let Some(line) = &response.body().served.line {
         line.answered(response);
-        response.body_mut().served.line = Some(line);
     }
 }
 
@@ -240,6 +246,12 @@ impl Served {
             settings.context.record().answering(self.began);
         }
         self.answered = true;
+    }
+
+    /// Says in the service's log what went wrong with this request.
+    fn trouble(&self, text: fmt::Arguments<'_>) {
+        let Connected { settings, arrival, progress, .. } = &*self.connected;
+        settings.observer.trouble(arrival, self.number, progress.now.get(), text);
     }
 
     /// Whether the answer must say that the connection ends; HTTP/2 has another way to say so.
@@ -300,6 +312,23 @@ impl Served {
         Poll::Pending
     }
 
+    /// Says, once a worker, that the kernel does not send files.
+    fn tell_refusal(&self) {
+        if let Some(error) = take_refusal() {
+            let text = "the kernel does not send files here (sendfile), they are read and written";
+            self.trouble(format_args!("{text}: {error}"));
+        }
+    }
+
+    /// The answer's body has failed, for the first time.
+    fn broke_off(&self, error: BoxError) -> BoxError {
+        // What the client does to its request is no trouble of the service's.
+        if !error.is::<BodyError>() {
+            self.trouble(format_args!("the answer breaks off: {error}"));
+        }
+        error
+    }
+
     fn set_owed(&mut self, owed: bool) {
         let progress = &self.connected.progress;
         match (self.owed, owed) {
@@ -313,6 +342,7 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
+        self.tell_refusal();
         self.set_owed(false);
         let Connected { settings, progress, .. } = &*self.connected;
         let record = settings.context.record();
@@ -349,20 +379,21 @@ pin_project_lite::pin_project! {
 
 impl<B: Body + 'static> Answer<B> {
     /// Its head is written over HTTP/1, in so many bytes; whether its body is sent in chunks.
-    pub(crate) fn written(&mut self, head: usize, chunked: bool) {
-        self.served.line.iter_mut().for_each(|line| line.written(head, chunked));
+    pub(crate) fn written(&self, head: usize, chunked: bool) {
+        self.served.line.iter().for_each(|line| line.written(head, chunked));
     }
 
     /// The part of a file that comes next, if there are `least` bytes of it and the kernel can send it.
-    pub(crate) fn next_file(self: Pin<&mut Self>, least: u64) -> Option<Section> {
+    pub(crate) fn next_file(self: Pin<&mut Self>, least: u64) -> Option<Counted<Section>> {
         let this = self.project();
         let section = this.body.as_pin_mut()?.next_file(least)?;
         this.served.several |= this.served.owed;
         this.served.set_owed(true);
         this.served.connected.progress.given.add(1);
-        let length = usize::try_from(section.left).unwrap_or(usize::MAX);
-        this.served.line.iter_mut().for_each(|line| line.piece(length));
-        Some(section)
+        Some(match &this.served.line {
+            Some(line) => line.file(section),
+            None => Counted::nowhere(section),
+        })
     }
 
     /// How much there is of a file that comes next and is to be read as the client's window allows: see [`Way::Framed`].
@@ -392,7 +423,7 @@ where
     B: Body,
     B::Error: Into<BoxError>,
 {
-    type Data = Piece<B::Data>;
+    type Data = Counted<Piece<B::Data>>;
     type Error = BoxError;
 
     fn poll_frame(
@@ -403,26 +434,27 @@ where
         let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
         let polled = match this.error.take() {
             Some(error) => Poll::Ready(Some(Err(error))),
-            None => body.poll_frame(cx),
+            None => body.poll_frame(cx).map_err(|error| this.served.broke_off(error)),
         };
         if let Poll::Ready(Some(Err(error))) = polled {
             return this.served.fail(error, this.error);
         }
+        this.served.tell_refusal();
         let given = matches!(polled, Poll::Ready(Some(Ok(_))));
         this.served.several |= this.served.owed;
         this.served.set_owed(given);
         // What is read as the window allows is counted by its bytes: its pieces are as many as the client likes.
         let counts = given && !matches!(&polled, Poll::Ready(Some(Ok(frame))) if is_read(frame));
         this.served.connected.progress.given.add(counts.into());
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                let length = frame.data_ref().map_or(0, Buf::remaining);
-                this.served.line.iter_mut().for_each(|line| line.piece(length));
-            }
-            Poll::Ready(None) => this.served.line.iter_mut().for_each(Line::whole),
-            _ => {}
+        if matches!(polled, Poll::Ready(None)) {
+            this.served.line.iter().for_each(Line::whole);
         }
-        polled
+        let line = &this.served.line;
+        let count = |data| match line {
+            Some(line) => line.piece(data),
+            None => Counted::nowhere(data),
+        };
+        polled.map_ok(|frame| frame.map_data(count))
     }
 
     fn is_end_stream(&self) -> bool {

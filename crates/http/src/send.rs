@@ -4,6 +4,7 @@
 //! A file is found only in a [`FileBody`] that came as it is. One that anything wraps is read.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::pin::Pin;
@@ -12,10 +13,32 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use tine::BoxError;
-use tine_os::send::{send_before_more, send_file};
+use tine_os::send::{send_before_more, send_file, send_now};
 
-use crate::file::{FileBody, Section, shrunk};
+use crate::file::{FileBody, PIECE, Section};
 use crate::http2::Permit;
+
+thread_local! {
+    static REFUSAL: RefCell<Refusal> = const { RefCell::new(Refusal::None) };
+}
+
+/// Whether the kernel has refused to send a file, as far as this thread's log knows.
+enum Refusal {
+    None,
+    New(io::Error),
+    Told,
+}
+
+/// The first refusal of the kernel's to send a file, once.
+pub(crate) fn take_refusal() -> Option<io::Error> {
+    REFUSAL.with_borrow_mut(|refusal| match refusal {
+        Refusal::None | Refusal::Told => None,
+        Refusal::New(_) => match std::mem::replace(refusal, Refusal::Told) {
+            Refusal::New(error) => Some(error),
+            Refusal::None | Refusal::Told => None,
+        },
+    })
+}
 
 /// What a body gives: another body's data, or bytes that were read.
 #[derive(Debug)]
@@ -182,11 +205,30 @@ pub(crate) fn send(
     if sent < ahead {
         return Ok(sent);
     }
-    let most = usize::try_from(section.left).unwrap_or(usize::MAX);
-    match send_file(socket, &*section.file, section.at, most) {
-        Ok(0) => Err(shrunk(section.left)),
+    match send_section(socket, section) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock && sent > 0 => Ok(sent),
         result => Ok(sent + result?),
+    }
+}
+
+/// Has the kernel send a section; where it does not, reads and writes a piece of it.
+///
+/// It does not on file systems that cannot splice (`EINVAL`), under a filter (`ENOSYS`, `EPERM`), for some large offsets
+/// (`EOVERFLOW`). Any other failure is the file's or the socket's: the one that has it says so when it is used alone.
+fn send_section(socket: BorrowedFd<'_>, section: &Section) -> io::Result<usize> {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
+    let most = usize::try_from(section.left).unwrap_or(usize::MAX);
+    match send_file(socket, &*section.file, section.at, most) {
+        Ok(0) => Err(section.shrunk()),
+        Err(error) if !matches!(error.kind(), BrokenPipe | ConnectionReset | WouldBlock) => {
+            REFUSAL.with_borrow_mut(|refusal| {
+                if matches!(refusal, Refusal::None) {
+                    *refusal = Refusal::New(error);
+                }
+            });
+            send_now(socket, &section.clone().read(PIECE)?)
+        }
+        result => result,
     }
 }
 
@@ -200,6 +242,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::file::Broken;
 
     const LENGTH: usize = 3 << 19;
     const LEAST: u64 = 16 * 1024;
@@ -246,6 +289,40 @@ mod tests {
         assert!(next_file(body(LEAST - 1), Way::Sent).is_none());
         assert!(next_file(body(LEAST), Way::Read).is_none());
         assert!(next_file(FileBody::wrap(body(LEAST)), Way::Sent).is_none());
+    }
+
+    #[test]
+    fn a_file_that_the_kernel_does_not_send_is_read_and_written() {
+        // sendfile(2) refuses files of text in /proc (EINVAL), and read(2) does not.
+        let file = Arc::new(File::open("/proc/self/status").expect("a process has one"));
+        let mut content = vec![0; 60];
+        file.read_exact_at(&mut content, 0).expect("it can be read");
+        for at in [0, 20] {
+            let (mut here, there) = UnixStream::pair().expect("two sockets");
+            send_file(&there, &*file, at, 10).expect_err("it is refused");
+            let section = Section { file: file.clone(), at, left: 40 };
+            let sent = send(there.as_fd(), &[IoSlice::new(b"<")], &section).expect("there is room");
+            let mut received = vec![0; sent];
+            here.read_exact(&mut received).expect("it was sent");
+            let at = usize::try_from(at).expect("a small number");
+            assert_eq!(received, [b"<", &content[at..at + 40]].concat());
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_to_blame_by_its_name_and_a_client_that_is_gone_is_not() {
+        let path = tempfile::NamedTempFile::new().expect("a file").into_temp_path();
+        std::fs::write(&path, [7; 100]).expect("it can be written");
+        let closed = File::options().write(true).open(&path).expect("it is there");
+        let section = |file| Section { file: Arc::new(file), at: 0, left: 100 };
+        let (here, there) = UnixStream::pair().expect("two sockets");
+        let error = send(there.as_fd(), &[], &section(closed)).expect_err("it cannot be read");
+        let blamed = Broken::below(&error).expect("the file is to blame").to_string();
+        assert!(blamed.starts_with(&format!("{}: ", path.display())), "{blamed}");
+        drop(here);
+        let open = File::open(&path).expect("it is there");
+        let error = send(there.as_fd(), &[], &section(open)).expect_err("nobody reads");
+        assert!(Broken::below(&error).is_none() && error.kind() == io::ErrorKind::BrokenPipe);
     }
 
     #[test]

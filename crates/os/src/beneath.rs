@@ -1,10 +1,11 @@
 //! Opening files for strangers: a path that cannot lead out of a directory.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -30,25 +31,38 @@ const LINKS: usize = 40;
 /// `NotFound`, `NotADirectory`, `PermissionDenied` (open(2)).
 pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+    Ok(rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?)
+}
+
+/// The path of an open file or directory, as the kernel knows it now (proc_pid_fd(5)). ` (deleted)` stands behind the
+/// path of a deleted one.
+///
+/// # Errors
+/// `NotFound` without `/proc`.
+pub fn path_of(fd: impl AsFd) -> io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()))
 }
 
 /// Opens what `path` names beneath `dir`, to read: a file, a directory, or whatever else is there;
-/// look at its type before reading. Nothing above `dir` is ever reached: neither by `..`, nor by an
-/// absolute path, nor by a symbolic link, though links that stay beneath are followed. An empty path
-/// is the directory itself.
+/// look at its type before reading. An empty path is the directory itself.
+///
+/// Nothing above `dir` is ever reached: neither by `..`, nor by an absolute path, nor by a symbolic link. Links that
+/// stay beneath are followed. The target of a link may be absolute: where it begins with the path that
+/// [`path_of`] has for `dir`, or with `alias`, the rest is looked up beneath `dir`, and every other one leaves it.
+/// `alias` is another path that leads to `dir`: through a link, for example.
 ///
 /// Close-on-exec and non-blocking: neither the opening nor the reading of a FIFO or a device waits.
 ///
 /// # Errors
 /// `EXDEV` (`CrossesDevices`) for a path that leaves `dir`; `EAGAIN` if directories are being moved
 /// about too busily to be sure; `InvalidInput` for a zero byte; otherwise those of open(2).
-pub fn open_beneath(dir: impl AsFd, path: &Path) -> io::Result<File> {
+pub fn open_beneath(dir: impl AsFd, alias: Option<&Path>, path: &Path) -> io::Result<File> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     match by_kernel(&dir, path) {
-        // Before Linux 5.6, or under a filter that does not know the call: old ones answer EPERM,
-        // which openat2 has no other reason for when only reading is asked for.
-        Err(Errno::NOSYS | Errno::PERM) => Ok(by_steps(dir, path)?.into()),
+        // EXDEV: a link that leads out, or an absolute one, which the kernel never follows here.
+        // ENOSYS: before Linux 5.6, or under a filter that does not know the call. Old filters answer EPERM, for
+        // which openat2 has no other reason when only reading is asked for.
+        Err(Errno::XDEV | Errno::NOSYS | Errno::PERM) => Ok(by_steps(dir, alias, path)?.into()),
         result => Ok(result?.into()),
     }
 }
@@ -78,6 +92,12 @@ pub fn is_passing(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|error| passing.contains(&error))
 }
 
+/// Whether it means that this process, or the whole system, has no descriptor left.
+#[must_use]
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
 fn by_kernel(dir: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let open = || rustix::fs::openat2(&dir, path, FLAGS, Mode::empty(), resolve);
@@ -89,10 +109,16 @@ fn retry(result: &Result<OwnedFd, Errno>) -> bool {
 }
 
 /// The same without openat2: one name after the other, links read and not followed, `..` by going
-/// back to the directory that was entered.
-fn by_steps(dir: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
+/// back to the directory that was entered, an absolute link by beginning again at `dir`.
+///
+/// Each name is opened in a directory that is held open and that was reached from `dir`, so no rename and no new link
+/// can lead out meanwhile.
+fn by_steps(dir: impl AsFd, alias: Option<&Path>, path: &Path) -> Result<OwnedFd, Errno> {
     let mut entered: Vec<OwnedFd> = Vec::new();
-    let mut names = names_of(path.as_os_str().as_bytes())?;
+    if path.is_absolute() {
+        return Err(Errno::XDEV);
+    }
+    let mut names = names_of(path);
     let mut links = 0;
     while let Some(name) = names.pop() {
         let here = entered.last().map_or(dir.as_fd(), AsFd::as_fd);
@@ -104,7 +130,16 @@ fn by_steps(dir: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
                 Ok(_) if links == LINKS => return Err(Errno::LOOP),
                 Ok(target) => {
                     links += 1;
-                    names.extend(names_of(target.as_bytes())?);
+                    let target = Path::new(OsStr::from_bytes(target.as_bytes()));
+                    let target = match target.is_absolute() {
+                        true => {
+                            let rest = beneath(&dir, alias, target).ok_or(Errno::XDEV)?;
+                            entered.clear();
+                            rest
+                        }
+                        false => target.to_owned(),
+                    };
+                    names.extend(names_of(&target));
                 }
                 // It is not a link. Should it become one now, NOFOLLOW refuses it.
                 Err(Errno::INVAL) if names.is_empty() => return open_name(here, name),
@@ -122,12 +157,16 @@ fn open_name(dir: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(dir, name, FLAGS | OFlags::NOFOLLOW, Mode::empty())
 }
 
-/// The names in `path`, the first one last.
-fn names_of(path: &[u8]) -> Result<Vec<Vec<u8>>, Errno> {
-    if path.starts_with(b"/") {
-        return Err(Errno::XDEV);
-    }
-    Ok(path.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec).collect())
+/// What is left of an absolute path behind the path of `dir`. A `..` in the rest is looked up like any other.
+fn beneath(dir: impl AsFd, alias: Option<&Path>, target: &Path) -> Option<PathBuf> {
+    let path = path_of(dir).ok();
+    let known = path.as_deref().into_iter().chain(alias);
+    known.filter_map(|path| target.strip_prefix(path).ok()).map(Path::to_owned).next()
+}
+
+/// The names in a relative path, the first one last.
+fn names_of(path: &Path) -> Vec<Vec<u8>> {
+    path.as_os_str().as_bytes().split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec).collect()
 }
 
 #[cfg(test)]
@@ -166,7 +205,7 @@ mod tests {
     type Way = fn(&OwnedFd, &Path) -> Result<OwnedFd, Errno>;
     const WAYS: [(&str, Way); 2] = [
         ("openat2", |dir, path| by_kernel(dir, path)),
-        ("step by step", |dir, path| by_steps(dir, path)),
+        ("step by step", |dir, path| by_steps(dir, None, path)),
     ];
 
     fn content(file: OwnedFd) -> String {
@@ -223,11 +262,55 @@ mod tests {
     }
 
     #[test]
+    fn absolute_links_are_followed_where_they_stay_beneath() {
+        let tree = tree();
+        let path = tree.path().join("root");
+        let alias = tree.path().join("alias");
+        symlink("root", &alias).expect("a link");
+        let link = |name: &str, target: &Path| symlink(target, path.join(name)).expect("a link");
+        link("file", &path.join("sub/page"));
+        link("folder", &path.join("sub"));
+        link("itself", &path);
+        link("slashes", Path::new(&format!("{}//sub/./page", path.display())));
+        link("sub/deep/chain", &path.join("folder/up"));
+        link("named", &alias.join("sub/page"));
+        link("beside", &tree.path().join("secret"));
+        link("above", &path.join("../secret"));
+        link("longer", Path::new(&format!("{}-other/page", path.display())));
+        link("circle", &path.join("circle"));
+        let root = open_directory(&path).expect("it exists");
+        let open = |name: &str| open_beneath(&root, Some(&alias), Path::new(name));
+        for (name, expected) in [
+            ("file", "root/sub/page"),
+            ("folder/page", "root/sub/page"),
+            ("itself/itself/page", "root/page"),
+            ("slashes", "root/sub/page"),
+            ("sub/deep/chain", "root/page"),
+            ("named", "root/sub/page"),
+        ] {
+            let file = open(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(content(file.into()), expected, "{name}");
+        }
+        for name in ["beside", "above", "longer", "circle", "folder/../../secret", "absolute"] {
+            let error = open(name).expect_err(name);
+            assert!(names_nothing(&error), "{name}: {error}");
+        }
+        let unknown = open_beneath(&root, None, Path::new("named")).expect_err("another path");
+        assert!(names_nothing(&unknown), "{unknown}");
+        // Its path is what it is called now.
+        let moved = tree.path().join("moved");
+        std::fs::rename(&path, &moved).expect("renamed");
+        assert!(open("file").is_err());
+        symlink(moved.join("page"), moved.join("late")).expect("a link");
+        assert_eq!(content(open("late").expect("it stays beneath").into()), "root/page");
+    }
+
+    #[test]
     fn directories_and_the_root_itself_can_be_opened() {
         let tree = tree();
         let root = open_directory(&tree.path().join("root")).expect("it exists");
         for path in ["", ".", "sub", "sub/", "directory", "sub/.."] {
-            let file = open_beneath(&root, Path::new(path)).expect(path);
+            let file = open_beneath(&root, None, Path::new(path)).expect(path);
             assert!(file.metadata().expect("it is open").is_dir(), "{path}");
         }
         for (way, open) in WAYS {
@@ -240,7 +323,7 @@ mod tests {
         let tree = tree();
         let root = open_directory(&tree.path().join("root")).expect("it exists");
         std::fs::rename(tree.path().join("root"), tree.path().join("elsewhere")).expect("renamed");
-        assert!(open_beneath(&root, Path::new("page")).is_ok());
+        assert!(open_beneath(&root, None, Path::new("page")).is_ok());
     }
 
     #[test]
@@ -263,7 +346,7 @@ mod tests {
         let root = open_directory(&tree.path().join("root")).expect("it exists");
         let long = "a".repeat(300);
         for path in ["nothing", "out", "loop", "page/more", "socket", &long] {
-            let error = open_beneath(&root, Path::new(path)).expect_err(path);
+            let error = open_beneath(&root, None, Path::new(path)).expect_err(path);
             assert!(names_nothing(&error) && !is_passing(&error), "{path}: {error}");
         }
         for (errno, passing) in [(Errno::MFILE, true), (Errno::ACCESS, false), (Errno::IO, false)] {

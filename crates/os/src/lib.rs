@@ -36,3 +36,4 @@ pub mod sink;
 pub mod socket;
 pub mod title;
 pub mod user;
+pub mod word;

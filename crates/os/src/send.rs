@@ -73,6 +73,15 @@ pub fn send_before_more(socket: impl AsFd, parts: &[IoSlice<'_>]) -> io::Result<
     Ok(retry_on_intr(send)?)
 }
 
+/// Writes bytes to a socket, without waiting, and returns how many were taken. Raises no `SIGPIPE`.
+///
+/// # Errors
+/// `WouldBlock` if the socket takes nothing now; `BrokenPipe` or `ConnectionReset` if the peer is gone.
+pub fn send_now(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    Ok(retry_on_intr(|| rustix::net::send(&socket, bytes, flags))?)
+}
+
 /// Sends up to `count` bytes of a file, from `offset` on, to a socket that does not block; returns how
 /// many, and 0 where the file has none (sendfile(2)). The file's own position is left alone.
 ///

@@ -87,7 +87,7 @@ cfg_if::cfg_if! {
         mod supervisor;
         mod worker;
 
-        pub use accept::Accept;
+        pub use accept::{Accept, Tidy};
         #[cfg(feature = "tokio")]
         pub use async_worker::Context;
         pub use bytes::Bytes;

@@ -19,9 +19,11 @@ struct Bounds {
 
 /// A worker that has 1024 descriptors, the usual limit, keeps most of them for its connections.
 const BOUNDS: Bounds = Bounds { entries: 512, bytes: 1 << 20, files: 128 };
-/// What nobody asked for in this time is let go when something else comes: a deleted file takes its space
-/// as long as it is open.
+/// What no request asked for in this time is let go when something else comes.
 const UNUSED: Duration = Duration::from_secs(60);
+/// The same of what is open: a deleted file takes its space as long as it is, and a file system cannot be unmounted. To open
+/// it again is no more than the look that is due by then.
+pub(crate) const REST: Duration = Duration::from_secs(2);
 
 /// The memory. Workers have one each, made empty before the fork; the lock is for servers with several
 /// threads, and in a worker never waited for.
@@ -39,6 +41,8 @@ struct Table {
     bytes: usize,
     files: usize,
     bounds: Bounds,
+    /// When what is open is to be looked through; `None` if nothing is.
+    due: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -50,8 +54,14 @@ struct Entry {
 
 impl Cache {
     pub(crate) fn new(trust: Duration) -> Self {
-        let table = Table { entries: HashMap::new(), bytes: 0, files: 0, bounds: BOUNDS };
+        let table =
+            Table { entries: HashMap::new(), bytes: 0, files: 0, bounds: BOUNDS, due: None };
         Self { table: Mutex::new(table), trust }
+    }
+
+    /// How long what was seen is believed.
+    pub(crate) fn trust(&self) -> Duration {
+        self.trust
     }
 
     /// What a path led to, and whether that is still to be believed.
@@ -75,6 +85,26 @@ impl Cache {
         self.table().remove(path);
     }
 
+    /// Everything is another one now.
+    pub(crate) fn clear(&self) {
+        self.table().remove_where(|_, _| true);
+    }
+
+    /// Gives up all descriptors, so that they can be used for something else. A file that is being sent stays open.
+    pub(crate) fn close(&self) {
+        self.table().remove_where(|_, files| files > 0);
+    }
+
+    /// Closes what no request has used within [`REST`]; says when to come back, if anything is still open.
+    pub(crate) fn let_go(&self, now: Instant) -> Option<Duration> {
+        let mut table = self.table();
+        if table.due? <= now {
+            table.sweep(now);
+            table.due = (table.files > 0).then(|| now + REST);
+        }
+        table.due.map(|due| due.saturating_duration_since(now))
+    }
+
     /// Nothing in it is ever half done, so what a panic left is good.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
@@ -88,7 +118,7 @@ impl Table {
         if bytes > bounds.bytes || files > bounds.files {
             return;
         }
-        self.remove_where(|it| now.saturating_duration_since(it.used) >= UNUSED);
+        self.sweep(now);
         while self.entries.len() >= bounds.entries
             || self.bytes + bytes > bounds.bytes
             || self.files + files > bounds.files
@@ -99,7 +129,18 @@ impl Table {
         }
         self.bytes += bytes;
         self.files += files;
+        if files > 0 {
+            self.due.get_or_insert(now + REST);
+        }
         self.entries.insert(path.into(), entry);
+    }
+
+    /// Removes what was not used for long.
+    fn sweep(&mut self, now: Instant) {
+        self.remove_where(|entry, files| {
+            let unused = now.saturating_duration_since(entry.used);
+            unused >= if files > 0 { REST } else { UNUSED }
+        });
     }
 
     fn remove(&mut self, path: &str) {
@@ -110,8 +151,9 @@ impl Table {
         }
     }
 
-    fn remove_where(&mut self, unwanted: impl Fn(&Entry) -> bool) {
-        let gone = self.entries.extract_if(|_, entry| unwanted(entry));
+    /// Removes what is unwanted, by what it is and how many open files it has.
+    fn remove_where(&mut self, unwanted: impl Fn(&Entry, usize) -> bool) {
+        let gone = self.entries.extract_if(|_, entry| unwanted(entry, entry.resource.cost().1));
         for (path, entry) in gone {
             let (bytes, files) = cost(&path, &entry);
             self.bytes -= bytes;
@@ -127,7 +169,6 @@ fn cost(path: &str, entry: &Entry) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::time::SystemTime;
 
     use super::*;
@@ -137,7 +178,7 @@ mod tests {
         let file = tempfile::tempfile().expect("a file");
         file.set_len(length).expect("it can grow");
         let metadata = file.metadata().expect("it has some");
-        let looked = Looked::new(Path::new("it"), Opened { file, metadata }, |_| None);
+        let looked = Looked::new(Opened { file, metadata, path: "it".into() }, |_| None);
         Arc::new(Resource::new(looked, SystemTime::now()).expect("it can be read"))
     }
 
@@ -172,17 +213,41 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asks_for_is_let_go_when_something_else_comes() {
+    fn what_no_request_asks_for_is_let_go_when_something_else_comes() {
         let cache = cache(BOUNDS);
         let (now, open) = (Instant::now(), resource(100_000));
-        cache.keep("a", &open, now);
-        cache.keep("b", &resource(0), now + UNUSED / 2);
-        assert_eq!(kept(&cache, &["a", "b"]), ["a", "b"]);
+        cache.keep("a", &resource(0), now);
+        cache.keep("open", &open, now);
+        cache.keep("b", &resource(0), now + REST);
+        assert_eq!(kept(&cache, &["a", "b", "open"]), ["a", "b"]);
+        assert_eq!(Arc::strong_count(&open), 1, "it is closed");
         cache.keep("c", &resource(0), now + UNUSED);
         assert_eq!(kept(&cache, &["a", "b", "c"]), ["b", "c"]);
-        assert_eq!(Arc::strong_count(&open), 1, "it is closed");
         let table = cache.table();
         assert_eq!((table.bytes, table.files), (2, 0));
+    }
+
+    #[test]
+    fn what_is_open_is_closed_soon_after_its_last_use_and_then_there_is_nothing_to_do() {
+        let cache = cache(BOUNDS);
+        let (now, open) = (Instant::now(), resource(100_000));
+        assert_eq!(cache.let_go(now), None);
+        cache.keep("held", &resource(0), now);
+        assert_eq!(cache.let_go(now), None, "nothing is open");
+        cache.keep("open", &open, now);
+        assert_eq!(cache.let_go(now), Some(REST));
+        assert!(cache.find("open", now + REST / 2).is_some());
+        assert_eq!(cache.let_go(now + REST), Some(REST), "it was used meanwhile");
+        assert_eq!(cache.let_go(now + REST + REST / 2), Some(REST / 2));
+        assert_eq!(cache.let_go(now + 2 * REST), None);
+        assert_eq!(Arc::strong_count(&open), 1, "it is closed");
+        assert_eq!(kept(&cache, &["held", "open"]), ["held"]);
+        cache.keep("open", &open, now);
+        cache.close();
+        assert_eq!(kept(&cache, &["held", "open"]), ["held"]);
+        cache.clear();
+        let table = cache.table();
+        assert_eq!((table.entries.len(), table.bytes, table.files), (0, 0, 0));
     }
 
     #[test]

@@ -5,14 +5,15 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use http::header::HOST;
-use http::{HeaderMap, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use tine_http::{Client, FileBody};
 use tower_service::Service;
 
 use crate::Files;
 use crate::page;
 
-/// Files for clients that speak HTTPS; the others are sent to the same address there, with a 308.
+/// Files for clients that speak HTTPS; the others are sent to the same address there: GET and HEAD
+/// with a 301, other methods with a 308.
 ///
 /// Who speaks HTTPS is [`Client::is_https`]'s matter: with us, or with a proxy that is trusted.
 #[derive(Clone, Debug)]
@@ -28,13 +29,13 @@ impl HttpsOnly {
         Self { files, port }
     }
 
-    fn elsewhere(&self, uri: &Uri, headers: &HeaderMap) -> Response<FileBody> {
+    fn elsewhere(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<FileBody> {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let location = host(uri, headers).map(|host| match self.port {
             443 => format!("https://{host}{path}"),
             port => format!("https://{host}:{port}{path}"),
         });
-        page::moved(location)
+        page::moved(location, method)
     }
 }
 
@@ -50,7 +51,7 @@ impl<B> Service<Request<B>> for HttpsOnly {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match request.extensions().get::<Client>() {
             Some(client) if client.is_https() => self.files.call(request),
-            _ => ready(Ok(self.elsewhere(request.uri(), request.headers()))),
+            _ => ready(Ok(self.elsewhere(request.method(), request.uri(), request.headers()))),
         }
     }
 }
@@ -93,15 +94,18 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.extend(host.map(|host| (HOST, HeaderValue::from_static(host))));
-            let answer = only(port).elsewhere(&uri.parse().expect("an address"), &headers);
-            let told = answer.headers().get(LOCATION).map(|told| told.to_str().expect("text"));
-            assert_eq!(told, location, "{uri} {host:?}");
-            let status = answer.status();
-            let expected = match location {
-                Some(_) => StatusCode::PERMANENT_REDIRECT,
-                None => StatusCode::BAD_REQUEST,
-            };
-            assert_eq!(status, expected);
+            let uri = uri.parse().expect("an address");
+            for (method, moved) in [
+                (Method::GET, StatusCode::MOVED_PERMANENTLY),
+                (Method::HEAD, StatusCode::MOVED_PERMANENTLY),
+                (Method::POST, StatusCode::PERMANENT_REDIRECT),
+            ] {
+                let answer = only(port).elsewhere(&method, &uri, &headers);
+                let told = answer.headers().get(LOCATION).map(|told| told.to_str().expect("text"));
+                assert_eq!(told, location, "{uri} {host:?}");
+                let expected = if location.is_some() { moved } else { StatusCode::BAD_REQUEST };
+                assert_eq!(answer.status(), expected, "{method}");
+            }
         }
     }
 }

@@ -17,10 +17,12 @@ mod conditions;
 mod files;
 mod gzip;
 mod https_only;
+mod kind;
 mod page;
 mod path;
 mod ranges;
 mod resource;
+mod root;
 mod validators;
 
 pub use files::{Files, FilesError};

@@ -2,9 +2,11 @@
 //! them.
 
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
-use http::{HeaderValue, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 use tine_http::FileBody;
+
+use crate::path::Name;
 
 /// A page that says no more than the status.
 pub(crate) fn status(status: StatusCode) -> Response<FileBody> {
@@ -31,20 +33,26 @@ pub(crate) fn wrong_method() -> Response<FileBody> {
 
 /// Sends the client to the same path with a `/` at its end, the query kept.
 ///
-/// The path must be one [`crate::path::parse`] has accepted: it begins with one `/`, so it can only
-/// be an address on the same host.
-pub(crate) fn with_slash(uri: &Uri) -> Response<FileBody> {
+/// The path is written anew from the name it stands for: as it came it may begin with two slashes, and would be an address
+/// on another host then.
+pub(crate) fn with_slash(name: &Name, uri: &Uri, method: &Method) -> Response<FileBody> {
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    moved(Some(format!("{}/{query}", uri.path())))
+    moved(Some(format!("{}{query}", name.as_directory())), method)
 }
 
 /// Sends the client there; says that it has asked for nothing that there is, if there is no telling.
-pub(crate) fn moved(location: Option<String>) -> Response<FileBody> {
+///
+/// For GET and HEAD with 301, which every client follows; others would turn their method into GET then, and are told 308
+/// (RFC 9110, 15.4).
+pub(crate) fn moved(location: Option<String>, method: &Method) -> Response<FileBody> {
     // Bytes beyond ASCII are accepted in a request, and have no place in a field (RFC 9110, 5.5).
     let location = location.map(|it| utf8_percent_encode(&it, CONTROLS).to_string());
     match location.map(HeaderValue::try_from) {
         Some(Ok(location)) => {
-            let mut response = status(StatusCode::PERMANENT_REDIRECT);
+            let mut response = status(match *method {
+                Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
+                _ => StatusCode::PERMANENT_REDIRECT,
+            });
             response.headers_mut().insert(LOCATION, location);
             response
         }

@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -13,11 +13,11 @@ use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RANGE, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
-use mime_guess::{Mime, MimeGuess, mime};
 use tine_http::FileBody;
 
-use crate::coding::{Accepted, CODINGS, Coding, compresses};
+use crate::coding::{Accepted, CODINGS, Coding};
 use crate::gzip::{self, Gzipped};
+use crate::kind::Kind;
 use crate::validators::Validators;
 
 /// A file up to this long is kept in memory, so that its answer is one write and nothing else; a longer
@@ -29,12 +29,21 @@ pub(crate) const HELD: u64 = 16 * 1024;
 pub(crate) struct Opened {
     pub(crate) file: File,
     pub(crate) metadata: Metadata,
+    /// By which it was found, beneath the root.
+    pub(crate) path: PathBuf,
+}
+
+/// A file could not be read.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    pub(crate) path: PathBuf,
+    pub(crate) error: io::Error,
 }
 
 /// What a look at the file system found.
 #[derive(Debug)]
 pub(crate) struct Looked {
-    kind: Mime,
+    kind: Kind,
     plain: Opened,
     coded: Vec<(Coding, Opened)>,
 }
@@ -76,12 +85,12 @@ enum Content {
 
 impl Looked {
     /// Looks for what stands beside a file, by `open`.
-    pub(crate) fn new(path: &Path, plain: Opened, open: impl Fn(&Path) -> Option<Opened>) -> Self {
-        let kind = MimeGuess::from_path(path).first_or_octet_stream();
+    pub(crate) fn new(plain: Opened, open: impl Fn(&Path) -> Option<Opened>) -> Self {
+        let kind = Kind::of(&plain.path);
         let mut coded = Vec::new();
-        if compresses(&kind) {
+        if kind.compresses() {
             for coding in CODINGS {
-                let mut name = path.as_os_str().to_owned();
+                let mut name = plain.path.as_os_str().to_owned();
                 name.push(coding.suffix());
                 // One older than the file is of an older version; some tools keep only whole seconds.
                 let beside = open(Path::new(&name)).filter(|beside| {
@@ -116,12 +125,15 @@ impl Resource {
     ///
     /// # Errors
     /// The files'.
-    pub(crate) fn new(looked: Looked, now: SystemTime) -> io::Result<Self> {
+    pub(crate) fn new(looked: Looked, now: SystemTime) -> Result<Self, Unread> {
         let identities = looked.identities();
-        let negotiated = compresses(&looked.kind);
-        let kind = content_type(&looked.kind);
+        let negotiated = looked.kind.compresses();
+        let kind = looked.kind.content_type();
         let version = |opened, coding| Version::new(opened, &kind, coding, negotiated, now);
-        let plain = version(looked.plain, None)?;
+        let mut plain = version(looked.plain, None)?;
+        if let Some(coding) = looked.kind.coded {
+            plain.headers.insert(CONTENT_ENCODING, coding.name());
+        }
         let mut coded = Vec::new();
         for (coding, opened) in looked.coded {
             coded.push((coding, version(opened, Some(coding))?));
@@ -132,7 +144,7 @@ impl Resource {
     /// Whether it is what was found now. What could have changed unnoticed is not.
     pub(crate) fn is(&self, looked: &Looked) -> bool {
         let mut versions = std::iter::once(&self.plain).chain(self.coded.iter().map(|it| &it.1));
-        versions.all(|version| version.validators.are_strong())
+        versions.all(|version| version.validators.is_settled())
             && self.identities == looked.identities()
     }
 
@@ -183,9 +195,9 @@ impl Version {
         coding: Option<Coding>,
         negotiated: bool,
         now: SystemTime,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, Unread> {
         let length = opened.metadata.len();
-        let validators = Validators::new(&opened.metadata, now);
+        let validators = Validators::new(&opened.metadata, coding, now);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, kind.clone());
         headers.insert(CONTENT_LENGTH, length.into());
@@ -199,7 +211,8 @@ impl Version {
         }
         let content = if length <= HELD {
             let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-            opened.file.read_exact_at(&mut bytes, 0)?;
+            let Opened { file, path, .. } = opened;
+            file.read_exact_at(&mut bytes, 0).map_err(|error| Unread { path, error })?;
             Content::Held(bytes.into())
         } else {
             Content::Open(Arc::new(opened.file))
@@ -258,37 +271,6 @@ impl Version {
             Content::Open(file) => {
                 FileBody::file(file.clone(), range.start, range.end.saturating_sub(range.start))
             }
-        }
-    }
-}
-
-/// Text is UTF-8.
-fn content_type(kind: &Mime) -> HeaderValue {
-    let text = kind.type_() == mime::TEXT && kind.get_param(mime::CHARSET).is_none();
-    let value = if text { format!("{kind}; charset=utf-8") } else { kind.to_string() };
-    HeaderValue::try_from(value)
-        .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_utf8_and_what_is_unknown_is_bytes() {
-        for (name, expected) in [
-            ("a.html", "text/html; charset=utf-8"),
-            ("a.CSS", "text/css; charset=utf-8"),
-            ("a.js", "text/javascript; charset=utf-8"),
-            ("a.txt", "text/plain; charset=utf-8"),
-            ("a.svg", "image/svg+xml"),
-            ("a.json", "application/json"),
-            ("a.png", "image/png"),
-            ("a.unheard-of", "application/octet-stream"),
-            ("a", "application/octet-stream"),
-        ] {
-            let kind = MimeGuess::from_path(name).first_or_octet_stream();
-            assert_eq!(content_type(&kind), expected, "{name}");
         }
     }
 }

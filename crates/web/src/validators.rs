@@ -7,36 +7,53 @@ use std::time::{Duration, SystemTime};
 use http::header::{ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue};
 
+use crate::coding::Coding;
+
 /// The year 10000, which the format of dates has no room for; seconds since 1970.
 const END_OF_DATES: u64 = 253_402_300_800;
 /// A file may be written to twice within a tick of its file system's clock and look the same; the
 /// coarsest tick is that of FAT. What was last written to longer ago than this is told apart for sure.
 const TICK: Duration = Duration::from_secs(2);
 
+/// A time of change up to this one means nothing, in seconds since 1970: reproducible builds and package stores give it to all
+/// that they make.
+const MEANINGLESS: i64 = 1;
+
 /// What tells one version of a file from another.
 ///
-/// The tag is made of inode, size and time of change. It is strong (equal tags, equal bytes) unless the
-/// file was written to a moment ago: then it is weak, and becomes strong with the next look at the
-/// file (RFC 9110, 8.8.1).
+/// The tag is made of the size, the time of change in whole seconds, and the coding: what replicas and redeployed copies
+/// agree on. The inode differs between them. So may the fraction of the second, which archives, `rsync` and some file systems
+/// do not keep.
+///
+/// The tag is strong (equal tags, equal bytes) unless the file was written to a moment ago. Then it is weak, has
+/// the fraction of the second in it, and becomes strong with the next look at the file (RFC 9110, 8.8.1): a client that has
+/// the file as it was within that second has another tag than the one that stays.
+///
+/// A file whose time means nothing has no validators.
 #[derive(Clone, Debug)]
 pub(crate) struct Validators {
     /// With its quotes, and without the mark of a weak one.
-    tag: String,
+    tag: Option<String>,
     strong: bool,
     /// In whole seconds, as dates are.
     modified: Option<SystemTime>,
 }
 
 impl Validators {
-    /// The validators of a file as it was `now`.
-    pub(crate) fn new(file: &Metadata, now: SystemTime) -> Self {
-        let (inode, size) = (file.ino(), file.size());
-        let (seconds, nanoseconds) = (file.mtime(), file.mtime_nsec());
-        let modified = file.modified().ok();
+    /// The validators of a file as it was `now`, which is in this coding.
+    pub(crate) fn new(file: &Metadata, coding: Option<Coding>, now: SystemTime) -> Self {
+        let (size, seconds) = (file.size(), file.mtime());
+        let time = file.modified().ok();
+        let strong = time.is_some_and(|time| time + TICK <= now);
+        if seconds <= MEANINGLESS {
+            return Self { tag: None, strong, modified: None };
+        }
+        let fraction = if strong { String::new() } else { format!(".{:x}", file.mtime_nsec()) };
+        let coding = coding.map_or("", Coding::suffix).replace('.', "-");
         Self {
-            tag: format!("\"{inode:x}-{size:x}-{seconds:x}.{nanoseconds:x}\""),
-            strong: modified.is_some_and(|time| time + TICK <= now),
-            modified: modified.and_then(|time| date(time, now)),
+            tag: Some(format!("\"{size:x}-{seconds:x}{fraction}{coding}\"")),
+            strong,
+            modified: time.and_then(|time| date(time, now)),
         }
     }
 
@@ -45,9 +62,14 @@ impl Validators {
         Self { strong: false, ..self.clone() }
     }
 
+    /// Whether the file was left alone for long enough, so that a change of it is seen.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.strong
+    }
+
     /// Whether equal validators mean equal bytes.
     pub(crate) fn are_strong(&self) -> bool {
-        self.strong
+        self.strong && self.tag.is_some()
     }
 
     /// When the file was last written to.
@@ -58,7 +80,8 @@ impl Validators {
     /// Writes them into a response.
     pub(crate) fn insert(&self, headers: &mut HeaderMap) {
         let mark = if self.strong { "" } else { "W/" };
-        if let Ok(tag) = HeaderValue::try_from(format!("{mark}{}", self.tag)) {
+        let tag = self.tag.as_ref().map(|tag| HeaderValue::try_from(format!("{mark}{tag}")));
+        if let Some(Ok(tag)) = tag {
             headers.insert(ETAG, tag);
         }
         let modified = self.modified.map(httpdate::fmt_http_date);
@@ -69,12 +92,12 @@ impl Validators {
 
     /// Whether a tag of the client's names this version; the weak comparison (RFC 9110, 8.8.3.2).
     pub(crate) fn may_be(&self, tag: &str) -> bool {
-        tag.strip_prefix("W/").unwrap_or(tag) == self.tag
+        self.tag.as_deref() == Some(tag.strip_prefix("W/").unwrap_or(tag))
     }
 
     /// The same by the strong comparison: two weak ones are never equal.
     pub(crate) fn is(&self, tag: &str) -> bool {
-        self.strong && tag == self.tag
+        self.strong && self.tag.as_deref() == Some(tag)
     }
 }
 
@@ -93,27 +116,65 @@ pub(crate) mod tests {
     /// Of a file last written to at 08:49:37 on 6 November 1994.
     pub(crate) fn validators(tag: &str, strong: bool) -> Validators {
         let modified = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").expect("a date");
-        Validators { tag: tag.to_owned(), strong, modified: Some(modified) }
+        Validators { tag: Some(tag.to_owned()), strong, modified: Some(modified) }
+    }
+
+    fn tag(validators: &Validators) -> String {
+        let mut headers = HeaderMap::new();
+        validators.insert(&mut headers);
+        headers.get(ETAG).map_or("", |tag| tag.to_str().expect("text")).to_owned()
+    }
+
+    /// Metadata of a file of this length, last written to so long after 1970.
+    fn metadata(length: u64, time: Duration) -> Metadata {
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(length).expect("it can grow");
+        file.set_modified(SystemTime::UNIX_EPOCH + time).expect("it is ours");
+        file.metadata().expect("it has some")
     }
 
     #[test]
     fn a_file_just_written_to_has_a_weak_tag_and_a_strong_one_later() {
-        let file = tempfile::tempfile().expect("a file");
-        let metadata = file.metadata().expect("it has some");
-        let now = SystemTime::now();
-        let fresh = Validators::new(&metadata, now);
-        let settled = Validators::new(&metadata, now + 2 * TICK);
+        let then = Duration::new(1_700_000_000, 5);
+        let file = metadata(3, then);
+        let at = |time| Validators::new(&file, None, SystemTime::UNIX_EPOCH + time);
+        let (fresh, settled) = (at(then), at(then + TICK));
         assert!(!fresh.are_strong() && settled.are_strong());
-        let tag = |validators: &Validators| {
+        assert_eq!((&*tag(&fresh), &*tag(&settled)), ("W/\"3-6553f100.5\"", "\"3-6553f100\""));
+        assert_eq!(tag(&settled.weakened()), format!("W/{}", tag(&settled)));
+        assert!(settled.is(&tag(&settled)) && !settled.is(&tag(&fresh)));
+        assert!(fresh.may_be(&tag(&fresh)) && !fresh.is(&tag(&fresh)));
+        assert!(settled.may_be(&tag(&settled.weakened())) && !settled.may_be("\"other\""));
+        // What was seen within the second may be other bytes.
+        assert!(!settled.may_be(&tag(&fresh)) && !fresh.may_be(&tag(&settled)));
+    }
+
+    #[test]
+    fn copies_have_one_tag_and_versions_and_codings_have_their_own() {
+        let second = Duration::from_secs(1_700_000_000);
+        let later = SystemTime::UNIX_EPOCH + 2 * second;
+        let of =
+            |length, time, coding| tag(&Validators::new(&metadata(length, time), coding, later));
+        let first = of(3, second, None);
+        assert_eq!(first, of(3, second + Duration::from_millis(999), None), "another file system");
+        assert_ne!(first, of(4, second, None));
+        assert_ne!(first, of(3, second + Duration::from_secs(1), None));
+        assert_ne!(first, of(3, second, Some(Coding::Gzip)));
+        assert_ne!(of(3, second, Some(Coding::Brotli)), of(3, second, Some(Coding::Gzip)));
+    }
+
+    #[test]
+    fn a_time_that_means_nothing_is_no_validator() {
+        for seconds in [0, 1] {
+            let file = metadata(3, Duration::from_secs(seconds));
+            let validators = Validators::new(&file, None, SystemTime::now());
             let mut headers = HeaderMap::new();
             validators.insert(&mut headers);
-            headers[ETAG].to_str().expect("text").to_owned()
-        };
-        assert_eq!(tag(&fresh), format!("W/{}", tag(&settled)));
-        assert_eq!(tag(&settled.weakened()), tag(&fresh));
-        assert!(settled.is(&tag(&settled)) && !settled.is(&tag(&fresh)));
-        assert!(!fresh.is(&tag(&settled)) && fresh.may_be(&tag(&settled)));
-        assert!(settled.may_be(&tag(&fresh)) && !settled.may_be("\"other\""));
+            assert!(headers.is_empty() && validators.modified().is_none(), "{seconds}");
+            assert!(validators.is_settled() && !validators.are_strong() && !validators.may_be(""));
+        }
+        let file = metadata(3, Duration::from_secs(2));
+        assert!(Validators::new(&file, None, SystemTime::now()).are_strong());
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
 
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION};
+use http::header::{
+    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION,
+};
 use http::{Method, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -116,19 +118,55 @@ fn a_directory_without_a_slash_is_redirected_and_keeps_its_query() {
         ("/sub%20dir/%C3%A9?http://host/", "/sub%20dir/%C3%A9/?http://host/"),
         ("http://host.example/sub%20dir", "/sub%20dir/"),
     ] {
-        let response = site.get(path);
-        assert_eq!(response.status(), StatusCode::PERMANENT_REDIRECT, "{path}");
-        assert_eq!(field(&response, LOCATION), expected);
+        for method in [Method::GET, Method::HEAD] {
+            let response = site.ask(request(method, path));
+            assert_eq!(response.status(), StatusCode::MOVED_PERMANENTLY, "{path}");
+            assert_eq!(field(&response, LOCATION), expected);
+        }
     }
 }
 
 #[test]
 fn no_redirect_leads_to_another_host() {
-    let site = Site::new(&[("host/index.html", "")]);
-    for path in ["//host", "///host", "/%2fhost", "/%5chost", "//host/..", "/.//host"] {
+    let site = Site::new(&[("host/index.html", ""), ("\\host/index.html", "")]);
+    for (path, expected) in [
+        ("//host", "/host/"),
+        ("///host", "/host/"),
+        ("/.//host", "/host/"),
+        ("/x/..//host", "/host/"),
+        ("//evil.test/..//host", "/host/"),
+        ("/%2e%2e//host?//evil.test", "/host/?//evil.test"),
+        // Browsers take a backslash for a slash.
+        ("/%5chost", "/%5Chost/"),
+        ("//\\host", "/%5Chost/"),
+    ] {
+        let response = site.get(path);
+        assert_eq!(response.status(), StatusCode::MOVED_PERMANENTLY, "{path}");
+        assert_eq!(field(&response, LOCATION), expected, "{path}");
+    }
+    for path in ["/%2fhost", "//host%2f", "//evil.test/host", "/%2f/host"] {
         let response = site.get(path);
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
         assert!(!response.headers().contains_key(LOCATION), "{path}");
+    }
+}
+
+#[test]
+fn paths_are_normalised_before_they_mean_anything() {
+    let site = Site::new(&[("sub/deep/a", "a"), ("m", "m"), ("back\\slash", "b")]);
+    for (path, expected) in [
+        ("/sub//deep/a", "a"),
+        ("//sub/deep/a", "a"),
+        ("/sub/../m", "m"),
+        ("/./m", "m"),
+        ("/none/%2E%2e/sub/./deep//../deep/a", "a"),
+        ("/../../m", "m"),
+        ("/back%5Cslash", "b"),
+        ("/back\\slash", "b"),
+    ] {
+        let response = site.get(path);
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        assert_eq!(text(response), expected, "{path}");
     }
 }
 
@@ -170,10 +208,16 @@ fn links_are_followed_as_long_as_they_stay_inside() {
     ] {
         symlink(target, site.path(name)).expect("a link");
     }
+    for (name, target) in [("inside", "real/page"), ("folder", "real"), ("escape", "../secret")] {
+        symlink(site.path(target), site.path(name)).expect("an absolute link");
+    }
+    assert_eq!(text(site.get("/inside")), "inside");
+    assert_eq!(text(site.get("/folder/page")), "inside");
+    site.assert_status("/escape", StatusCode::NOT_FOUND);
     assert_eq!(text(site.get("/link")), "inside");
     assert_eq!(text(site.get("/real/up")), "inside");
     assert_eq!(text(site.get("/alias/")), "index");
-    assert_eq!(site.get("/alias").status(), StatusCode::PERMANENT_REDIRECT);
+    assert_eq!(site.get("/alias").status(), StatusCode::MOVED_PERMANENTLY);
     for path in ["/out", "/above/secret", "/above/", "/absolute", "/circle", "/dangling"] {
         site.assert_status(path, StatusCode::NOT_FOUND);
     }
@@ -191,6 +235,27 @@ fn hidden_files_and_what_is_no_file_do_not_exist() {
     for path in ["/none", "/page/", "/page/more", &format!("/{}", "a".repeat(300))] {
         site.assert_status(path, StatusCode::NOT_FOUND);
     }
+}
+
+#[test]
+fn well_known_names_are_served_and_others_with_a_dot_when_asked_for() {
+    let mut site = Site::new(&[
+        (".well-known/acme-challenge/token", "token"),
+        (".well-known/.secret", "secret"),
+        ("sub/.well-known/token", "secret"),
+        (".git/config", "secret"),
+    ]);
+    assert_eq!(text(site.get("/.well-known/acme-challenge/token")), "token");
+    assert_eq!(text(site.get("/%2Ewell-known//acme-challenge/token")), "token");
+    let hidden = ["/.well-known/.secret", "/sub/.well-known/token", "/.git/config"];
+    for path in hidden {
+        site.assert_status(path, StatusCode::NOT_FOUND);
+    }
+    site.files = site.files.dotfiles(true);
+    for path in hidden {
+        assert_eq!(text(site.get(path)), "secret", "{path}");
+    }
+    site.assert_status("/..%2fsecret", StatusCode::NOT_FOUND);
 }
 
 #[test]
@@ -233,6 +298,51 @@ fn a_changed_file_is_sent_again() {
 }
 
 #[test]
+fn copies_of_a_site_agree_on_tags_and_resume_each_others_downloads() {
+    let (one, other) = (Site::new(&[("a", "12345")]), Site::new(&[("x", ""), ("a", "12345")]));
+    // As rsync, tar and images of containers keep it.
+    let second = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    for (site, fraction) in [(&one, 123_456_789), (&other, 0)] {
+        let file = File::options().append(true).open(site.path("a")).expect("it is there");
+        file.set_modified(second + Duration::from_nanos(fraction)).expect("it is ours");
+    }
+    let answer = one.get("/a");
+    let tag = field(&answer, ETAG);
+    let known = other.get_with("/a", &[("if-none-match", tag)]);
+    assert_eq!(known.status(), StatusCode::NOT_MODIFIED);
+    let rest = other.get_with("/a", &[("range", "bytes=3-"), ("if-range", tag)]);
+    assert_eq!(rest.status(), StatusCode::PARTIAL_CONTENT);
+    assert_eq!(text(rest), "45");
+}
+
+#[test]
+fn a_time_that_means_nothing_is_no_validator() {
+    let site = Site::new(&[("a", "12345")]);
+    let file = File::options().append(true).open(site.path("a")).expect("it is there");
+    for seconds in [0, 1] {
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).expect("ours");
+        let answer = site.get("/a");
+        assert!(!answer.headers().contains_key(ETAG), "{seconds}");
+        assert!(!answer.headers().contains_key(LAST_MODIFIED), "{seconds}");
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        let again = site.get_with("/a", &[("if-modified-since", &date)]);
+        assert_eq!(again.status(), StatusCode::OK, "{seconds}");
+    }
+}
+
+#[test]
+fn a_compressed_picture_says_so_to_every_client_and_is_not_compressed_again() {
+    let site = Site::new(&[("a.svgz", &"gzip, so to speak ".repeat(200)), ("a.svgz.br", "no")]);
+    for fields in [&[][..], &[("accept-encoding", "br, gzip")]] {
+        let answer = site.get_with("/a.svgz", fields);
+        assert_eq!(field(&answer, CONTENT_TYPE), "image/svg+xml");
+        assert_eq!(field(&answer, CONTENT_ENCODING), "gzip");
+        assert_eq!(field(&answer, CONTENT_LENGTH), "3600");
+        assert_eq!(text(answer).len(), 3600);
+    }
+}
+
+#[test]
 fn a_date_that_cannot_be_told_is_left_out() {
     let site = Site::new(&[("old", ""), ("future", "")]);
     let set = |name: &str, time| {
@@ -266,11 +376,4 @@ fn the_root_is_a_directory_that_exists() {
         assert!(error.to_string().contains(name), "{error}");
         assert!(std::error::Error::source(&error).is_some());
     }
-}
-
-#[test]
-fn the_root_may_be_renamed() {
-    let site = Site::new(&[("page", "still here")]);
-    fs::rename(site.path(""), site.directory.path().join("elsewhere")).expect("it is ours");
-    assert_eq!(text(site.get("/page")), "still here");
 }

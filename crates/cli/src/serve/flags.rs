@@ -16,8 +16,18 @@ use crate::args::{Control, EXIT_CODES, seconds};
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Serve {
     /// The directory
+    ///
+    /// It is looked for by this path every second: a link that is turned, and a directory that is deleted and made anew, are
+    /// served within that time. While there is none, the answer is 503. What links reach outside the directory is not
+    /// served; absolute links are followed where their target begins with its path.
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) root: PathBuf,
+
+    /// Serve files and directories whose names begin with a dot, too: .git and .htpasswd, if they are there
+    ///
+    /// /.well-known/ is served without this.
+    #[arg(long)]
+    pub(crate) dotfiles: bool,
 
     /// Where to listen: HOST:PORT, PORT or unix:PATH; may be given several times
     ///

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tine::endpoint::Endpoint;
 use tine::log::LogFile;
-use tine::{BoxError, Level, Log, Nursery, Prefork, Worker};
+use tine::{BoxError, Level, Log, Nursery, Prefork, Tidy, Worker};
 use tine_http::access_log::AccessLog;
 use tine_http::{Options, Tls, Trust};
 use tine_web::{Files, HttpsOnly};
@@ -23,7 +23,7 @@ pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     refuse_datagrams(&typed.listen)?;
     let tls = tls::read(&typed)?;
     // Before anything is bound, and before privileges are dropped.
-    let files = Nursery::gather(|| Files::new(typed.root.clone()))?;
+    let files = Nursery::gather(|| Files::new(typed.root.clone()))?.dotfiles(typed.dotfiles);
     let hello = Hello::of(&typed);
     let (solo, inetd, check) = (typed.solo, typed.inetd, typed.check);
     let (options, log_file) = Nursery::gather(|| options(&typed, tls.certificates.clone()))?;
@@ -80,11 +80,27 @@ fn serve(
         worker.log().line(Level::Info, format_args!("{}", hello.text()));
     }
     let (files, options) = (files.clone(), options.clone());
+    let tidy = {
+        let files = files.clone();
+        move |why| match why {
+            Tidy::Idle => files.let_go(),
+            Tidy::OutOfDescriptors => {
+                files.let_go_of_all();
+                None
+            }
+        }
+    };
     match redirect {
-        None => tine_http::serve_with(worker, options, |_context| async { Ok(files) }),
+        None => tine_http::serve_with(worker, options, |context| async move {
+            context.when_idle(tidy);
+            Ok(files)
+        }),
         Some(redirect) => {
             let files = HttpsOnly::new(files, redirect.port(&worker));
-            tine_http::serve_with(worker, options, |_context| async { Ok(files) })
+            tine_http::serve_with(worker, options, |context| async move {
+                context.when_idle(tidy);
+                Ok(files)
+            })
         }
     }
 }

@@ -1,7 +1,10 @@
 //! One request's line, from the request to the last byte of the answer.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
+
+use bytes::Buf;
 
 use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{HeaderMap, Method, Request, Response, Version};
@@ -12,6 +15,7 @@ use super::field::{Asked, End, Head, Outcome};
 use super::sent::Sent;
 use super::writer::Writer;
 use crate::client::{Client, Origin};
+use crate::file::Section;
 
 /// What is known of a line before its end. Used again and again.
 #[derive(Debug, Default)]
@@ -31,19 +35,76 @@ pub(super) struct Slip {
     keeps: bool,
     status: Option<u16>,
     sent: Sent,
+    /// Bytes of the body that were handed over to be sent.
+    given: u64,
+    /// Bytes of it that were taken: by the socket, or by a buffer together with other answers.
     body: u64,
     around: u64,
     /// How many bytes the body has, if that is known.
     expected: Option<u64>,
+    /// The body was handed over to its end.
     whole: bool,
 }
 
-/// See the module. Written when it is dropped, so that every request has one, whatever becomes of it.
-#[derive(Debug)]
+/// See the module. The answer holds it, and so does each piece of its body until it is sent. Written when the last of them
+/// is dropped, so that every request has one, whatever becomes of it.
+#[derive(Clone, Debug)]
 pub(crate) struct Line {
     writer: Rc<Writer>,
     /// There until the end. Small, for every connection has room for it.
-    slip: Option<Box<Slip>>,
+    slip: Option<Rc<RefCell<Slip>>>,
+}
+
+/// A piece of an answer's body whose bytes are counted when they are taken to be sent.
+#[derive(Debug)]
+pub(crate) struct Counted<D> {
+    data: D,
+    line: Option<Line>,
+}
+
+impl<D> Counted<D> {
+    /// A piece of an answer that has no line.
+    pub(crate) fn nowhere(data: D) -> Self {
+        Self { data, line: None }
+    }
+}
+
+impl Counted<Section> {
+    /// What is still to be sent.
+    pub(crate) fn section(&self) -> &Section {
+        &self.data
+    }
+
+    /// No more than so many bytes of it are sent.
+    pub(crate) fn cut(&mut self, most: u64) {
+        self.data.left = self.data.left.min(most);
+    }
+
+    /// So many bytes of it were sent.
+    pub(crate) fn sent(&mut self, count: usize) {
+        self.data.at = self.data.at.saturating_add(count as u64);
+        self.data.left = self.data.left.saturating_sub(count as u64);
+        self.line.iter().for_each(|line| line.taken(count));
+    }
+}
+
+impl<D: Buf> Buf for Counted<D> {
+    fn remaining(&self) -> usize {
+        self.data.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.data.chunk()
+    }
+
+    fn chunks_vectored<'a>(&'a self, parts: &mut [std::io::IoSlice<'a>]) -> usize {
+        self.data.chunks_vectored(parts)
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.data.advance(count);
+        self.line.iter().for_each(|line| line.taken(count));
+    }
 }
 
 impl Line {
@@ -56,18 +117,21 @@ impl Line {
         now: u64,
     ) -> Self {
         let head = Some(Head::of(request));
-        let mut slip = writer.begin(&Asked { client, origin, head, first_line: b"", now });
+        let shared = writer.begin(&Asked { client, origin, head, first_line: b"", now });
+        let mut slip = shared.borrow_mut();
         slip.began = now;
         slip.head = request.method() == Method::HEAD;
         slip.version = request.version();
         slip.asks_end = writer.asks_end();
         slip.keeps = !slip.asks_end || keeps(request.version(), request.headers());
-        Self { writer: writer.clone(), slip: Some(slip) }
+        drop(slip);
+        Self { writer: writer.clone(), slip: Some(shared) }
     }
 
     /// It is answered: the header is made.
-    pub(crate) fn answered<B: Body>(&mut self, response: &Response<B>) {
-        let Some(slip) = &mut self.slip else { return };
+    pub(crate) fn answered<B: Body>(&self, response: &Response<B>) {
+        let Some(slip) = &self.slip else { return };
+        let slip = &mut *slip.borrow_mut();
         slip.status = Some(response.status().as_u16());
         if self.writer.asks_sent() && slip.version == Version::HTTP_2 {
             slip.sent = Sent::of(response, slip.head, slip.version, slip.keeps);
@@ -84,43 +148,68 @@ impl Line {
     }
 
     /// The header is written over HTTP/1, in so many bytes; whether the body is sent in chunks.
-    pub(crate) fn written(&mut self, head: usize, chunked: bool) {
-        if let Some(slip) = &mut self.slip {
-            slip.sent = Sent { head: head as u64, chunked };
+    pub(crate) fn written(&self, head: usize, chunked: bool) {
+        if let Some(slip) = &self.slip {
+            slip.borrow_mut().sent = Sent { head: head as u64, chunked };
         }
     }
 
-    /// A piece of the body was handed over, of so many bytes.
-    pub(crate) fn piece(&mut self, bytes: usize) {
-        if let Some(slip) = &mut self.slip {
-            slip.body += bytes as u64;
+    /// Part of a file is handed over, to be sent by the kernel.
+    pub(crate) fn file(&self, section: Section) -> Counted<Section> {
+        self.given(section.left);
+        Counted { data: section, line: Some(self.clone()) }
+    }
+
+    fn given(&self, bytes: u64) {
+        if let Some(slip) = &self.slip {
+            let mut slip = slip.borrow_mut();
+            slip.given += bytes;
             slip.around += slip.sent.around(bytes);
         }
     }
 
+    /// A piece of the body is handed over, to be sent.
+    pub(crate) fn piece<D: Buf>(&self, data: D) -> Counted<D> {
+        self.given(data.remaining() as u64);
+        Counted { data, line: Some(self.clone()) }
+    }
+
+    /// So many bytes of a piece were taken to be sent.
+    fn taken(&self, bytes: usize) {
+        if let Some(slip) = &self.slip {
+            slip.borrow_mut().body += bytes as u64;
+        }
+    }
+
     /// The body is handed over to its end.
-    pub(crate) fn whole(&mut self) {
-        if let Some(slip) = &mut self.slip {
-            slip.whole = true;
+    pub(crate) fn whole(&self) {
+        if let Some(slip) = &self.slip {
+            slip.borrow_mut().whole = true;
         }
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let Some(mut slip) = self.slip.take() else { return };
-        if slip.status.is_none() {
-            self.writer.answer(&mut slip, None);
+        let Some(shared) = self.slip.take().filter(|slip| Rc::strong_count(slip) == 1) else {
+            return;
+        };
+        {
+            let mut slip = shared.borrow_mut();
+            if slip.status.is_none() {
+                self.writer.answer(&mut slip, None);
+            }
+            let outcome = slip.outcome(self.writer.asks_time());
+            self.writer.end(&slip, &outcome);
         }
-        let outcome = slip.outcome(self.writer.asks_time());
-        self.writer.end(&slip, &outcome);
-        self.writer.keep(slip);
+        self.writer.keep(shared);
     }
 }
 
 impl Slip {
     fn outcome(&self, timed: bool) -> Outcome<'_> {
-        let whole = self.whole || self.expected.is_some_and(|expected| self.body >= expected);
+        let given = self.whole || self.expected.is_some_and(|expected| self.given >= expected);
+        let whole = given && self.body >= self.given;
         let end = match (whole && self.status.is_some(), self.keeps) {
             (false, _) => End::Aborted,
             (true, true) => End::Kept,

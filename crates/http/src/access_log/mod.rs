@@ -49,9 +49,9 @@
 //! | `%v`, `%V` | the host the client asked for |
 //! | `%{NAME}i`, `%{NAME}o` | a header of the request, of the answer |
 //! | `%s`, `%>s`, `%<s` | the answer's status |
-//! | `%b`, `%B` | bytes of its body; `%b` shows 0 as `-` |
+//! | `%b`, `%B` | bytes of its body that were sent; `%b` shows 0 as `-` |
 //! | `%O` | bytes of it with its header, as HTTP/1 writes it; what hyper adds is computed, not counted |
-//! | `%D`, `%T`, `%{ms}T`, `%{us}T` | time from the request to the answer's last byte being handed over, in µs, s, ms, µs |
+//! | `%D`, `%T`, `%{ms}T`, `%{us}T` | time from the request to the answer's last byte being taken by the socket, in µs, s, ms, µs |
 //! | `%k` | requests on the connection before this one |
 //! | `%L`, `%{c}L` | the request's, the connection's id: `C3.17-2`, `C3.17` |
 //! | `%P` | the worker's pid |
@@ -83,7 +83,7 @@ use tine::log::LogFile;
 
 pub(crate) use field::protocol;
 pub use format::{Format, FormatError};
-pub(crate) use line::Line;
+pub(crate) use line::{Counted, Line};
 pub(crate) use writer::{Open, Writer};
 
 /// Who has asked, as far as the service knows: in the extensions of a response, for `%u`.

@@ -42,7 +42,7 @@ impl Sent {
     }
 
     /// Bytes around a piece of the body.
-    pub(super) fn around(self, piece: usize) -> u64 {
+    pub(super) fn around(self, piece: u64) -> u64 {
         match piece {
             1.. if self.chunked => u64::from(piece.ilog2() / 4 + 1) + 4,
             _ => 0,

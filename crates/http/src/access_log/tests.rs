@@ -47,12 +47,16 @@ fn answer(status: u16, body: &'static str) -> Response<Full<&'static [u8]>> {
 fn line(format: &str, request: &Request<()>, response: &Response<Full<&'static [u8]>>) -> String {
     let (writer, lines) = writer(format);
     let (client, origin) = who("192.0.2.7:4711");
-    let mut line = Line::begin(&writer, request, &client, &origin, tine::now());
+    let line = Line::begin(&writer, request, &client, &origin, tine::now());
     line.answered(response);
     let length = http_body::Body::size_hint(response.body()).exact().unwrap();
-    line.piece(usize::try_from(length).unwrap());
+    let length = usize::try_from(length).unwrap();
+    let mut piece = line.piece(bytes::Bytes::from(vec![0; length]));
     line.whole();
     drop(line);
+    assert!(lines.borrow().is_empty(), "it is not sent");
+    bytes::Buf::advance(&mut piece, length);
+    drop(piece);
     let lines = lines.take();
     assert_eq!(lines.len(), 1);
     lines.into_iter().next().unwrap()
@@ -130,10 +134,12 @@ fn every_request_has_a_line_whatever_becomes_of_it() {
     let request = request().body(()).unwrap();
     // Its client went away, or its handler panicked.
     drop(Line::begin(&writer, &request, &client, &origin, tine::now()));
-    let mut half = Line::begin(&writer, &request, &client, &origin, tine::now());
+    let half = Line::begin(&writer, &request, &client, &origin, tine::now());
     half.answered(&answer(200, "hello"));
-    half.piece(3);
-    drop(half);
+    let mut piece = half.piece(&b"hello"[..]);
+    bytes::Buf::advance(&mut piece, 3);
+    half.whole();
+    drop((half, piece));
     let refused = |first_line| {
         let status = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         writer.refused(&client, &origin, Unreadable { status, reason: "", first_line });
@@ -182,7 +188,7 @@ fn lines_are_gathered_and_written_whole() {
         .unwrap();
     let push = || {
         let request = request().body(()).unwrap();
-        let mut line = Line::begin(&writer, &request, &client, &origin, tine::now());
+        let line = Line::begin(&writer, &request, &client, &origin, tine::now());
         line.answered(&answer(200, ""));
     };
     const LINE: &str = "GET /a/b?c=d HTTP/1.1\n";

@@ -61,8 +61,7 @@ impl fmt::Debug for Writer {
 #[derive(Debug)]
 struct Desk {
     lines: Vec<u8>,
-    #[expect(clippy::vec_box, reason = "they are handed out, each in its box")]
-    slips: Vec<Box<Slip>>,
+    slips: Vec<Rc<RefCell<Slip>>>,
     clock: Clock,
     /// The task that writes if nobody else does.
     alarm: Option<AbortHandle>,
@@ -132,7 +131,7 @@ impl Writer {
     }
 
     /// Takes back what was used for a line.
-    pub(super) fn keep(&self, slip: Box<Slip>) {
+    pub(super) fn keep(&self, slip: Rc<RefCell<Slip>>) {
         self.desk.borrow_mut().keep(slip);
     }
 
@@ -150,20 +149,20 @@ impl Writer {
     ) {
         let first_line = unreadable.first_line;
         let asked = Asked { client, origin, head: None, first_line, now: tine::now() };
-        let mut slip = self.begin(&asked);
-        self.answer(&mut slip, None);
+        let slip = self.begin(&asked);
+        self.answer(&mut slip.borrow_mut(), None);
         let (took, end) = (Duration::ZERO, End::Closed);
         let status = Some(unreadable.status.as_u16());
         let outcome = Outcome { user: b"", status, body: 0, sent: 0, took, end };
-        self.end(&slip, &outcome);
+        self.end(&slip.borrow(), &outcome);
         self.keep(slip);
     }
 
     /// Writes down what a request says.
-    pub(super) fn begin(&self, asked: &Asked<'_>) -> Box<Slip> {
+    pub(super) fn begin(&self, asked: &Asked<'_>) -> Rc<RefCell<Slip>> {
         let mut desk = self.desk.borrow_mut();
-        let mut slip = desk.slips.pop().unwrap_or_default();
-        self.write_down(&mut slip, Phase::Request, |field, out| {
+        let slip = desk.slips.pop().unwrap_or_default();
+        self.write_down(&mut slip.borrow_mut(), Phase::Request, |field, out| {
             field.ask(out, asked, &mut desk.clock);
         });
         slip
@@ -307,9 +306,9 @@ impl Drop for Writer {
 }
 
 impl Desk {
-    fn keep(&mut self, mut slip: Box<Slip>) {
-        if self.slips.len() < SLIPS && slip.bytes.capacity() <= SLIP_BYTES {
-            slip.clear();
+    fn keep(&mut self, slip: Rc<RefCell<Slip>>) {
+        if self.slips.len() < SLIPS && slip.borrow().bytes.capacity() <= SLIP_BYTES {
+            slip.borrow_mut().clear();
             self.slips.push(slip);
         }
     }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
 
+use crate::access_log::Counted;
 use crate::channel::{Channel, note_writing};
 use crate::file::Section;
 use crate::outbox::{self, Outlet};
@@ -32,7 +33,7 @@ thread_local! {
 #[derive(Debug)]
 enum Large<D> {
     Data(D),
-    File(Section),
+    File(Counted<Section>),
 }
 
 /// See the module.
@@ -88,8 +89,8 @@ impl<D: Buf> Output<D> {
     }
 
     /// Adds part of a file, which the kernel sends.
-    pub(crate) fn add_file(&mut self, section: Section) {
-        self.large = Some(Large::File(section));
+    pub(crate) fn add_file(&mut self, file: Counted<Section>) {
+        self.large = Some(Large::File(file));
     }
 
     /// Sends all of it.
@@ -134,10 +135,10 @@ impl<D: Buf> Output<D> {
                 let count = first + data.chunks_vectored(&mut slices[first..]);
                 Pin::new(stream).poll_write_vectored(cx, &slices[..count])
             }
-            Some(Large::File(section)) => {
+            Some(Large::File(file)) => {
                 let before = [IoSlice::new(small)];
                 let before = if small.is_empty() { &[][..] } else { &before };
-                let mut send = |socket: BorrowedFd<'_>| send::send(socket, before, section);
+                let mut send = |socket: BorrowedFd<'_>| send::send(socket, before, file.section());
                 stream.poll_with(cx, &mut send)
             }
         }
@@ -156,10 +157,9 @@ impl<D: Buf> Output<D> {
                 data.advance(large);
                 !data.has_remaining()
             }
-            Some(Large::File(section)) => {
-                section.at += large as u64;
-                section.left -= large as u64;
-                section.left == 0
+            Some(Large::File(file)) => {
+                file.sent(large);
+                file.section().left == 0
             }
         };
         if is_over {

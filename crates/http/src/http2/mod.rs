@@ -27,6 +27,7 @@ pub(crate) use self::room::Permit;
 use self::room::Room;
 pub(crate) use self::streams::Streams;
 pub(crate) use self::upload::Upload;
+use crate::access_log::Counted;
 use crate::channel::Channel;
 use crate::connected::Connected;
 use crate::connection::{End, drive_until};
@@ -49,7 +50,7 @@ const ERRORS: usize = 100;
 const CUT: Duration = Duration::from_secs(1);
 
 /// What is sent of an answer of this service.
-type Out<S> = Piece<<<S as HttpService>::Answer as Body>::Data>;
+type Out<S> = Counted<Piece<<<S as HttpService>::Answer as Body>::Data>>;
 
 /// One connection. Ready when it has ended.
 struct Connection<I: Channel, S: HttpService> {

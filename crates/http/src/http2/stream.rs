@@ -20,6 +20,7 @@ use super::room::{FRAME, Room};
 use super::tunnel::{Pump, Tunnel};
 use super::upload::{Leftover, Upload};
 use super::{Out, join_cookies};
+use crate::access_log::Counted;
 use crate::body::Source;
 use crate::connected::Connected;
 use crate::limits::{LINGER_LEAST, LINGER_SILENCE, Limits, TICK};
@@ -257,7 +258,7 @@ fn poll_send<S: HttpService>(
                 return Poll::Ready(Err(()));
             }
             None => {
-                let nothing = Piece::Bytes(Bytes::new());
+                let nothing = Counted::nowhere(Piece::Bytes(Bytes::new()));
                 return Poll::Ready(out.send_data(nothing, true).map_err(drop));
             }
         }

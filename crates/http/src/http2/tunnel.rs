@@ -25,6 +25,7 @@ use tokio::io::{
 use tokio::sync::oneshot;
 
 use super::stream::poll_window;
+use crate::access_log::Counted;
 use crate::send::Piece;
 
 /// What the pipe holds in each direction, in bytes.
@@ -114,8 +115,12 @@ pub(super) struct Pump<B: Buf> {
     down: Bytes,
 }
 
-impl<D: Buf> Pump<Piece<D>> {
-    pub(super) fn new(ours: DuplexStream, from: RecvStream, to: SendStream<Piece<D>>) -> Self {
+impl<D: Buf> Pump<Counted<Piece<D>>> {
+    pub(super) fn new(
+        ours: DuplexStream,
+        from: RecvStream,
+        to: SendStream<Counted<Piece<D>>>,
+    ) -> Self {
         Self { ours, from, to, up: Bytes::new(), ended: false, down: Bytes::new() }
     }
 
@@ -142,7 +147,7 @@ impl<D: Buf> Pump<Piece<D>> {
             if !self.down.is_empty() {
                 let window = ready!(poll_window(&mut self.to, cx))?;
                 let piece = self.down.split_to(window.min(self.down.len()));
-                self.to.send_data(Piece::Bytes(piece), false).map_err(drop)?;
+                self.to.send_data(Counted::nowhere(Piece::Bytes(piece)), false).map_err(drop)?;
                 self.to.reserve_capacity(self.down.len());
                 continue;
             }
@@ -150,9 +155,8 @@ impl<D: Buf> Pump<Piece<D>> {
             let mut buffer = ReadBuf::new(&mut room);
             ready!(Pin::new(&mut self.ours).poll_read(cx, &mut buffer)).map_err(drop)?;
             if buffer.filled().is_empty() {
-                return Poll::Ready(
-                    self.to.send_data(Piece::Bytes(Bytes::new()), true).map_err(drop),
-                );
+                let nothing = Counted::nowhere(Piece::Bytes(Bytes::new()));
+                return Poll::Ready(self.to.send_data(nothing, true).map_err(drop));
             }
             self.down = Bytes::copy_from_slice(buffer.filled());
             self.to.reserve_capacity(self.down.len());
@@ -160,7 +164,7 @@ impl<D: Buf> Pump<Piece<D>> {
     }
 }
 
-impl<D: Buf> Future for Pump<Piece<D>> {
+impl<D: Buf> Future for Pump<Counted<Piece<D>>> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

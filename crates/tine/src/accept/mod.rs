@@ -31,6 +31,7 @@ mod share;
 mod steer;
 mod trouble;
 mod turn;
+mod upkeep;
 mod watch;
 
 use courtesy::Courtesy;
@@ -39,6 +40,8 @@ pub(crate) use share::Share;
 use steer::Steer;
 use trouble::Trouble;
 use turn::Turn;
+pub use upkeep::Tidy;
+pub(crate) use upkeep::Upkeep;
 use watch::Watch;
 
 /// Attempts to take something without asking the epoll.
@@ -88,6 +91,7 @@ pub(crate) struct Acceptor {
     /// It has taken something since it last slept.
     has_taken: bool,
     last_round: Option<Instant>,
+    pub(crate) upkeep: Upkeep,
 }
 
 impl Acceptor {
@@ -117,6 +121,7 @@ impl Acceptor {
             aside: None,
             has_taken: false,
             last_round: None,
+            upkeep: Upkeep::default(),
             seat,
         })
     }
@@ -128,7 +133,7 @@ impl Acceptor {
                 Next::Nothing if self.waits_for_turn() => self.queue()?,
                 Next::Nothing => {
                     self.requeue()?;
-                    self.sleep(self.resume_in())?;
+                    self.sleep(self.sleep_at_most())?;
                 }
                 found => return Ok(found),
             }
@@ -199,6 +204,12 @@ impl Acceptor {
         let pause = self.pause.filter(|_| !self.watch.is_open());
         let until = pause.map(|(until, _)| until).max(self.aside)?;
         Some(until.saturating_duration_since(Instant::now()))
+    }
+
+    /// The same, before a sleep: what can be tidied up now is.
+    pub(crate) fn sleep_at_most(&self) -> Option<Duration> {
+        let (resume, again) = (self.resume_in(), self.upkeep.idle());
+        resume.into_iter().chain(again).min()
     }
 
     /// Notes what there is, without sleeping.
@@ -285,7 +296,7 @@ impl Acceptor {
     /// Sleeps until it may be our turn.
     fn queue(&mut self) -> io::Result<()> {
         if let Some(turn) = &self.turn {
-            turn.queue()?;
+            turn.queue(self.upkeep.idle())?;
         }
         self.aside = None;
         self.watch.heat();
@@ -338,6 +349,7 @@ impl Acceptor {
             }
             return Ok(Next::Datagram(listener));
         }
+        let mut may_tidy = true;
         for _ in 0..64 {
             match accept(&*listener, self.nonblocking) {
                 Ok((socket, peer)) => {
@@ -355,6 +367,7 @@ impl Acceptor {
                 Err(error) => match Trouble::of(&error) {
                     Trouble::Empty => break,
                     Trouble::Transient => {}
+                    Trouble::Exhausted if may_tidy && self.tidies_after(&error) => may_tidy = false,
                     Trouble::Exhausted => {
                         self.rest(&error);
                         return Ok(Next::Nothing);

@@ -31,6 +31,8 @@ const EXHAUSTED: [i32; 4] = [
     24,  // EMFILE
     105, // ENOBUFS
 ];
+/// Those of them that are about descriptors.
+const NO_DESCRIPTOR: [i32; 2] = [23, 24];
 /// The listener is closed: the service stops (`EBADF`, `EINVAL`).
 const CLOSED: [i32; 2] = [9, 22];
 const EAGAIN: i32 = 11;
@@ -63,6 +65,12 @@ impl Trouble {
 }
 
 impl Acceptor {
+    /// Has the program free descriptors, if it is they that are used up.
+    pub(super) fn tidies_after(&self, error: &io::Error) -> bool {
+        let is_theirs = error.raw_os_error().is_some_and(|code| NO_DESCRIPTOR.contains(&code));
+        is_theirs && self.upkeep.free_descriptors()
+    }
+
     /// Out of descriptors or memory: nothing is taken for a while, twice as long each time. Said once an
     /// episode.
     pub(super) fn rest(&mut self, error: &io::Error) {

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tine_os::event::EventFd;
 use tine_os::poll::{Epoll, Interest, Ready};
@@ -46,9 +47,9 @@ impl Turn {
         }
     }
 
-    /// Sleeps until the turn is free, or the supervisor has something to say.
-    pub(super) fn queue(&self) -> io::Result<()> {
-        self.queue.wait(&mut Ready::with_capacity(2), None)
+    /// Sleeps until the turn is free, or the supervisor has something to say, or for so long.
+    pub(super) fn queue(&self, at_most: Option<Duration>) -> io::Result<()> {
+        self.queue.wait(&mut Ready::with_capacity(2), at_most)
     }
 }
 

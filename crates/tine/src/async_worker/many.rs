@@ -206,6 +206,7 @@ impl Tasks {
             () = self.context.leaving() => return asked,
             () = tokio::time::sleep(pause) => {}
         }
+        let _ = self.context.upkeep.idle();
         let waiting = self.context.waiting();
         if waiting == 0 {
             return 0;

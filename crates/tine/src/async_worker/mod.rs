@@ -6,17 +6,20 @@
 //! sleeps in the acceptor's own epoll, where a new connection wakes one worker and not all; as soon as
 //! any task lives, the program's background work too, it sleeps in the runtime.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::time::{Instant, sleep};
 
-use crate::accept::{Acceptor, Next};
+use crate::accept::{Acceptor, Next, Tidy, Upkeep};
 use crate::conn::Conn;
 use crate::exit_guard::{ExitGuard, Guards};
 use crate::fatal::Alarm;
@@ -68,6 +71,7 @@ pub struct Context {
     guards: Arc<Guards>,
     listeners: Rc<[Rc<Listener>]>,
     crowd: Rc<Crowd>,
+    upkeep: Upkeep,
     isolated: bool,
 }
 
@@ -88,6 +92,16 @@ impl Context {
             return tell();
         }
         *self.crowd.tell.borrow_mut() = Some(Box::new(tell));
+    }
+
+    /// Has `tidy` called whenever the worker is about to sleep because nothing comes, and when a connection cannot be accepted
+    /// for want of descriptors: to give up what is only remembered. It says after how long it wants to be called again if
+    /// nothing comes until then; `None` if it need not. No task lives for that, so an idle worker sleeps as it would
+    /// without. On the worker's thread, between two turns of its tasks; whoever calls this last is asked.
+    ///
+    /// It should cost little when there is nothing to do, for it may be called once a connection.
+    pub fn when_idle(&self, tidy: impl Fn(Tidy) -> Option<Duration> + 'static) {
+        self.upkeep.is_done_by(tidy);
     }
 
     /// Whether the worker serves one connection at a time: so it does with a concurrency of 1, and when it was
@@ -229,6 +243,7 @@ impl Worker {
         }
         let listeners = self.listeners.iter().filter(|listener| listener.is_stream()).cloned();
         let mut acceptor = Acceptor::new(&self.shutdown, listeners, false)?;
+        acceptor.upkeep = context.upkeep.clone();
         self.seat.ready();
         if self.seat.concurrency == 1 {
             isolated(&runtime, &self.seat, &mut acceptor, &*handler)?;
@@ -248,7 +263,8 @@ impl Worker {
         let listeners = listeners.collect();
         let isolated = self.seat.concurrency == 1 || self.given.is_some();
         let (shutdown, crowd) = (self.shutdown.clone(), Rc::default());
-        Ok(Context { shutdown, watched, guards, listeners, crowd, isolated })
+        let upkeep = Upkeep::default();
+        Ok(Context { shutdown, watched, guards, listeners, crowd, upkeep, isolated })
     }
 }
 
@@ -284,11 +300,33 @@ where
             })?
         };
         match next {
-            Next::Conn(conn) => runtime.block_on(handler(conn)),
+            Next::Conn(conn) => runtime.block_on(with_upkeep(&acceptor.upkeep, handler(conn))),
             Next::Datagram(_) | Next::Nothing => {}
             Next::Done => return Ok(()),
         }
     }
+}
+
+/// Drives a connection, and tidies up beside it while its client is silent.
+async fn with_upkeep(upkeep: &Upkeep, serving: impl Future<Output = ()>) {
+    let mut serving = pin!(serving);
+    let mut alarm = pin!(sleep(Duration::ZERO));
+    let mut is_set = false;
+    poll_fn(|cx| {
+        if serving.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        while !is_set || alarm.as_mut().poll(cx).is_ready() {
+            let Some(next) = upkeep.idle() else {
+                is_set = false;
+                break;
+            };
+            alarm.as_mut().reset(Instant::now() + next);
+            is_set = true;
+        }
+        Poll::Pending
+    })
+    .await;
 }
 
 /// The acceptor outside the runtime, where nothing else goes on.
@@ -306,7 +344,7 @@ async fn next_in_runtime(acceptor: &mut Acceptor, watched: &AsyncFd<Watched>) ->
             Next::Nothing => {
                 // Other tasks may run for as long as they like.
                 acceptor.end_turn();
-                wait(watched, acceptor.resume_in()).await?;
+                wait(watched, acceptor.sleep_at_most()).await?;
             }
             found => return Ok(found),
         }

@@ -8,6 +8,7 @@ use http::Response;
 use http_body::Body;
 
 use super::{Data, Driver, LEAST_FILE, Outcome, Step, Work};
+use crate::access_log::Counted;
 use crate::channel::Channel;
 use crate::file::Section;
 use crate::h1::date;
@@ -15,7 +16,6 @@ use crate::h1::encode::Framing;
 use crate::h1::input::Input;
 use crate::h1::intake::Sender;
 use crate::observed::Answer;
-use crate::send::Piece;
 use crate::service::HttpService;
 use crate::wire::Wire;
 
@@ -47,7 +47,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
 
     /// The service has answered.
     pub(super) fn answer(&mut self, response: Response<Answer<S::Answer>>) -> Step {
-        let (parts, mut body) = response.into_parts();
+        let (parts, body) = response.into_parts();
         let exact = body.size_hint().exact();
         let progress = &self.service.connected.progress;
         let date = date::at(progress.now.get());
@@ -123,7 +123,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         }
     }
 
-    pub(super) fn add(&mut self, data: Piece<Data<S>>) {
+    pub(super) fn add(&mut self, data: Data<S>) {
         let length = data.remaining();
         if length == 0 {
             return;
@@ -137,10 +137,10 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         }
     }
 
-    pub(super) fn add_file(&mut self, mut section: Section) {
-        let piece = self.machine.piece(self.output.small(), section.left);
-        section.left = piece.length;
-        self.output.add_file(section);
+    pub(super) fn add_file(&mut self, mut file: Counted<Section>) {
+        let piece = self.machine.piece(self.output.small(), file.section().left);
+        file.cut(piece.length);
+        self.output.add_file(file);
         self.piece = Some(piece);
     }
 

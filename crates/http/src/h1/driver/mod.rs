@@ -12,8 +12,10 @@ use http::{HeaderMap, Response};
 use http_body::Body;
 use tine::BoxError;
 
+use crate::access_log::Counted;
 use crate::channel::{Channel, note_receiving};
 use crate::connected::Connected;
+use crate::file::Broken;
 use crate::h1::Refusal;
 use crate::h1::date;
 use crate::h1::head::Bounds;
@@ -48,7 +50,8 @@ pub(crate) enum Outcome {
     Failed,
 }
 
-type Data<S> = <<S as HttpService>::Answer as Body>::Data;
+/// A piece of an answer's body.
+type Data<S> = Counted<Piece<<<S as HttpService>::Answer as Body>::Data>>;
 
 /// What is done for a request.
 enum Work<S: HttpService> {
@@ -64,7 +67,7 @@ pub(crate) struct Driver<I: Channel, S: HttpService> {
     service: Observed<S>,
     machine: Machine,
     input: Input,
-    output: Output<Piece<Data<S>>>,
+    output: Output<Data<S>>,
     work: Work<S>,
     /// The request's body, on its way to the service.
     sender: Option<Sender>,
@@ -205,6 +208,16 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         Poll::Ready(Ok(Step::Again))
     }
 
+    /// Says of a file that could not be sent to its end. What is wrong with the socket is the client's.
+    fn note_broken(&self, error: &io::Error) {
+        let Connected { settings, progress, arrival, .. } = &*self.service.connected;
+        if let Some(broken) = Broken::below(error) {
+            let (number, now) = (progress.requests.get(), progress.look());
+            let text = format_args!("the answer breaks off: {broken}");
+            settings.observer.trouble(arrival, number, now, text);
+        }
+    }
+
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
         let progress = &self.service.connected.progress;
@@ -250,7 +263,10 @@ where
             match driver.step(cx) {
                 Poll::Ready(Ok(Step::Again)) => {}
                 Poll::Ready(Ok(Step::Done(outcome))) => return Poll::Ready(outcome),
-                Poll::Ready(Err(_)) => return Poll::Ready(Outcome::Failed),
+                Poll::Ready(Err(error)) => {
+                    driver.note_broken(&error);
+                    return Poll::Ready(Outcome::Failed);
+                }
                 Poll::Pending => return Poll::Pending,
             }
             if progress.requests.get() >= began + TURN && driver.machine.stage() == Stage::Head {
