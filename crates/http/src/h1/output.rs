@@ -43,16 +43,24 @@ pub(crate) struct Output<D> {
     /// How many of them are sent.
     sent: usize,
     large: Option<Large<D>>,
+    /// The stream has taken it, and holds some of it back itself.
+    unflushed: bool,
     /// Since the first answer that was sent together with those of other connections.
     outlet: Option<Arc<Outlet>>,
 }
 
 impl<D: Buf> Output<D> {
     pub(crate) fn new() -> Self {
-        Self { bytes: Vec::new(), sent: 0, large: None, outlet: None }
+        Self { bytes: Vec::new(), sent: 0, large: None, unflushed: false, outlet: None }
     }
 
+    /// Whether nothing is to be sent any more.
     pub(crate) fn is_empty(&self) -> bool {
+        self.is_taken() && !self.unflushed
+    }
+
+    /// Whether the stream has taken everything.
+    fn is_taken(&self) -> bool {
         self.bytes.is_empty() && self.large.is_none()
     }
 
@@ -101,7 +109,8 @@ impl<D: Buf> Output<D> {
         progress: &Progress,
     ) -> Poll<io::Result<()>> {
         self.recall(progress);
-        while !self.is_empty() {
+        while !self.is_taken() {
+            self.unflushed = !I::SENDS_FILES;
             let written = self.poll_write(cx, stream);
             note_writing(stream, progress, written.is_pending());
             let count = ready!(written)?;
@@ -111,12 +120,12 @@ impl<D: Buf> Output<D> {
             }
             self.advance(count);
         }
-        if I::SENDS_FILES {
+        if !self.unflushed {
             return Poll::Ready(Ok(()));
         }
-        // TLS may hold some of it back itself.
         let flushed = Pin::new(&mut *stream).poll_flush(cx);
         note_writing(stream, progress, flushed.is_pending());
+        self.unflushed = flushed.is_pending();
         flushed
     }
 
@@ -175,7 +184,7 @@ impl<D: Buf> Output<D> {
         progress: &Arc<Progress>,
     ) -> bool {
         let is_hindered = progress.leaving.get() || progress.is_writing() || self.is_full();
-        if self.is_empty() || is_hindered || !outbox::is_open(progress.now.get()) {
+        if self.is_taken() || is_hindered || !outbox::is_open(progress.now.get()) {
             return false;
         }
         if self.outlet.is_none() {
