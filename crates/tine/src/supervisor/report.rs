@@ -184,7 +184,8 @@ impl Supervisor {
             pool: self.pools[proc.pool].plan.name.clone(),
             place: u32::try_from(worker.place).unwrap_or(u32::MAX),
             generation: u64::from(worker.generation),
-            pid: Self::shown_pid(proc, read.pid),
+            // Of a command, the command's own, as its keeper has said. The record's is any number.
+            pid: proc.command.unwrap_or(proc.pid.get()),
             stage: stage_text(worker.stage).to_owned(),
             letter: letter.to_string(),
             activity: read.activity.map_or("unknown".to_owned(), |activity| activity.to_string()),
@@ -202,12 +203,6 @@ impl Supervisor {
                 began => seconds(now.saturating_sub(began)),
             },
         }
-    }
-
-    /// Who does the work: of a command, the command itself, as its keeper's record says.
-    fn shown_pid(proc: &Proc, recorded: u64) -> u32 {
-        let command = u32::try_from(recorded).ok().filter(|&pid| proc.is_command && pid > 0);
-        command.unwrap_or(proc.pid.get())
     }
 }
 
