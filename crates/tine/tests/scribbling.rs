@@ -139,7 +139,8 @@ fn a_worker_by_exec_boots_from_memory_that_was_written_over() {
 
 #[test]
 fn the_old_program_comes_back_to_memory_that_was_written_over() {
-    for wrong in ["--boot error --boot-attempts 1", "--main-does take=panic", "--main-does take=abort"]
+    for wrong in
+        ["--boot error --boot-attempts 1", "--main-does take=panic", "--main-does take=abort"]
     {
         // A pool that breathes would believe the garbage, and grow.
         let it = Renewable::start(&format!("--workers 1 {ALL}"), "");

@@ -192,5 +192,8 @@ impl Estate {
 }
 
 fn begins_anew(log: &Log, what: &str) {
-    crate::log::warning!(log, "{what} was written over by a process of the service: it begins anew");
+    crate::log::warning!(
+        log,
+        "{what} was written over by a process of the service: it begins anew"
+    );
 }

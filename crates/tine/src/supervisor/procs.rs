@@ -261,6 +261,7 @@ impl Supervisor {
         if !proc.silent {
             let _ = self.epoll.remove(&proc.channel);
         }
+        let exit = self.judged(id, exit);
         let did = self.fold(id);
         self.happen(Event::Exited { worker: id, exit, did });
         if let Some(proc) = self.procs.remove(&id) {
