@@ -1,5 +1,4 @@
 //! `tine serve` over HTTPS: what is typed, who reads the files, what a client gets, and what a reload changes.
-#![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -92,8 +91,8 @@ fn files_are_served_over_https_whole_in_ranges_and_beside_http() {
 
 #[test]
 fn workers_of_another_user_need_no_right_to_read_the_key() {
-    if !testkit::is_root() {
-        return eprintln!("skipped: it takes root");
+    if !testkit::require_root() {
+        return;
     }
     let site = Site::new();
     let closed = std::fs::Permissions::from_mode(0o600);

@@ -8,6 +8,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use testkit::require_root;
 use testkit::{Client, Running, Server, TempDir};
 use tine::control::{self, PoolStatus, Report, Status};
 
@@ -200,14 +201,4 @@ pub fn timed<T>(what: impl FnOnce() -> T) -> (T, Duration) {
     let before = Instant::now();
     let result = what();
     (result, before.elapsed())
-}
-
-/// Whether the test can go on; if not, says so past the runner's capture.
-pub fn require_root() -> bool {
-    use std::io::Write as _;
-    let root = testkit::is_root();
-    if !root {
-        let _ = writeln!(std::io::stderr(), "skipped: it takes root");
-    }
-    root
 }
