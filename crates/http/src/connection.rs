@@ -329,6 +329,7 @@ async fn until_gone(progress: &Progress, context: &Context) {
 /// listens to it for a while (RFC 9112, section 9.6), which is shorter where others wait for this worker.
 async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8], connected: &Connected) {
     let Connected { settings, progress, .. } = connected;
+    settings.context.record().set(Activity::Closing);
     // Whoever is to make room counts it among those that go.
     progress.unwanted.set(true);
     let _member = settings.crowd.join(progress.clone(), Waker::noop().clone());

@@ -110,6 +110,19 @@ impl Record {
         self.field(Field::Activity).store(activity as u64, Relaxed);
     }
 
+    /// Says that the worker does something on the way while `act` runs, and what it was at before that again. In the
+    /// worker.
+    pub fn meanwhile<T>(&self, activity: Activity, act: impl FnOnce() -> T) -> T {
+        let fields = [Field::Since, Field::Activity];
+        let before = fields.map(|field| self.field(field).load(Relaxed));
+        self.set(activity);
+        let result = act();
+        for (field, value) in fields.into_iter().zip(before) {
+            self.field(field).store(value, Relaxed);
+        }
+        result
+    }
+
     /// A connection was taken: so many are open now, and so many were taken. In the worker, which counts in memory of
     /// its own: what stands here, any process of the service can have written.
     pub(crate) fn opened(&self, open: u64, taken: u64) {

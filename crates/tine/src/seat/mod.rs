@@ -202,6 +202,9 @@ impl Seat {
     pub(crate) fn begin_to_leave(&self, how: Leave) {
         let before = self.leave.fetch_max(how as u8, SeqCst);
         if before == Leave::No as u8 {
+            if self.open() == 0 {
+                self.record.set(Activity::Leaving);
+            }
             self.publish_leaving();
             self.leave_event.signal();
             self.tell(LEAVING, "");
@@ -379,6 +382,10 @@ pub struct Busy {
 }
 
 impl Busy {
+    pub(crate) fn record(&self) -> &Record {
+        &self.seat.record
+    }
+
     /// A request of this connection is answered: counts towards [`crate::Prefork::max_requests`].
     pub fn answered(&self) {
         self.seat.answered(tine_os::clock::monotonic());
