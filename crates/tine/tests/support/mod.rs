@@ -8,7 +8,6 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub use testkit::require_root;
 use testkit::{Client, Running, Server, TempDir};
 use tine::control::{self, PoolStatus, Report, Status};
 
@@ -201,4 +200,10 @@ pub fn timed<T>(what: impl FnOnce() -> T) -> (T, Duration) {
     let before = Instant::now();
     let result = what();
     (result, before.elapsed())
+}
+
+/// Whether the test can go on; see [`testkit::require_root`].
+#[track_caller]
+pub fn require_root() -> bool {
+    testkit::require_root()
 }

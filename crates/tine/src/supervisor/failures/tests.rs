@@ -202,3 +202,25 @@ fn a_pool_on_demand_is_ready_without_a_worker_unless_its_workers_fail() {
     state.step(&rules, SECOND, Event::Exited { worker: WorkerId(1), exit, did: Work::default() });
     assert!(!state.is_ready());
 }
+
+#[test]
+fn failing_forks_are_tried_again_after_delays_that_double_up_to_two_seconds() {
+    let rules = vec![Rules { persists: true, ..rules(Sizing::fixed(1)) }];
+    let mut state = State::new(&rules, 1);
+    let mut now = SECOND;
+    let mut waits = Vec::new();
+    for _ in 0..7 {
+        let actions = state.step(&rules, now, Event::Time);
+        let fork = actions.iter().find_map(|action| match action {
+            Action::Fork(assignment) => Some(assignment.worker),
+            _ => None,
+        });
+        let worker = fork.expect("it is tried at its time");
+        state.step(&rules, now, Event::ForkFailed { worker, errno: 11 });
+        let next = state.fork_trouble.expect("there is trouble").1;
+        assert!(state.step(&rules, next - 1, Event::Time).is_empty(), "and not before");
+        waits.push((next - now) / MILLISECOND);
+        now = next;
+    }
+    assert_eq!(waits, [100, 200, 400, 800, 1600, 2000, 2000]);
+}
