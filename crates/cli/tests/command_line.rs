@@ -340,7 +340,7 @@ fn workers_become_the_user_and_may_not_read_what_he_may_not() {
     let worker = server.wait_children(1)[0];
     let status = testkit::process::status(worker);
     assert!(status.uid.iter().all(|&uid| uid != 0));
-    assert!(status.no_new_privs, "and becomes nobody else again");
+    assert!(status.no_new_privs, "and can gain no other user again");
     assert!(!testkit::process::status(server.pid()).no_new_privs, "the next program may need more");
 }
 

@@ -19,7 +19,7 @@ use crate::signal::Signal;
 /// What setresuid(2) takes for "leave it as it is".
 const AS_IT_IS: u32 = u32::MAX;
 
-/// Sends a signal to the process of a [`pidfd`](crate::process::pidfd), whose number is `pid`, be it another user's. Only
+/// Sends a signal to the process of a [`pidfd`](crate::process::pidfd), with the number `pid`, be it another user's. Only
 /// for a process with one thread.
 ///
 /// # Errors
@@ -104,7 +104,7 @@ fn as_user(user: u32, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     set_effective(user)?;
     let result = act();
     if set_effective(own).is_err() {
-        // The kernel never refuses the real user. Should it do so, this process must not go on as somebody else.
+        // The kernel never refuses the real user. Should it do so, this process must not go on as another user.
         std::process::abort();
     }
     if let Ok(dumpable @ sys::DumpableBehavior::Dumpable) = dumpable {

@@ -36,7 +36,7 @@ fn start(arguments: &str) -> Option<Service> {
     let service = start_in(open_directory(), arguments, bound);
     // It is the server from here on, and not setpriv.
     service.address();
-    assert_eq!(status(service.pid()).cap_effective & CAP_KILL, 0, "it may signal nobody else");
+    assert_eq!(status(service.pid()).cap_effective & CAP_KILL, 0, "it may signal no other user");
     Some(service)
 }
 

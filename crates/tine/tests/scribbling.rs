@@ -31,7 +31,7 @@ fn regions(service: &Service) -> Vec<(String, Scribbler)> {
     regions
 }
 
-/// It answers clients, and whoever asks how it is.
+/// It answers clients, and says how it is.
 #[track_caller]
 fn serves(service: &Service) {
     assert!(service.ask("pid").parse::<u32>().is_ok());
@@ -64,7 +64,7 @@ fn no_word_of_a_header_keeps_the_next_program_from_taking_over() {
 }
 
 #[test]
-fn a_region_that_nobody_wrote_over_is_kept_beside_one_that_was() {
+fn an_intact_region_is_kept_beside_one_that_was_written_over() {
     let it = service();
     assert_eq!((it.service.ask("count"), it.service.ask("hit")), ("1".into(), "yes".into()));
     Scribbler::of(it.service.some_worker(), "hits").write(1, 9);
@@ -83,7 +83,7 @@ fn no_word_of_a_pools_line_outlives_a_reload() {
         }
         reloads(&it);
     }
-    // The lame duck's word among them: it is written anew by whoever takes the board over.
+    // The lame duck's word among them: the program that takes the board over writes it anew.
     let board = Scribbler::of(it.service.some_worker(), "scoreboard");
     (2..7).for_each(|word| assert_eq!(board.write(HEADER + word, 0), 0, "word {word}"));
     it.service.stop();

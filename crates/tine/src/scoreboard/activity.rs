@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_nobodys_is_empty() {
+    fn a_record_without_a_worker_is_empty() {
         let board = crate::scoreboard::Scoreboard::create(1, 1).expect("a board");
         let record = board.record(0);
         let letter = || record.read().activity.map(Activity::letter);

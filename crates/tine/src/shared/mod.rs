@@ -4,7 +4,7 @@
 //! write any word of it, so each process keeps the region's name and version in memory of its own, and the kernel
 //! keeps the length. The next image of the program gets name and version from the handover letter. A header in front
 //! of the words repeats them for debuggers; a header that differs shows that the memory was written over. There is no
-//! lock in a region, so a worker that dies in the middle stalls nobody; what to make of half an update is decided by
+//! lock in a region, so a worker that dies in the middle stalls no other; what to make of half an update is decided by
 //! the view that gives the words their meaning. Readers expect nonsense.
 //!
 //! Four views give the words a meaning: [`counter`], [`gauge`], [`limiter`] and [`cache`]. A region for one

@@ -164,7 +164,7 @@ pub enum Exit {
         /// Whether the kernel wrote a core file.
         core: bool,
     },
-    /// Killed by `SIGKILL`, which nobody here had sent, while the kernel killed for want of memory.
+    /// Killed by `SIGKILL`, which the supervisor had not sent, while the kernel killed for want of memory.
     OutOfMemory,
 }
 

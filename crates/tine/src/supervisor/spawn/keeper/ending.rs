@@ -25,11 +25,9 @@ impl Keeper {
                 self.refused(pid, Signal::KILL, &error);
             }
             Ok(_) => {}
-            // Nothing says which they are: all at once, this process with them.
-            Err(_) => {
-                let user = deliver::owner_of(self.command);
-                let _ = deliver::deliver_to_group(process::pid(), user, Signal::KILL);
-            }
+            // Nothing says which they are: all at once, this process with them. What the kernel lets it not signal, the
+            // supervisor ends when it reaps this process.
+            Err(_) => drop(process::signal_group(process::pid(), Signal::KILL)),
         }
     }
 
