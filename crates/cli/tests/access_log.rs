@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use testkit::load::Load;
-use testkit::{Client, DEADLINE, Running, Server, TempDir, client, is_root, process, wait_until};
+use testkit::{
+    Client, DEADLINE, Running, Server, TempDir, client, process, require_root, wait_until,
+};
 
 const SIGUSR1: i32 = 10;
 const SIGHUP: i32 = 1;
@@ -155,7 +157,7 @@ fn a_rotation_under_load_loses_and_splits_no_line() {
 
 #[test]
 fn workers_without_rights_write_to_the_reopened_log() {
-    if !is_root() {
+    if !require_root() {
         return;
     }
     let site = Site::new();

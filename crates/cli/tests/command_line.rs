@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use testkit::{Client, Running, Server, TempDir, alive, client, is_root, require_peer};
+use testkit::{
+    Client, Running, Server, TempDir, alive, client, is_root, require_peer, require_root,
+};
 
 const SIGINT: i32 = 2;
 const SIGHUP: i32 = 1;
@@ -325,7 +327,7 @@ fn a_file_that_shrinks_on_the_way_breaks_the_connection_off() {
 
 #[test]
 fn workers_become_the_user_and_may_not_read_what_he_may_not() {
-    if !is_root() {
+    if !require_root() {
         return;
     }
     let place = Place::new();
@@ -336,7 +338,10 @@ fn workers_become_the_user_and_may_not_read_what_he_may_not() {
     assert_eq!(client::get(&server.address(), "/closed.txt").status, 403);
     assert_eq!(client::get(&server.address(), "/").status, 200);
     let worker = server.wait_children(1)[0];
-    assert!(testkit::process::status(worker).uid.iter().all(|&uid| uid != 0));
+    let status = testkit::process::status(worker);
+    assert!(status.uid.iter().all(|&uid| uid != 0));
+    assert!(status.no_new_privs, "and can gain no other user again");
+    assert!(!testkit::process::status(server.pid()).no_new_privs, "the next program may need more");
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! `tine serve` over HTTPS: what is typed, who reads the files, what a client gets, and what a reload changes.
-#![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use testkit::tls::{Connector, Identity};
-use testkit::{Client, Running, Server, TempDir, client};
+use testkit::{Client, Running, Scribbler, Server, TempDir, client};
 
 const SIGTERM: i32 = 15;
 
@@ -92,8 +91,8 @@ fn files_are_served_over_https_whole_in_ranges_and_beside_http() {
 
 #[test]
 fn workers_of_another_user_need_no_right_to_read_the_key() {
-    if !testkit::is_root() {
-        return eprintln!("skipped: it takes root");
+    if !testkit::require_root() {
+        return;
     }
     let site = Site::new();
     let closed = std::fs::Permissions::from_mode(0o600);
@@ -182,6 +181,34 @@ fn one_plain_process_serves_https_too() {
         let mut connection = connector.connect(&server.address(), "localhost");
         assert_eq!(connection.get("/").text(), "Hello, World!");
         assert_eq!(connection.tls().map(testkit::tls::Tls::resumed), Some(resumed));
+    }
+    stop(&server);
+}
+
+#[test]
+fn a_worker_that_writes_over_all_shared_memory_ends_neither_the_service_nor_its_tickets() {
+    let site = Site::new();
+    let listen = ["--listen", "127.0.0.1:0/tls", "--workers", "2", "--concurrency", "4"];
+    let server = site.serve(&listen);
+    let connector = site.connector();
+    let serves = || {
+        let mut connection = connector.connect(&server.address(), "localhost");
+        assert_eq!(connection.get("/").text(), "Hello, World!");
+        connection.tls().map(testkit::tls::Tls::resumed)
+    };
+    serves();
+    for seed in 1..4 {
+        let regions = Scribbler::all(server.wait_children(2)[0]);
+        assert!(regions.iter().any(|(name, _)| name == "tine-tls tickets"));
+        for (_, region) in regions {
+            region.garbage(seed).expect("it can be written over");
+        }
+        serves();
+        let (done, text) = site.reload();
+        assert!(done, "{text}");
+        server.wait_line("\"tine-tls tickets\" was written over");
+        serves();
+        assert_eq!(serves(), Some(true), "the new keys make tickets that are taken");
     }
     stop(&server);
 }

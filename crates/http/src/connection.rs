@@ -271,6 +271,7 @@ async fn until_gone(progress: &Progress, context: &Context) {
 /// listens to it for a while (RFC 9112, section 9.6), which is shorter where others wait for this worker.
 async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8], connected: &Connected) {
     let Connected { settings, progress, .. } = connected;
+    settings.context.record().set(Activity::Closing);
     // What makes room counts it among those that go, and notes here that it is to go now.
     progress.unwanted.set(true);
     progress.wanted.set(0);

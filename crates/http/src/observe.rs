@@ -56,7 +56,8 @@ impl Station {
     pub(crate) fn observer(self, options: &Options, context: &Context) -> Observer {
         let writer = options.access_log.as_ref().map(|log| {
             let context = context.clone();
-            Writer::new(log, self.log.clone(), move || context.is_leaving())
+            let record = Some(context.record().clone());
+            Writer::new(log, self.log.clone(), record, move || context.is_leaving())
         });
         Observer {
             numbers: Numbers::new(self.worker),

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
-use crate::process::{Pid, pidfd, send};
+use crate::deliver::deliver;
+use crate::process::{Pid, pidfd};
 use crate::signal::Signal;
 
 /// The children of a process, zombies included; none if it is gone. One that is born or ends meanwhile may be
@@ -30,15 +31,25 @@ pub fn children(pid: Pid) -> io::Result<Vec<Pid>> {
     Ok(found)
 }
 
-/// Sends a signal to the children of a process, their children, and so on, as far as they can be seen; says how
-/// many got it. A number that has become a stranger's meanwhile is left alone.
+/// What became of a signal to a whole [family](signal_descendants).
+#[derive(Debug, Default)]
+pub struct Told {
+    /// How many processes got it.
+    pub told: usize,
+    /// A process that did not get it though it was there, and the kernel's reason.
+    pub refused: Option<(Pid, io::Error)>,
+}
+
+/// Sends a signal to the children of a process, their children, and so on, as far as they can be seen, whatever users
+/// they are. A number that has become a stranger's meanwhile is left alone. Only for a process with one thread, see
+/// [`deliver`].
 ///
 /// # Errors
 /// As [`children`] for the process itself.
-pub fn signal_descendants(root: Pid, signal: Signal) -> io::Result<usize> {
+pub fn signal_descendants(root: Pid, signal: Signal) -> io::Result<Told> {
     let mut family = BTreeSet::from([root]);
     let mut next = children(root)?;
-    let mut told = 0;
+    let mut all = Told::default();
     while let Some(pid) = next.pop() {
         // From here on the descriptor means one process. If a member of the family is its parent, it is the one
         // that was found.
@@ -47,9 +58,14 @@ pub fn signal_descendants(root: Pid, signal: Signal) -> io::Result<usize> {
             continue;
         }
         next.extend(children(pid).unwrap_or_default());
-        told += usize::from(send(process, signal).is_ok());
+        match deliver(process, pid, signal) {
+            Ok(()) => all.told += 1,
+            // It has ended meanwhile.
+            Err(error) if is_gone(&error) => {}
+            Err(error) => all.refused = Some((pid, error)),
+        }
     }
-    Ok(told)
+    Ok(all)
 }
 
 /// The parent of a process, by `/proc/PID/stat`.

@@ -203,12 +203,13 @@ pub fn core_pattern() -> io::Result<(String, bool)> {
 }
 
 /// The file in which the kernel counts the processes it killed for want of memory in this process's cgroup,
-/// those below included: `memory.events` of version 2, `memory.oom_control` of version 1. `None` where there
-/// is none, in the root cgroup above all.
+/// those below included: `memory.events` of version 2, `memory.oom_control` of version 1. Where there is none, in the
+/// root cgroup above all, `/proc/vmstat`, which counts those of the whole machine. `None` where nothing counts.
 #[must_use]
 pub fn oom_file() -> Option<PathBuf> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    oom_files(&groups).into_iter().find(|path| oom_kills(path).is_some())
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let files = oom_files(&groups).into_iter().chain([PathBuf::from("/proc/vmstat")]);
+    files.into_iter().find(|path| oom_kills(path).is_some())
 }
 
 /// `0::/a/b` is a line of version 2, `4:memory:/a/b` one of version 1 (cgroups(7)).

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod comeback;
 pub mod cpu;
 pub mod daemon;
+pub mod deliver;
 pub mod diag;
 pub mod event;
 pub mod exec;

@@ -5,7 +5,7 @@
 //! group, user: each of them needs the privilege that the last one gives up.
 #![allow(unsafe_code)]
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use rustix::fs::{Gid, Mode, Uid};
@@ -247,4 +247,29 @@ pub fn raise_open_files() -> io::Result<u64> {
         set_limit(Resource::OpenFiles, hard, hard)?;
     }
     Ok(hard)
+}
+
+/// The largest value of `/proc/PID/oom_score_adj` (proc_pid_oom_score_adj(5)).
+const OOM_SCORE_MAX: i32 = 1000;
+
+/// Makes the kernel rather end this process than the one it was forked from, when memory is wanting: raises its
+/// `oom_score_adj` by so much, 1000 at most. A unit is a thousandth of the memory there is. Inherited by `fork`, kept by
+/// `exec`. Needs no privilege, but must come before a change of user, after which the file is root's. Allocates nothing.
+///
+/// # Errors
+/// When `/proc` is not there, or not writable.
+pub fn raise_oom_score(by: i32) -> io::Result<()> {
+    use rustix::fs::{OFlags, open};
+    let file = open("/proc/self/oom_score_adj", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    // The longest is "-1000" and an end of line.
+    let mut bytes = [0; 16];
+    let length = rustix::io::read(&file, &mut bytes)?;
+    let text = std::str::from_utf8(&bytes[..length]).map_err(io::Error::other)?;
+    let now: i32 = text.trim_end().parse().map_err(io::Error::other)?;
+    let mut rest = &mut bytes[..];
+    write!(rest, "{}", now.saturating_add(by).min(OOM_SCORE_MAX))?;
+    let left = rest.len();
+    let length = bytes.len() - left;
+    rustix::io::write(&file, &bytes[..length])?;
+    Ok(())
 }

@@ -28,6 +28,7 @@ mod net;
 pub mod process;
 mod report;
 mod running;
+mod scribble;
 mod server;
 pub mod tls;
 mod wait;
@@ -37,6 +38,7 @@ pub use http::Response;
 pub use load::{Load, LoadHandle};
 pub use report::Report;
 pub use running::Running;
+pub use scribble::Scribbler;
 pub use server::Server;
 pub use tempfile::TempDir;
 pub use wait::{DEADLINE, alive, holds_within, wait_gone, wait_until};
@@ -76,13 +78,36 @@ pub fn require_peer(program: &str) -> bool {
     if is_on_path(program) {
         return true;
     }
+    skip(&format!("{program} is not installed"));
+    false
+}
+
+/// Whether the test runs as root. If not, says so in a line on standard error, past the test runner's capture.
+///
+/// # Panics
+/// When it does not and the environment has `TINE_REQUIRE_PEERS=1`: there, no test may be skipped.
+#[track_caller]
+pub fn require_root() -> bool {
+    require_root_of(is_root())
+}
+
+#[track_caller]
+fn require_root_of(is_root: bool) -> bool {
+    if !is_root {
+        skip("it takes root");
+    }
+    is_root
+}
+
+/// Says that a test is skipped, and why; a failure where none may be.
+#[track_caller]
+fn skip(why: &str) {
     assert!(
         env::var_os("TINE_REQUIRE_PEERS").is_none_or(|value| value != "1"),
-        "{program} is not installed, and TINE_REQUIRE_PEERS=1 demands it"
+        "{why}, and TINE_REQUIRE_PEERS=1 demands it"
     );
     // Not worth failing a test for: a closed standard error only loses the note.
-    let _ = writeln!(io::stderr(), "skipped: {program} is not installed");
-    false
+    let _ = writeln!(io::stderr(), "skipped: {why}");
 }
 
 fn is_on_path(program: &str) -> bool {
@@ -96,7 +121,7 @@ fn is_on_path(program: &str) -> bool {
     env::split_paths(&path).any(|directory| runs(&directory.join(program)))
 }
 
-/// Whether the test runs as root (effective user id 0): what needs privileges is tested only then.
+/// Whether the test runs as root (effective user id 0). A test that cannot do without asks [`require_root`].
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -110,6 +135,28 @@ mod tests {
         let panic = std::panic::catch_unwind(|| bin("no-such-program")).expect_err("there is none");
         let text = panic.downcast_ref::<String>().expect("a formatted message");
         assert!(text.contains("cargo build --bin no-such-program"), "{text}");
+    }
+
+    #[test]
+    fn what_is_missing_is_a_failure_only_where_nothing_may_be_skipped() {
+        // The environment is the process's: the question is asked in a process that has it.
+        const NAME: &str = "tests::what_is_missing_is_a_failure_only_where_nothing_may_be_skipped";
+        if env::var_os("TINE_TEST_ASK").is_some() {
+            assert!(require_root_of(true));
+            assert!(!require_root_of(false));
+            assert!(!require_peer("no-such-program"));
+            return;
+        }
+        for (demanded, passes) in [("0", true), ("1", false)] {
+            let test = env::current_exe().expect("a test knows its own executable");
+            let output = std::process::Command::new(test)
+                .args(["--exact", NAME])
+                .env("TINE_TEST_ASK", "1")
+                .env("TINE_REQUIRE_PEERS", demanded)
+                .output()
+                .expect("it runs");
+            assert_eq!(output.status.success(), passes, "{output:?}");
+        }
     }
 
     #[test]

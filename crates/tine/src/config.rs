@@ -165,7 +165,8 @@ impl FromStr for Span {
 /// What the breaker of a pool does when failures come too fast (row F8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exhausted {
-    /// Whoever serves goes on; replacements wait as long as the back-off allows. The default.
+    /// Workers that serve go on; replacements wait as long as the back-off allows. Where no worker is left, one place
+    /// goes on by its own delays. The default.
     Throttle,
     /// The service ends with an error.
     Stop,
@@ -264,8 +265,11 @@ pub struct PoolConfig {
     pub settle: Duration,
     /// Without a connection for this long the pool goes to its floor. Default 30 s, as in Net::Server.
     pub quiet: Duration,
-    /// First and longest delay before a place is tried again after quick failures; it doubles, half of
-    /// it drawn. Default 100 ms to 30 s.
+    /// First and longest delay before a place is tried again; it doubles, half of it drawn. Default 100 ms to 30 s.
+    ///
+    /// A place waits after a worker that could not boot or ended within a second without having served, and after one
+    /// that the kernel killed for want of memory. A worker that was killed from outside, or ended within a second of
+    /// being ready though it had served, is replaced at once; the next one in a row waits, for a second at most.
     pub backoff: (Duration, Duration),
     /// How long a successor that is ready serves beside the worker it succeeds, before that one is asked to leave:
     /// for workers that take work before they are told to, as foreign commands do (row S10). Default 0.
@@ -276,8 +280,9 @@ pub struct PoolConfig {
     /// Such failures end nothing, and a new generation that fails is tried until it can boot, while the old one serves
     /// (row S8). Whoever waits for a reload is told of the first failure. Default false.
     pub persists: bool,
-    /// Failures within a window that open the breaker; clean and wanted exits do not count. Default
-    /// 1000 within 60 s; 0 = no breaker.
+    /// Failures within a window that open the breaker. Clean and wanted ends do not count, nor do kills from outside of
+    /// workers that were ready for a second. Holds for a pool of up to 32 workers; for each further 32 so many more are
+    /// let pass. Default 1000 within 60 s; 0 = no breaker.
     pub breaker: (u32, Duration),
     /// What an open breaker does.
     pub exhausted: Exhausted,

@@ -12,6 +12,7 @@ use tine_os::socket::{Correspondent, Peer, send_to};
 
 use crate::access::Name;
 use crate::listen::{Kind, Listener};
+use crate::scoreboard::Record;
 use crate::seat::Busy;
 
 /// The client's socket.
@@ -105,6 +106,11 @@ impl Conn {
                 stream.set_write_timeout(timeout)
             }
         }
+    }
+
+    /// The record of the worker that serves it.
+    pub(crate) fn record(&self) -> &Record {
+        self.busy.record()
     }
 
     /// The request that is answered next, or was last, has failed by the server's fault: counted, and what a rollout goes

@@ -8,6 +8,7 @@ use crate::access::{Gate, Name, Verdict};
 use crate::conn::{Conn, Packet};
 use crate::hooks::Hooked;
 use crate::log::{Log, info};
+use crate::scoreboard::Activity;
 
 /// See the module.
 #[derive(Debug)]
@@ -27,7 +28,15 @@ impl Door {
         let peer = conn.peer();
         self.hooks.accepted(&conn);
         let client = peer.map(|peer| peer.ip());
-        let verdict = self.gate.as_ref().map(|gate| gate.check(client));
+        let verdict = self.gate.as_ref().map(|gate| match gate.ask(client) {
+            Ok(verdict) => verdict,
+            Err(lookup) => {
+                conn.record().set(Activity::Resolving);
+                let name = lookup.wait();
+                conn.record().set(Activity::Reading);
+                gate.decide(client, &name)
+            }
+        });
         let result = match self.admits(&mut conn, client, verdict) {
             true => handler(conn).map(|()| true),
             false => {
@@ -50,8 +59,16 @@ impl Door {
         self.hooks.accepted(&conn);
         let client = peer.map(|peer| peer.ip());
         let verdict = match &self.gate {
-            Some(gate) => Some(gate.check_async(client).await),
             None => None,
+            Some(gate) => Some(match gate.ask(client) {
+                Ok(verdict) => verdict,
+                Err(lookup) => {
+                    conn.record().set(Activity::Resolving);
+                    let name = lookup.await;
+                    conn.record().set(Activity::Reading);
+                    gate.decide(client, &name)
+                }
+            }),
         };
         let admitted = self.admits(&mut conn, client, verdict);
         if admitted {

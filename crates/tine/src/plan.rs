@@ -301,4 +301,58 @@ mod tests {
     fn one_worker_a_usable_cpu_is_the_default() {
         assert_eq!(plan(Workers::default()).expect("a pool").rules.sizing, Sizing::fixed(cpus()));
     }
+
+    #[test]
+    fn without_a_word_the_times_are_those_that_are_written_down() {
+        use crate::supervisor::state::{MILLISECOND, SECOND};
+        let rules = plan(Workers::fixed(4)).expect("a pool").rules;
+        assert_eq!(rules.backoff, (100 * MILLISECOND, 30 * SECOND));
+        assert_eq!((rules.breaker, rules.breaker_stops), ((1000, 60 * SECOND), false));
+        assert_eq!((rules.boot_timeout, rules.boot_attempts), (30 * SECOND, 3));
+        assert_eq!((rules.drain_timeout, rules.stop_timeout), (600 * SECOND, 30 * SECOND));
+        assert_eq!((rules.term_grace, rules.halt_grace), (SECOND, SECOND));
+        assert_eq!(
+            (rules.shrink_interval, rules.settle, rules.quiet),
+            (10 * SECOND, 10 * SECOND, 30 * SECOND)
+        );
+    }
+
+    #[test]
+    fn each_time_that_is_asked_for_is_its_own() {
+        let seconds = Duration::from_secs;
+        let config = PoolConfig {
+            workers: Workers::fixed(4),
+            boot_timeout: seconds(1),
+            drain_timeout: seconds(2),
+            stop_timeout: seconds(3),
+            term_grace: seconds(4),
+            halt_grace: seconds(5),
+            shrink_interval: seconds(6),
+            settle: seconds(7),
+            quiet: seconds(8),
+            backoff: (seconds(9), seconds(10)),
+            linger: seconds(11),
+            breaker: (12, seconds(13)),
+            ..PoolConfig::default()
+        };
+        let resolved = PoolPlan::resolve("p", &config, &PrivilegeConfig::default());
+        let rules = resolved.expect("a pool").rules;
+        let found = [
+            rules.boot_timeout,
+            rules.drain_timeout,
+            rules.stop_timeout,
+            rules.term_grace,
+            rules.halt_grace,
+            rules.shrink_interval,
+            rules.settle,
+            rules.quiet,
+            rules.backoff.0,
+            rules.backoff.1,
+            rules.linger,
+            u64::from(rules.breaker.0) * 1_000_000_000,
+            rules.breaker.1,
+        ];
+        let expected: Vec<u64> = (1..=13).map(|seconds| seconds * 1_000_000_000).collect();
+        assert_eq!(found.as_slice(), expected);
+    }
 }

@@ -187,6 +187,24 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_sees_the_old_file_or_the_new_one_and_never_half_of_one() {
+        use std::io::Read as _;
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("status");
+        let file = StatusFile::prepare(&path).expect("it can be written");
+        (1..=3).for_each(|number| file.ready(row(number, number as u64)).expect("it is written"));
+        // A reader that has opened it, and reads on when another one is in its place.
+        let mut reader = fs::File::open(&path).expect("a file");
+        let mut first = [0; 3];
+        reader.read_exact(&mut first).expect("its beginning");
+        file.exited(1, false).expect("it is written");
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).expect("its end");
+        assert_eq!((&first, rest.as_str()), (b"1:1", "01\n2:102\n3:103\n"));
+        assert_eq!(fs::read_to_string(&path).expect("a file"), "2:102\n3:103\n");
+    }
+
+    #[test]
     fn what_cannot_be_written_is_refused_by_name() {
         let error = StatusFile::prepare(Path::new("/no/such/status")).expect_err("refused");
         assert!(error.is_config() && error.to_string().contains("/no/such/status"), "{error}");

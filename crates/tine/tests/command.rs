@@ -299,3 +299,13 @@ fn a_command_below_another_root_needs_no_devices_there() {
     number_after(&service, "read nothing");
     service.stop();
 }
+
+#[test]
+fn a_command_may_gain_privileges_unless_it_was_to_gain_none() {
+    for (asked, expected) in [("", false), ("--no-new-privileges yes", true)] {
+        let service = script(&format!("--workers 1 {asked}"), "exec sleep 1000");
+        let command = service.wait_serving(1)[0];
+        assert_eq!(process::status(command).no_new_privs, expected, "{asked}");
+        service.stop();
+    }
+}

@@ -202,7 +202,9 @@ fn a_stopped_worker_that_goes_on_in_time_finishes_what_it_has() {
 /// Single connections, one after the other, each right after the worker that would be woken for it was
 /// killed or stopped: so wake-ups go to workers that cannot heed them.
 fn no_wake_up_is_lost(how: i32, rounds: usize) {
-    let service = start("--workers 4 --halt-grace 60000 --stop-timeout 1000 --breaker 0,1");
+    // Nor does any place wait: it is about the wake-ups.
+    let service =
+        start("--workers 4 --halt-grace 60000 --stop-timeout 1000 --breaker 0,1 --backoff 1,1");
     service.wait_serving(4);
     let address = service.address();
     let mut slow = Vec::new();

@@ -6,7 +6,7 @@ use std::fs;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use support::{AT_ONCE, KILL, Service, TERM, Talk, require_root, start, start_with, timed};
+use support::{AT_ONCE, KILL, STOP, Service, TERM, Talk, require_root, start, start_with, timed};
 use testkit::process::{self, cpu_nanos, open_fds};
 use testkit::{Server, wait_gone};
 
@@ -222,4 +222,22 @@ fn too_few_descriptors_for_the_workers_are_warned_of() {
 fn stop_wrapped(service: &Service) {
     assert!(process::signal(service.status().pid, TERM));
     service.wait_success();
+}
+
+#[test]
+fn a_signal_that_the_kernel_refuses_is_told_of_and_tried_again() {
+    let service = start("--workers 1 --term-grace 300 --halt-grace 300");
+    let worker = service.wait_serving(1)[0];
+    // As a security module refuses it (kill(2)).
+    let Some(strace) = Strace::attach(service.pid(), "pidfd_send_signal:error=EPERM") else {
+        return;
+    };
+    process::signal(worker, STOP);
+    let line = service.wait_line("cannot be sent: Operation not permitted");
+    assert!(line.contains("error") && line.contains("SIGKILL"), "{line}");
+    assert!(line.contains(&format!("(pid {worker})")), "{line}");
+    drop(strace);
+    wait_gone(worker);
+    service.wait_serving(1);
+    service.stop();
 }

@@ -109,6 +109,25 @@ fn a_killed_worker_wedges_no_listener() {
 }
 
 #[test]
+fn without_a_word_the_backlog_is_4096_or_what_the_kernel_allows_for_unix_sockets_too() {
+    let directory = testkit::TempDir::new().expect("a directory");
+    let socket = directory.path().join("socket");
+    let few = directory.path().join("few");
+    let arguments = format!(
+        "--listen 127.0.0.1:0 --listen unix:{} --backlog 5 --listen unix:{} --workers 1",
+        socket.display(),
+        few.display()
+    );
+    let service = start_with(&arguments, |server| server);
+    service.wait_serving(1);
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("it says");
+    let most: u32 = most.trim().parse().expect("a number");
+    let found: Vec<u32> = service.status().listeners.iter().map(|it| it.backlog).collect();
+    assert_eq!(found, [most.min(4096), most.min(4096), 5]);
+    service.stop();
+}
+
+#[test]
 fn the_backlog_is_as_configured_and_who_comes_over_it_waits() {
     let service = start_with("--backlog 3 --listen 127.0.0.1:0 --workers 1", |server| server);
     service.wait_serving(1);

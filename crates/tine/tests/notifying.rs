@@ -7,8 +7,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 use support::renewable::Renewable;
-use support::{HUP, Service, TERM, start_in};
-use testkit::{DEADLINE, TempDir};
+use support::{HUP, KILL, Service, TERM, start_in};
+use testkit::{DEADLINE, TempDir, process};
 
 /// A manager, and the socket on which it is told.
 struct Manager {
@@ -83,6 +83,21 @@ fn it_is_ready_when_all_serve_and_says_when_it_stops() {
     let stopping = manager.wait("STOPPING=1");
     assert!(number(&stopping, "EXTEND_TIMEOUT_USEC") >= 7_000_000, "{stopping}");
     service.wait_success();
+}
+
+#[test]
+fn people_see_in_its_status_when_no_worker_serves_and_when_one_serves_again() {
+    let mut manager = Manager::new();
+    let service = manager.start("--workers 1 --backoff 300,300", &[]);
+    manager.wait("READY=1");
+    // The second has lived too short a time to be replaced at once.
+    for _ in 0..2 {
+        let pid = service.some_worker();
+        process::signal(pid, KILL);
+        manager.wait("STATUS=generation 1: no worker serves");
+        manager.wait("STATUS=generation 1: 1 workers serve");
+    }
+    service.stop();
 }
 
 #[test]

@@ -54,6 +54,27 @@ fn a_worker_becomes_the_user_with_his_groups_and_the_supervisor_stays() {
 }
 
 #[test]
+fn a_worker_that_is_its_user_already_passes_no_capability_on_to_what_it_starts() {
+    if !require_root() || !testkit::require_peer("setpriv") {
+        return;
+    }
+    let directory = open_directory();
+    let everybodys = fs::Permissions::from_mode(0o777);
+    fs::set_permissions(directory.path(), everybodys).expect("it is ours");
+    // As systemd does it: User=, AmbientCapabilities=. A change of user would clear them by itself.
+    let bind = "+net_bind_service";
+    let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let keep = ["--inh-caps", bind, "--ambient-caps", bind];
+    let arguments = "--listen 127.0.0.1:0 --workers 1 --user nobody";
+    let service =
+        start_in(directory, arguments, |server: Server| server.wrap(user.into_iter().chain(keep)));
+    let worker = service.wait_serving(1)[0];
+    assert_eq!(field(service.pid(), "CapAmb"), "0000000000000400");
+    assert_eq!(field(worker, "CapAmb"), "0000000000000000");
+    service.stop();
+}
+
+#[test]
 fn a_group_alone_changes_the_group() {
     if !require_root() {
         return;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::Talk;
 use support::renewable::{PATIENCE, Renewable};
+use support::{KILL, Talk};
 use tine::control::{Canary, Client, TrialStatus};
 
 /// A fifth of the connections, at least twenty requests within a second.
@@ -270,4 +270,41 @@ fn if_the_program_before_could_not_serve_any_more_both_generations_go_on() {
     it.change("--workers 2");
     assert_eq!(it.reload(), Ok(3));
     it.service.stop();
+}
+
+/// Kills workers on trial, one after the other; how the rollout ends.
+fn with_kills(kills: usize) -> Result<u32, String> {
+    let it = Renewable::start("--workers 5", "");
+    it.service.wait_serving(5);
+    let observe = Duration::from_secs(2);
+    let number =
+        client(&it).begin_rollout(Canary { requests: 1, observe, ..CANARY }).expect("it begins");
+    let trial = |killed: &[u32]| {
+        let mut found = None;
+        it.service.wait_until("a worker on trial serves", || {
+            let workers = it.service.status().workers;
+            let mut new = workers.iter().filter(|it| it.generation == 2 && it.stage == "serving");
+            found = new.find(|it| !killed.contains(&it.pid)).map(|it| it.pid);
+            found.is_some()
+        });
+        found.expect("it was found")
+    };
+    on_trial(&it);
+    let mut killed = Vec::new();
+    for _ in 0..kills {
+        let pid = trial(&killed);
+        testkit::process::signal(pid, KILL);
+        testkit::wait_gone(pid);
+        killed.push(pid);
+    }
+    let result = under_load(&it, |_| "pid", || end(&it, number));
+    it.service.stop();
+    result
+}
+
+#[test]
+fn workers_on_trial_that_are_killed_repeatedly_end_it_and_one_stray_kill_does_not() {
+    assert_eq!(with_kills(1), Ok(2));
+    let reason = with_kills(2).expect_err("it goes back");
+    assert!(reason.contains("was killed by SIGKILL (9), and 1 more before it"), "{reason}");
 }

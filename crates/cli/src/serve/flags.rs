@@ -103,7 +103,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PATH")]
     pub(crate) pid_file: Option<PathBuf>,
 
-    /// The user the workers become: a name, or a number with --group
+    /// The user the workers become: a name, or a number with --group. With or without, no worker gains privileges by
+    /// a program it starts
     #[arg(long, value_name = "NAME|NUMBER")]
     pub(crate) user: Option<String>,
 

@@ -161,6 +161,8 @@ fn server(typed: Serve) -> Result<Prefork, Failure> {
         .stop_timeout(typed.drain_timeout)
         .lame_duck(typed.lame_duck)
         .request_timeout(typed.timeout)
+        // A worker that serves files starts no program, and one that was taken over should gain nothing by one.
+        .no_new_privileges()
         .log(log);
     if typed.inherited {
         server = server.inherited();

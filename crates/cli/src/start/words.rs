@@ -96,6 +96,7 @@ fn status(exit: Exit) -> i32 {
         Exit::Clean => 0,
         Exit::Code(code) => code << 8,
         Exit::Signal { number, core } => number | (i32::from(core) << 7),
+        Exit::OutOfMemory => Signal::KILL.number(),
         // Of the original's children, where there is nothing to run.
         _ => 255 << 8,
     }

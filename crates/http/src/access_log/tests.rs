@@ -21,7 +21,7 @@ fn writer(format: &str) -> (Rc<Writer>, Lines) {
     let seen = lines.clone();
     let keep = move |line: &[u8]| seen.borrow_mut().push(String::from_utf8(line.into()).unwrap());
     let log = AccessLog::to_function(keep, format.parse().unwrap());
-    (Writer::new(&log, Log::default(), || false), lines)
+    (Writer::new(&log, Log::default(), None, || false), lines)
 }
 
 fn who(address: &str) -> (Client, Origin) {
@@ -178,7 +178,7 @@ fn lines_are_gathered_and_written_whole() {
     let path = directory.path().join("access");
     let file = LogFile::open(&path).unwrap();
     let log = AccessLog::to_file(file, "%r".parse().unwrap());
-    let writer = Writer::new(&log, Log::default(), || false);
+    let writer = Writer::new(&log, Log::default(), None, || false);
     let written = || std::fs::read_to_string(&path).unwrap();
     let (client, origin) = who("192.0.2.7:4711");
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use tine::{Level, Log};
+use tine::log::LogFile;
+use tine::{Activity, Level, Log, Record};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
@@ -36,6 +37,8 @@ pub(crate) struct Writer {
     format: Rc<Format>,
     sink: Sink,
     log: Log,
+    /// Where the worker says what it is at; `None` in tests.
+    record: Option<Record>,
     /// Whether the worker is to leave.
     leaving: Box<dyn Fn() -> bool>,
     asks_sent: bool,
@@ -85,6 +88,7 @@ impl Writer {
     pub(crate) fn new(
         from: &AccessLog,
         log: Log,
+        record: Option<Record>,
         leaving: impl Fn() -> bool + 'static,
     ) -> Rc<Self> {
         let whole = match &from.sink {
@@ -101,6 +105,7 @@ impl Writer {
             format: from.format.clone(),
             sink: from.sink.clone(),
             log,
+            record,
             leaving: Box::new(leaving),
             gathered_bytes: whole.min(GATHERED_BYTES),
             value_bytes: if whole < GATHERED_BYTES { PIPE_VALUE_BYTES } else { VALUE_BYTES },
@@ -202,7 +207,7 @@ impl Writer {
             Sink::File(file) => {
                 desk.lines.push(b'\n');
                 if desk.lines.len() > self.gathered_bytes && before > 0 {
-                    file.write(&desk.lines[..before], &self.log);
+                    self.to_file(file, &desk.lines[..before]);
                     desk.lines.drain(..before);
                 }
                 self.see_to(desk, outcome);
@@ -274,8 +279,17 @@ impl Writer {
             alarm.abort();
         }
         if let (Sink::File(file), false) = (&self.sink, desk.lines.is_empty()) {
-            file.write(&desk.lines, &self.log);
+            self.to_file(file, &desk.lines);
             desk.lines.clear();
+        }
+    }
+
+    /// A slow disk, or a slow reader of a pipe, keeps the whole worker waiting: it says that this is what it is at.
+    fn to_file(&self, file: &LogFile, lines: &[u8]) {
+        let write = || file.write(lines, &self.log);
+        match &self.record {
+            Some(record) => record.meanwhile(Activity::Logging, write),
+            None => write(),
         }
     }
 

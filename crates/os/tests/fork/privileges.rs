@@ -4,10 +4,13 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use rustix::thread::CapabilitySet;
+use tine_os::deliver::{deliver, deliver_to_group, may_signal_all, owner_of};
 use tine_os::privilege::{self, Resource};
-use tine_os::process::Change;
+use tine_os::process::{self, Change};
+use tine_os::signal::Signal;
 
-use crate::{Check, Outcome, child, wait};
+use crate::{Check, Outcome, child, hang, wait};
 
 pub(crate) const CHECKS: &[Check] = &[
     ("a_full_drop_leaves_no_way_back", a_full_drop_leaves_no_way_back),
@@ -17,13 +20,20 @@ pub(crate) const CHECKS: &[Check] = &[
     ("files_change_hands", files_change_hands),
     ("limits_are_set_and_told", limits_are_set_and_told),
     ("privileges_do_not_grow_again", privileges_do_not_grow_again),
+    ("another_users_process_is_signalled_without_cap_kill", another_users_process_is_signalled),
+    ("a_process_can_be_the_first_to_go", a_process_can_be_the_first_to_go),
 ];
 
 /// A user and group that own nothing here.
 const STRANGER: u32 = 54_321;
 
 fn need_root() -> Outcome {
-    if privilege::effective_uid() == 0 { Ok(()) } else { Err("needs root") }
+    let demanded = std::env::var_os("TINE_REQUIRE_PEERS").is_some_and(|value| value == "1");
+    match privilege::effective_uid() {
+        0 => Ok(()),
+        _ if demanded => panic!("it needs root, and TINE_REQUIRE_PEERS=1 demands it"),
+        _ => Err("it needs root"),
+    }
 }
 
 /// A field of proc_pid_status(5).
@@ -152,5 +162,65 @@ fn privileges_do_not_grow_again() -> Outcome {
         let now = rustix::process::dumpable_behavior().unwrap();
         assert_eq!(now as i32, told);
     }
+    Ok(())
+}
+
+/// A child that has become the stranger, and leads a group.
+fn stranger() -> (process::Pid, std::os::fd::OwnedFd) {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let child = child(|| {
+        process::lead_own_group().unwrap();
+        drop_everything();
+        drop(writer);
+        hang()
+    });
+    // Its end of the pipe closes when it is the stranger; here the parent's copy is gone already.
+    std::io::Read::read_to_end(&mut reader, &mut Vec::new()).unwrap();
+    child
+}
+
+fn another_users_process_is_signalled() -> Outcome {
+    need_root()?;
+    let mut own = rustix::thread::capabilities(None).unwrap();
+    own.effective.remove(CapabilitySet::KILL);
+    own.permitted.remove(CapabilitySet::KILL);
+    rustix::thread::set_capabilities(None, own).unwrap();
+    process::die_with_parent(Signal::USR1).unwrap();
+    assert!(!may_signal_all());
+    let killed = Change::Signaled { signal: Signal::KILL, core: false };
+    let (pid, pidfd) = stranger();
+    assert_eq!(process::send(&pidfd, Signal::KILL).unwrap_err().raw_os_error(), Some(libc::EPERM));
+    assert_eq!(owner_of(pid), Some(STRANGER));
+    deliver(&pidfd, pid, Signal::KILL).unwrap();
+    assert_eq!(wait(&pidfd), killed);
+    let (pid, pidfd) = stranger();
+    deliver_to_group(pid, owner_of(pid), Signal::KILL).unwrap();
+    assert_eq!(wait(&pidfd), killed);
+    // And nothing of the process itself has changed.
+    assert_eq!(status("Uid"), "0\t0\t0\t0");
+    assert_eq!(rustix::thread::capabilities(None).unwrap().effective, own.effective);
+    let death = rustix::process::parent_process_death_signal().unwrap();
+    assert_eq!(death, Some(rustix::process::Signal::USR1));
+    assert_eq!(rustix::process::dumpable_behavior().unwrap() as i32, 1);
+    // Without the right to change users there is no other way, and the kernel's reason is told.
+    own.effective.remove(CapabilitySet::SETUID);
+    let (pid, pidfd) = stranger();
+    rustix::thread::set_capabilities(None, own).unwrap();
+    let refused = deliver(&pidfd, pid, Signal::KILL).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+    own.effective.insert(CapabilitySet::SETUID);
+    rustix::thread::set_capabilities(None, own).unwrap();
+    deliver(&pidfd, pid, Signal::KILL).unwrap();
+    assert_eq!(wait(&pidfd), killed);
+    Ok(())
+}
+
+fn a_process_can_be_the_first_to_go() -> Outcome {
+    let score = || fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    let before: i32 = score().trim().parse().unwrap();
+    privilege::raise_oom_score(100).unwrap();
+    assert_eq!(score().trim(), (before + 100).min(1000).to_string());
+    privilege::raise_oom_score(5000).unwrap();
+    assert_eq!(score().trim(), "1000");
     Ok(())
 }

@@ -217,7 +217,7 @@ fn descendants_are_found_and_signalled_wherever_they_are() -> Outcome {
     }
     let own = process::pid();
     assert!(family::children(own).unwrap().contains(&first));
-    while family::signal_descendants(own, Signal::KILL).unwrap() > 0 {
+    while family::signal_descendants(own, Signal::KILL).unwrap().told > 0 {
         while let Some(pid) = process::peek_exited().unwrap() {
             process::reap_pid(pid).unwrap();
         }

@@ -99,7 +99,7 @@ impl Gate {
     }
 
     /// What the address settles, or the lookup that is needed.
-    fn ask(&self, address: Option<IpAddr>) -> Result<Verdict<'_>, Lookup> {
+    pub(crate) fn ask(&self, address: Option<IpAddr>) -> Result<Verdict<'_>, Lookup> {
         match (self.rules.decide_by_address(address), address) {
             (Some(verdict), _) => Ok(verdict),
             (None, None) => Ok(self.rules.decide(&Peer::default())),
@@ -107,7 +107,8 @@ impl Gate {
         }
     }
 
-    fn decide(&self, address: Option<IpAddr>, name: &Name) -> Verdict<'_> {
+    /// The verdict on a client whose name was looked up.
+    pub(crate) fn decide(&self, address: Option<IpAddr>, name: &Name) -> Verdict<'_> {
         self.rules.decide(&Peer { address, name: Some(name) })
     }
 }

@@ -91,14 +91,27 @@ fn open(handed: Handed) -> Result<Summons> {
 impl Estate {
     /// The scoreboard, if it is what this plan needs: the same pools, and the same number of records. Another one's
     /// lines would be written by workers of a pool that has another place here.
-    pub(crate) fn board(&mut self, pools: &[&str], records: usize) -> Result<Option<Scoreboard>> {
+    /// One whose header was written over begins anew.
+    pub(crate) fn board(
+        &mut self,
+        pools: &[&str],
+        records: usize,
+        log: &Log,
+    ) -> Result<Option<Scoreboard>> {
         let before = self.letter.pools.iter().map(|pool| &*pool.name);
         let Some(&current) = self.letter.boards.first() else { return Ok(None) };
         if !before.eq(pools.iter().copied()) || (current.1, current.2) != (pools.len(), records) {
             return Ok(None);
         }
+        let board = self.old_board(current)?;
+        if !board.is_intact() {
+            begins_anew(log, "the scoreboard");
+            return Ok(None);
+        }
+        // Only the supervisor writes these lines, and any worker could have.
+        (0..pools.len()).for_each(|pool| board.signpost(pool).clear());
         self.keeps_board = true;
-        self.old_board(current).map(Some)
+        Ok(Some(board))
     }
 
     pub(crate) fn old_board(
@@ -109,8 +122,9 @@ impl Estate {
         Scoreboard::adopt(board, pools, records)
     }
 
-    /// The region, if there was one of this name, version and length; one that differs begins anew.
-    pub(crate) fn region(&self, wanted: &Wanted) -> Result<Option<Region>> {
+    /// The region, if there was one of this name, version and length. One that differs begins anew, and so does one
+    /// whose header was written over.
+    pub(crate) fn region(&self, wanted: &Wanted, log: &Log) -> Result<Option<Region>> {
         let Wanted { name, version, words, .. } = wanted;
         let regions = &self.letter.regions;
         let same = |left: &&(String, u32, i32)| (&left.0, &left.1) == (name, version);
@@ -118,6 +132,10 @@ impl Estate {
         let descriptor =
             copy_of(left.2).map_err(|error| Error::os(format!("region {name}"), error))?;
         let region = Region::adopt(descriptor, name, *version)?;
+        if !region.is_intact() {
+            begins_anew(log, &format!("the shared region {name:?}"));
+            return Ok(None);
+        }
         Ok((region.words().len() == *words).then_some(region))
     }
 
@@ -171,4 +189,11 @@ impl Estate {
         close_many(self.letter.descriptors().into_iter().chain(self.others));
         Ok((self.before, self.reason))
     }
+}
+
+fn begins_anew(log: &Log, what: &str) {
+    crate::log::warning!(
+        log,
+        "{what} was written over by a process of the service: it begins anew"
+    );
 }

@@ -79,7 +79,7 @@ impl Prefork {
         replace_interval: Duration,
         /// What a worker's [`crate::Fatal`] does. Default: the service stops.
         fatal: OnFatal,
-        /// First and longest delay after quick failures. Default 100 ms to 30 s.
+        /// First and longest delay before a place is tried again; see [`PoolConfig::backoff`]. Default 100 ms to 30 s.
         backoff: (Duration, Duration),
         /// How long a successor that is ready serves beside the worker it succeeds. Default 0.
         linger: Duration,
@@ -128,8 +128,8 @@ impl Prefork {
         self
     }
 
-    /// How many failures within how long open the breaker, and what it does then (row F8). Default 1000
-    /// within 60 s, throttle.
+    /// How many failures within how long open the breaker, and what it does then; see [`PoolConfig::breaker`]. Default
+    /// 1000 within 60 s, throttle.
     pub fn breaker(mut self, failures: u32, window: Duration, then: Exhausted) -> Self {
         self.pool.config.breaker = (failures, window);
         self.pool.config.exhausted = then;

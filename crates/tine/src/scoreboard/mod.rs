@@ -75,6 +75,11 @@ impl Scoreboard {
         Ok(Self { region, pools, records })
     }
 
+    /// Whether its header is as it was made, see [`Region::is_intact`].
+    pub(crate) fn is_intact(&self) -> bool {
+        self.region.is_intact()
+    }
+
     fn words(pools: usize, records: usize) -> usize {
         pools * LINE + records * (RECORD + tail::RING)
     }

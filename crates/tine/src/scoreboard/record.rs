@@ -1,7 +1,7 @@
 //! One worker's record: written by it alone, read by anyone, believed by nobody.
 
 use std::sync::atomic::{
-    AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst,
+    AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst,
 };
 
 use serde::Serialize;
@@ -110,27 +110,39 @@ impl Record {
         self.field(Field::Activity).store(activity as u64, Relaxed);
     }
 
-    /// Counts a connection that was taken; returns how many there are open and taken. In the worker.
-    pub(crate) fn opened(&self) -> (u64, u64) {
-        let taken = self.field(Field::Connections).fetch_add(1, Relaxed).wrapping_add(1);
-        let open = self.field(Field::Open).fetch_add(1, AcqRel).wrapping_add(1);
+    /// Says that the worker does something on the way while `act` runs, and what it was at before that again. In the
+    /// worker.
+    pub fn meanwhile<T>(&self, activity: Activity, act: impl FnOnce() -> T) -> T {
+        let fields = [Field::Since, Field::Activity];
+        let before = fields.map(|field| self.field(field).load(Relaxed));
+        self.set(activity);
+        let result = act();
+        for (field, value) in fields.into_iter().zip(before) {
+            self.field(field).store(value, Relaxed);
+        }
+        result
+    }
+
+    /// A connection was taken: so many are open now, and so many were taken. In the worker, which counts in memory of
+    /// its own: what stands here, any process of the service can have written.
+    pub(crate) fn opened(&self, open: u64, taken: u64) {
+        self.field(Field::Connections).store(taken, Relaxed);
+        self.field(Field::Open).store(open, Release);
         if open == 1 {
             let now = tine_os::clock::monotonic();
             self.field(Field::ConnectionBegan).store(now, SeqCst);
             self.set_at(Activity::Reading, now);
         }
-        (open, taken)
     }
 
-    /// Counts a connection that is closed; returns how many are still open. In the worker.
-    pub(crate) fn closed(&self) -> u64 {
-        let open = self.field(Field::Open).fetch_sub(1, AcqRel).saturating_sub(1);
+    /// A connection is closed: so many are still open. In the worker.
+    pub(crate) fn closed(&self, open: u64) {
+        self.field(Field::Open).store(open, Release);
         if open == 0 {
             self.field(Field::ConnectionBegan).store(0, Relaxed);
             // Of a request that was never answered.
             self.field(Field::RequestBegan).store(0, Relaxed);
         }
-        open
     }
 
     /// The worker works, and has just come up for air; 0 = it waits. Monotonic nanoseconds. In the worker.
@@ -182,12 +194,12 @@ impl Record {
         words[Field::Activity as usize].store(Activity::Working as u64, Relaxed);
     }
 
-    /// A request is answered; returns how many are. In the worker.
-    pub fn request_ended(&self, now: u64) -> u64 {
+    /// A request is answered: so many are. In the worker.
+    pub(crate) fn request_ended(&self, now: u64, answered: u64) {
         let began = self.field(Field::RequestBegan);
         self.field(Field::RequestTook).store(now.saturating_sub(began.load(Relaxed)), Relaxed);
         began.store(0, Relaxed);
-        self.field(Field::Requests).fetch_add(1, Relaxed).wrapping_add(1)
+        self.field(Field::Requests).store(answered, Relaxed);
     }
 
     /// The request that was counted as answered is still being answered since then, as far as its deadline
@@ -219,11 +231,6 @@ impl Record {
     /// Whether the worker could take a connection now, as it says itself.
     pub(crate) fn is_idle(&self, concurrency: u32) -> bool {
         self.field(Field::Open).load(Acquire) < u64::from(concurrency)
-    }
-
-    /// Connections the worker says it has open.
-    pub(crate) fn open(&self) -> u64 {
-        self.field(Field::Open).load(Relaxed)
     }
 
     /// Whether it is the record of a worker of this pool that says it waits for a connection.
@@ -314,14 +321,16 @@ mod tests {
         let board = Scoreboard::create(1, 4).expect("a board");
         let record = board.record(3);
         record.begin(9, 0, 2, 1, 1_000);
-        assert_eq!(record.opened(), (1, 1));
+        record.opened(1, 7);
         record.request_began("GET /a\u{7} HTTP/1.1", "127.0.0.1:9", 2_000);
-        assert_eq!(record.request_ended(2_500), 1);
+        record.request_ended(2_500, 6);
         let now = record.read();
+        assert_eq!((now.connections, now.requests), (7, 6));
         assert_eq!(now.request, "GET /a? HTTP/1.1");
         assert_eq!((now.client.as_str(), now.request_took), ("127.0.0.1:9", 500));
         assert_eq!((now.activity, now.open), (Some(Activity::Working), 1));
-        assert_eq!(record.closed(), 0);
+        record.closed(0);
+        assert_eq!(record.read().open, 0);
         assert_eq!(board.record(2).read().worker, 0, "no other record is touched");
     }
 

@@ -36,6 +36,12 @@ impl Signpost {
         &self.region.words()[self.line + word as usize]
     }
 
+    /// Nothing is posted. In the supervisor, when it takes the scoreboard over.
+    pub(crate) fn clear(&self) {
+        self.word(Word::LameDuck).store(0, Relaxed);
+        self.post_trial(None);
+    }
+
     /// The service is about to stop. In the supervisor.
     pub(crate) fn post_lame_duck(&self) {
         self.word(Word::LameDuck).store(1, Relaxed);

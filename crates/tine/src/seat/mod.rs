@@ -7,7 +7,9 @@
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Relaxed, Ordering::SeqCst,
+};
 use std::time::Duration;
 
 use tine_os::event::EventFd;
@@ -71,6 +73,11 @@ pub(crate) struct Seat {
     finish: AtomicBool,
     /// The supervisor said that other sockets are without a worker.
     sockets: AtomicBool,
+    /// Connections that are open now, and were ever taken; requests answered. The record shows copies: any process of
+    /// the service can write over those.
+    open: AtomicU64,
+    taken: AtomicU64,
+    answered: AtomicU64,
     pub(crate) concurrency: u32,
     /// Connections to take; 0 = no limit.
     max_connections: u64,
@@ -128,6 +135,9 @@ impl Seat {
             fatal: AtomicBool::new(false),
             finish: AtomicBool::new(false),
             sockets: AtomicBool::new(false),
+            open: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             concurrency: parts.concurrency,
             max_connections: parts.max_connections,
             max_requests: parts.max_requests,
@@ -192,6 +202,9 @@ impl Seat {
     pub(crate) fn begin_to_leave(&self, how: Leave) {
         let before = self.leave.fetch_max(how as u8, SeqCst);
         if before == Leave::No as u8 {
+            if self.open() == 0 {
+                self.record.set(Activity::Leaving);
+            }
             self.publish_leaving();
             self.leave_event.signal();
             self.tell(LEAVING, "");
@@ -200,12 +213,14 @@ impl Seat {
 
     /// Whether it has as many connections open as it may.
     pub(crate) fn is_full(&self) -> bool {
-        self.record.open() >= u64::from(self.concurrency)
+        self.open.load(Relaxed) >= u64::from(self.concurrency)
     }
 
     /// A connection is taken: counts it, and says what follows from it.
     pub(crate) fn taken(self: &Arc<Self>) -> Busy {
-        let (open, taken) = self.record.opened();
+        let open = self.open.fetch_add(1, AcqRel).wrapping_add(1);
+        let taken = self.taken.fetch_add(1, Relaxed).wrapping_add(1);
+        self.record.opened(open, taken);
         self.publish(open);
         if open == 1 {
             self.ring();
@@ -261,7 +276,8 @@ impl Seat {
 
     /// A request is answered: counts it, and against the limit. `now` is monotonic nanoseconds.
     pub(crate) fn answered(&self, now: u64) {
-        let answered = self.record.request_ended(now);
+        let answered = self.answered.fetch_add(1, Relaxed).wrapping_add(1);
+        self.record.request_ended(now, answered);
         if self.bell.is_some() {
             self.record.runs(now);
         }
@@ -273,7 +289,8 @@ impl Seat {
     fn released(&self) {
         // The first connection's allocations are the worker's first pages, too.
         tine_os::nursery::close();
-        let open = self.record.closed();
+        let open = self.open.fetch_sub(1, AcqRel).saturating_sub(1);
+        self.record.closed(open);
         self.publish(open);
         if open.wrapping_add(1) == u64::from(self.concurrency)
             && let Some(line) = &self.line
@@ -365,6 +382,10 @@ pub struct Busy {
 }
 
 impl Busy {
+    pub(crate) fn record(&self) -> &Record {
+        &self.seat.record
+    }
+
     /// A request of this connection is answered: counts towards [`crate::Prefork::max_requests`].
     pub fn answered(&self) {
         self.seat.answered(tine_os::clock::monotonic());

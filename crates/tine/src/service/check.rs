@@ -33,8 +33,8 @@ impl Service {
             limit.map_err(|error| Error::os("cannot read the limit of open files", error))?;
         let mut notes = remarks(&plans, open_files);
         // Memory of this process's own.
-        board(&plans, None)?;
-        regions(&self.regions, None)?;
+        board(&plans, None, &self.log)?;
+        regions(&self.regions, None, &self.log)?;
         let mut listeners = Check::default();
         for (pool, plan) in self.pools.iter().zip(&plans) {
             listeners.pool(&pool.endpoints(plan)?)?;

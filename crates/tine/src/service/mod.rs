@@ -323,8 +323,8 @@ impl Service {
         let limit =
             limit.map_err(|error| Error::os("cannot raise the limit of open files", error))?;
         remarks(&plans, limit).iter().for_each(|text| warning!(log, "{text}"));
-        let board = board(&plans, estate.as_mut())?;
-        let regions = regions(&self.regions, estate.as_ref())?;
+        let board = board(&plans, estate.as_mut(), &log)?;
+        let regions = regions(&self.regions, estate.as_ref(), &log)?;
         let tended = Tended::all(&self.regions, &regions, &log);
         let mut pools = Vec::new();
         for (index, (pool, plan)) in self.pools.into_iter().zip(plans).enumerate() {

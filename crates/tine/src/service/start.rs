@@ -98,17 +98,25 @@ pub(super) fn remarks(plans: &[PoolPlan], open_files: u64) -> Vec<String> {
 }
 
 /// The scoreboard: the one that was left, if it fits.
-pub(super) fn board(plans: &[PoolPlan], estate: Option<&mut Estate>) -> Result<Scoreboard> {
+pub(super) fn board(
+    plans: &[PoolPlan],
+    estate: Option<&mut Estate>,
+    log: &Log,
+) -> Result<Scoreboard> {
     let names: Vec<&str> = plans.iter().map(|plan| &*plan.name).collect();
     let records = plans.iter().map(PoolPlan::records).sum();
-    let left = estate.map_or(Ok(None), |estate| estate.board(&names, records))?;
+    let left = estate.map_or(Ok(None), |estate| estate.board(&names, records, log))?;
     left.map_or_else(|| Scoreboard::create(plans.len(), records), Ok)
 }
 
 /// The shared regions: those that were left, if they are the same.
-pub(super) fn regions(wanted: &[Wanted], estate: Option<&Estate>) -> Result<Vec<Region>> {
+pub(super) fn regions(
+    wanted: &[Wanted],
+    estate: Option<&Estate>,
+    log: &Log,
+) -> Result<Vec<Region>> {
     let region = |wanted: &Wanted| {
-        let left = estate.map_or(Ok(None), |estate| estate.region(wanted))?;
+        let left = estate.map_or(Ok(None), |estate| estate.region(wanted, log))?;
         left.map_or_else(|| wanted.make(), Ok)
     };
     wanted.iter().map(region).collect()

@@ -1,10 +1,11 @@
 //! Shared regions: memory that the supervisor and every worker see, made before the first fork.
 //!
-//! A region is a sealed `memfd` (it cannot shrink under a reader, so no `SIGBUS`) of plain atomic words
-//! with a header that says what it is: name, version, length. Later images of the program find their
-//! region by name and refuse one whose version they do not know. There is no lock in it, so a worker
-//! that dies in the middle stalls nobody; what to make of half an update is decided by whoever gives
-//! the words their meaning. Readers expect nonsense: any worker may write any word.
+//! A region is a sealed `memfd` (it cannot shrink under a reader, so no `SIGBUS`) of plain atomic words. Any worker may
+//! write any word of it, so each process keeps the region's name and version in memory of its own, and the kernel
+//! keeps the length. The next image of the program gets name and version from the handover letter. A header in front
+//! of the words repeats them for debuggers; a header that differs shows that the memory was written over. There is no
+//! lock in a region, so a worker that dies in the middle stalls no other; what to make of half an update is decided by
+//! the view that gives the words their meaning. Readers expect nonsense.
 //!
 //! Four views give the words a meaning: [`counter`], [`gauge`], [`limiter`] and [`cache`]. A region for one
 //! is declared with the view's [`shape`], so that another's, or an older one's, is refused. Each says where
@@ -30,7 +31,7 @@ pub(crate) mod shape;
 pub(crate) mod wanted;
 mod ways;
 
-/// "tine" and a format number, so that a foreign file is recognised.
+/// "tine" and a format number: the first word of each region.
 const MAGIC: u64 = u64::from_be_bytes(*b"tine\0rg1");
 /// Words before the content: magic, version, length, and the name in the rest.
 const HEADER: usize = 8;
@@ -43,7 +44,15 @@ const WORDS_MAX: usize = 1 << 27;
 /// Cheap to clone; the mapping goes with the last clone.
 #[derive(Clone, Debug)]
 pub struct Region {
-    memory: Arc<SharedMemory>,
+    inner: Arc<Inner>,
+}
+
+/// What this process knows of a region. Name and version are never read from the shared words.
+#[derive(Debug)]
+struct Inner {
+    memory: SharedMemory,
+    name: String,
+    version: u32,
 }
 
 impl Region {
@@ -65,44 +74,53 @@ impl Region {
         }
         let memory = SharedMemory::create(name, HEADER + words)
             .map_err(|error| Error::os(format!("cannot make the shared region {name:?}"), error))?;
-        let header = memory.words();
-        for (word, chunk) in header[3..HEADER].iter().zip(padded(name).chunks_exact(8)) {
-            word.store(u64::from_le_bytes(chunk.try_into().unwrap_or_default()), Relaxed);
-        }
-        header[1].store(u64::from(version), Relaxed);
-        header[2].store(words as u64, Relaxed);
-        header[0].store(MAGIC, Relaxed);
-        Ok(Self { memory: arc(memory) })
-    }
-
-    /// Takes over a region from its descriptor.
-    ///
-    /// # Errors
-    /// A configuration error that says what differs, if it is not a region of this name and version or
-    /// its seals are missing.
-    pub fn adopt(descriptor: OwnedFd, name: &str, version: u32) -> Result<Self> {
-        let wrong = |what: &str| Error::config(format!("shared region {name:?}: {what}"));
-        let memory = SharedMemory::from_fd(descriptor)
-            .map_err(|error| Error::os(format!("cannot map the shared region {name:?}"), error))?;
-        let region = Self { memory: arc(memory) };
-        let words = region.memory.words();
-        if words.len() <= HEADER || words[0].load(Relaxed) != MAGIC {
-            return Err(wrong("the descriptor is no region"));
-        }
-        if region.name() != name {
-            return Err(wrong(&format!("the descriptor is the region {:?}", region.name())));
-        }
-        if region.version() != version {
-            let found = region.version();
-            return Err(wrong(&format!("it has version {found}, this program knows {version}")));
+        let region = Self::of(memory, name, version);
+        for (word, value) in region.inner.memory.words().iter().zip(region.header()) {
+            word.store(value, Relaxed);
         }
         Ok(region)
+    }
+
+    /// Maps a region from its descriptor. The caller knows its name and version; the header is not looked at, see
+    /// [`is_intact`](Self::is_intact).
+    ///
+    /// # Errors
+    /// What `mmap(2)` says; a configuration error if the seals are missing or there is no word in it.
+    pub(crate) fn adopt(descriptor: OwnedFd, name: &str, version: u32) -> Result<Self> {
+        let memory = SharedMemory::from_fd(descriptor)
+            .map_err(|error| Error::os(format!("cannot map the shared region {name:?}"), error))?;
+        if memory.words().len() <= HEADER {
+            return Err(Error::config(format!("shared region {name:?}: it is too short")));
+        }
+        Ok(Self::of(memory, name, version))
+    }
+
+    fn of(memory: SharedMemory, name: &str, version: u32) -> Self {
+        Self { inner: arc(Inner { memory, name: name.to_owned(), version }) }
+    }
+
+    /// Whether the header is as it was made. If not, some process has written over it, and so maybe over the content.
+    pub(crate) fn is_intact(&self) -> bool {
+        let header = self.inner.memory.words().iter().zip(self.header());
+        header.into_iter().all(|(word, value)| word.load(Relaxed) == value)
+    }
+
+    /// The header that belongs to this name, version and length.
+    fn header(&self) -> [u64; HEADER] {
+        let mut header = [0; HEADER];
+        header[..3].copy_from_slice(&[MAGIC, self.version().into(), self.words().len() as u64]);
+        let mut bytes = [0; NAME_BYTES];
+        bytes[..self.inner.name.len()].copy_from_slice(self.inner.name.as_bytes());
+        for (word, chunk) in header[3..].iter_mut().zip(bytes.as_chunks().0) {
+            *word = u64::from_le_bytes(*chunk);
+        }
+        header
     }
 
     /// The content; its length is fixed for ever.
     #[must_use]
     pub fn words(&self) -> &[AtomicU64] {
-        &self.memory.words()[HEADER..]
+        &self.inner.memory.words()[HEADER..]
     }
 
     /// Keeps it out of this process's core dumps, and those of children forked later: for secrets.
@@ -111,37 +129,27 @@ impl Region {
     /// None is to be expected (madvise(2)).
     pub fn keep_out_of_cores(&self) -> Result<()> {
         let name = self.name();
-        let told = self.memory.keep_out_of_cores();
+        let told = self.inner.memory.keep_out_of_cores();
         told.map_err(|error| Error::os(format!("cannot keep {name:?} out of core dumps"), error))
     }
 
     /// The version its maker gave it.
     #[must_use]
     pub fn version(&self) -> u32 {
-        u32::try_from(self.memory.words()[1].load(Relaxed)).unwrap_or(u32::MAX)
+        self.inner.version
     }
 
     /// The name its maker gave it.
     #[must_use]
     pub fn name(&self) -> String {
-        let words = &self.memory.words()[3..HEADER];
-        let bytes: Vec<u8> =
-            words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
-        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-        String::from_utf8_lossy(&bytes[..end]).into_owned()
+        self.inner.name.clone()
     }
 }
 
 impl AsFd for Region {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.memory.as_fd()
+        self.inner.memory.as_fd()
     }
-}
-
-fn padded(name: &str) -> [u8; NAME_BYTES] {
-    let mut bytes = [0; NAME_BYTES];
-    bytes[..name.len()].copy_from_slice(name.as_bytes());
-    bytes
 }
 
 #[cfg(test)]
@@ -149,16 +157,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_region_is_found_again_by_name_and_version_only() {
+    fn what_a_process_knows_of_a_region_is_not_read_from_shared_words() {
         let region = Region::create("counters", 3, 16).expect("a region");
         region.words()[15].store(7, Relaxed);
         let copy = || tine_os::fd::duplicate(&region).expect("a descriptor");
         let again = Region::adopt(copy(), "counters", 3).expect("the same region");
         assert_eq!((again.words().len(), again.words()[15].load(Relaxed)), (16, 7));
-        let newer = Region::adopt(copy(), "counters", 4).expect_err("another version");
-        assert!(newer.is_config() && newer.to_string().contains("version 3"), "{newer}");
-        let other = Region::adopt(copy(), "gauges", 3).expect_err("another name");
-        assert!(other.to_string().contains("\"counters\""), "{other}");
+        assert!(region.is_intact() && again.is_intact());
+        for word in &region.inner.memory.words()[..HEADER] {
+            let before = word.swap(0xdead_beef, Relaxed);
+            assert!(!region.is_intact() && !again.is_intact());
+            let anew = Region::adopt(copy(), "counters", 3).expect("it can still be mapped");
+            for region in [&region, &again, &anew] {
+                assert_eq!((region.name().as_str(), region.version()), ("counters", 3));
+                assert_eq!(region.words().len(), 16);
+            }
+            word.store(before, Relaxed);
+        }
+        for (name, version) in [("gauges", 3), ("counters", 4)] {
+            assert!(!Region::adopt(copy(), name, version).expect("a region").is_intact());
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ const REPORTS: usize = 16;
 const LAST_LINES: usize = 4;
 /// The signal with which the kernel ends a process for want of memory, and others do too (signal(7)).
 const KILL: i32 = Signal::KILL.number();
+/// Workers that the kernel kills together are reaped within this, nanoseconds.
+const OOM_MOMENT: u64 = 1_000_000_000;
 /// The signal of abort(3).
 const ABORT: i32 = Signal::ABRT.number();
 
@@ -71,13 +73,26 @@ impl Story {
 pub(super) struct Casualties {
     /// With the moment of each, monotonic nanoseconds.
     reports: Vec<(u64, Report)>,
-    /// Where the kernel counts whom it killed for want of memory, and how many it had.
-    oom: Option<(PathBuf, u64)>,
+    oom: Option<OomCount>,
+}
+
+/// What the kernel says of the processes that it killed for want of memory.
+#[derive(Debug)]
+struct OomCount {
+    file: PathBuf,
+    /// Its count when it was read last.
+    kills: u64,
+    /// How many of them are not accounted for, and when the last was seen; monotonic nanoseconds.
+    left: u64,
+    seen: u64,
 }
 
 impl Casualties {
     pub(super) fn new() -> Self {
-        let counted = |path: PathBuf| inspect::oom_kills(&path).map(|kills| (path, kills));
+        let counted = |file: PathBuf| {
+            let kills = inspect::oom_kills(&file)?;
+            Some(OomCount { file, kills, left: 0, seen: 0 })
+        };
         Self { reports: Vec::new(), oom: inspect::oom_file().and_then(counted) }
     }
 
@@ -111,13 +126,21 @@ impl Casualties {
         (!words.is_empty()).then(|| format!("its last words: {}", words.join(" | ")))
     }
 
-    /// Whether the kernel has killed somebody for want of memory since this was last asked.
-    fn ran_out_of_memory(&mut self) -> bool {
-        let Some((path, before)) = &mut self.oom else { return false };
-        let Some(now) = inspect::oom_kills(path) else { return false };
-        let more = now > *before;
-        *before = now;
-        more
+    /// Whether the kernel has killed a process for want of memory of late, whose end is not accounted for yet.
+    fn ran_out_of_memory(&mut self, now: u64) -> bool {
+        let Some(oom) = &mut self.oom else { return false };
+        let Some(kills) = inspect::oom_kills(&oom.file) else { return false };
+        let more = kills.saturating_sub(oom.kills);
+        oom.kills = kills;
+        if more > 0 {
+            oom.seen = now;
+        } else if now.saturating_sub(oom.seen) > OOM_MOMENT {
+            oom.left = 0;
+        }
+        oom.left = oom.left.saturating_add(more);
+        let found = oom.left > 0;
+        oom.left = oom.left.saturating_sub(1);
+        found
     }
 
     fn add(&mut self, at: u64, report: Report) {
@@ -162,17 +185,20 @@ impl Supervisor {
         self.casualties.reports = reports;
     }
 
-    /// How a worker ended, with what can be known of the reason.
-    pub(super) fn end_text(&mut self, id: WorkerId, exit: Exit) -> String {
-        let text = exit_text(exit);
-        let Some(proc) = self.procs.get(&id) else { return text };
-        let ours = proc.story.killed;
-        if matches!(exit, Exit::Signal { number: KILL, .. })
-            && self.casualties.ran_out_of_memory()
-            && !ours
-        {
-            return format!("{text}, and the kernel has killed for want of memory meanwhile");
+    /// The end as it is to be judged: a `SIGKILL` that this process has not sent may be the kernel's, for want of
+    /// memory.
+    pub(super) fn judged(&mut self, id: WorkerId, exit: Exit) -> Exit {
+        let ours = self.procs.get(&id).is_some_and(|proc| proc.story.killed || proc.told);
+        let killed = matches!(exit, Exit::Signal { number: KILL, .. }) && !ours;
+        if killed && self.casualties.ran_out_of_memory(monotonic()) {
+            return Exit::OutOfMemory;
         }
+        exit
+    }
+
+    /// How a worker ended, and where its core is.
+    pub(super) fn end_text(&self, id: WorkerId, exit: Exit) -> String {
+        let text = exit_text(exit);
         match self.core_of(id, exit) {
             Some(core) => format!("{text} {core}"),
             None => text,

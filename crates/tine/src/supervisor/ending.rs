@@ -245,3 +245,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,6 +164,8 @@ pub enum Exit {
         /// Whether the kernel wrote a core file.
         core: bool,
     },
+    /// Killed by `SIGKILL`, which the supervisor had not sent, while the kernel killed for want of memory.
+    OutOfMemory,
 }
 
 /// What a pool's workers are doing: the input of sizing.

@@ -28,7 +28,7 @@ impl State {
     /// Whether clients should be sent here.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.staffed && !self.is_stopping() && self.lame_until.is_none()
+        self.staffed && !self.is_stopping() && self.lame_until.is_none() && self.serves()
     }
 }
 

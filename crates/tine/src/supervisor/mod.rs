@@ -1,6 +1,6 @@
 //! The supervisor: one thread, one epoll loop, no client's byte.
 //!
-//! Its mind is pure ([`step`], [`size`], [`staff`], [`helpers`], [`ending`], [`reload`], [`succeed`], [`weight`], [`scale`],
+//! Its mind is pure ([`step`], [`size`], [`staff`], [`failures`], [`helpers`], [`ending`], [`reload`], [`succeed`], [`weight`], [`scale`],
 //! [`deadline`] over [`state`]); its hands are [`run`], [`perform`], [`forks`], [`spawn`], [`procs`] and [`handover`]; its eyes are
 //! [`look`], [`watch`] and [`sample`]; its mouth is [`note`], [`report`], [`verdict`] and [`casualty`], and [`hooked`] where
 //! the program listens.
@@ -11,6 +11,7 @@ mod cores;
 mod deadline;
 mod ending;
 pub(crate) mod event;
+mod failures;
 mod forks;
 pub(crate) mod handover;
 pub(crate) mod held;

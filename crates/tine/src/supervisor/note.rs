@@ -20,7 +20,8 @@ impl Supervisor {
             }
             Note::ForkFailing { errno, retry_ms } => {
                 let reason = std::io::Error::from_raw_os_error(*errno);
-                let left = self.procs.len();
+                // Not those that are gone and still in the tables, and not those that could not be forked.
+                let left = self.state.workers.values().filter(|it| it.pid.is_some()).count();
                 error!(
                     log,
                     "cannot fork: {reason}; {left} workers are left, next try in {retry_ms} ms"
@@ -235,6 +236,10 @@ pub(super) fn exit_text(exit: Exit) -> String {
         Exit::Fatal => "said that the service cannot go on".to_owned(),
         Exit::Panicked => "panicked".to_owned(),
         Exit::Code(code) => format!("exited with status {code}"),
+        Exit::OutOfMemory => {
+            "was killed by SIGKILL (9), and the kernel has killed for want of memory meanwhile"
+                .to_owned()
+        }
         Exit::Signal { number, core } => {
             let name = Signal::from_number(number)
                 .map_or_else(|| number.to_string(), |signal| signal.to_string());

@@ -51,6 +51,25 @@ impl Supervisor {
         }
     }
 
+    /// People see when no worker serves, and when one serves again. The manager itself has no word for a service that is
+    /// not ready any more (sd_notify(3)).
+    pub(super) fn notify_serving(&mut self) {
+        let state = &self.state;
+        let between = state.is_stopping() || state.lame_until.is_some() || !state.staffed;
+        if self.manager.is_none() || between || state.reloads.stage != Reload::Idle {
+            return;
+        }
+        let serves = state.is_ready();
+        if std::mem::replace(&mut self.serves, serves) != serves {
+            let now = monotonic();
+            let status = match serves {
+                true => self.serving_text(),
+                false => format!("generation {}: no worker serves", state.generation),
+            };
+            self.tell_manager(|manager| manager.status(&status, now));
+        }
+    }
+
     /// How long a stop may take from now on.
     fn stop_time(&self) -> Nanos {
         let lame = self.state.lame_until.map_or(0, |until| until.saturating_sub(monotonic()));

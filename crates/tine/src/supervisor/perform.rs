@@ -1,10 +1,11 @@
 //! The supervisor's hands on the world: each action done, its result an event.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd};
 
+use tine_os::deliver::deliver;
 use tine_os::fd::send_message;
 use tine_os::poll::Interest;
-use tine_os::process;
 use tine_os::signal::Signal;
 
 use super::action::{Action, Note, Tell};
@@ -209,11 +210,21 @@ impl Supervisor {
         self.procs.get(&worker).is_some_and(|proc| proc.is_command)
     }
 
+    /// Sends a worker a signal, be it another user's. One that cannot be sent is told of: what was to end goes on.
     fn signal(&mut self, worker: WorkerId, signal: Signal) {
         let Some(proc) = self.procs.get_mut(&worker) else { return };
         proc.story.killed |= signal == Signal::KILL;
-        if let Err(error) = process::send(&proc.pidfd, signal) {
-            crate::log::debug!(self.log, "worker {worker}: {signal}: {error}");
+        match deliver(&proc.pidfd, proc.pid, signal) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                let pid = proc.pid;
+                crate::log::error!(
+                    self.log,
+                    "worker {worker} (pid {pid}): {signal} cannot be sent: {error}"
+                );
+            }
+            // It has ended.
+            Err(error) => crate::log::debug!(self.log, "worker {worker}: {signal}: {error}"),
         }
     }
 

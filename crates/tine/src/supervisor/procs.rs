@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tine_os::deliver::{deliver_to_child, deliver_to_group, owner_of};
 use tine_os::fd::{copy_of, receive_message};
 use tine_os::inspect;
 use tine_os::poll::{Epoll, Interest, readable};
@@ -89,8 +90,8 @@ impl Proc {
         let made = |pidfd| Self::new(assignment, pid, (pidfd, channel), record, since);
         watched.map(made).inspect_err(|_| {
             // It is our child and not reaped, so the number is still its own.
-            let _ = process::signal_pid(pid, Signal::KILL);
-            let _ = process::signal_group(pid, Signal::KILL);
+            let _ = deliver_to_child(pid, Signal::KILL);
+            let _ = deliver_to_group(pid, owner_of(pid), Signal::KILL);
             while process::reap_pid(pid).is_ok_and(|change| change.is_none()) {
                 std::thread::yield_now();
             }
@@ -242,7 +243,10 @@ impl Supervisor {
             return;
         }
         // What it has started goes with it. Not reaped, it still holds its number, and so its group's.
-        let _ = process::signal_group(proc.pid, Signal::KILL);
+        let members = [Some(proc.pid), proc.command.and_then(Pid::from_raw)];
+        let members = members.into_iter().flatten().filter_map(owner_of);
+        let planned = self.pools[proc.pool].plan.privileges.identity.as_ref().map(|it| it.uid);
+        let _ = deliver_to_group(proc.pid, members.chain(planned), Signal::KILL);
         proc.story.usage = inspect::usage_at_end(&proc.pidfd).unwrap_or(None);
         let change = match process::reap(&proc.pidfd) {
             Ok(change) => change,
@@ -261,6 +265,7 @@ impl Supervisor {
         if !proc.silent {
             let _ = self.epoll.remove(&proc.channel);
         }
+        let exit = self.judged(id, exit);
         let did = self.fold(id);
         self.happen(Event::Exited { worker: id, exit, did });
         if let Some(proc) = self.procs.remove(&id) {

@@ -7,6 +7,7 @@ use super::procs::Proc;
 use super::reload::{self, Ended};
 use super::run::Supervisor;
 use super::state::{Phase, Stage, Worker, WorkerId};
+use crate::Activity;
 use crate::control::{
     ListenerStatus, PoolStatus, ReloadStatus, Reply, Request, RolloutStatus, Status, TrialStatus,
     WorkerStatus,
@@ -178,16 +179,18 @@ impl Supervisor {
 
     fn worker_status(&self, id: WorkerId, worker: &Worker, proc: &Proc, now: u64) -> WorkerStatus {
         let read = proc.board(&self.board).record(proc.record).read();
-        let letter = read.activity.map_or('?', crate::Activity::letter);
+        let activity = shown(worker.stage, read.activity);
+        let letter = activity.map_or('?', Activity::letter);
         WorkerStatus {
             worker: id.0,
             pool: self.pools[proc.pool].plan.name.clone(),
             place: u32::try_from(worker.place).unwrap_or(u32::MAX),
             generation: u64::from(worker.generation),
-            pid: Self::shown_pid(proc, read.pid),
+            // Of a command, the command's own, as its keeper has said. The record's is any number.
+            pid: proc.command.unwrap_or(proc.pid.get()),
             stage: stage_text(worker.stage).to_owned(),
             letter: letter.to_string(),
-            activity: read.activity.map_or("unknown".to_owned(), |activity| activity.to_string()),
+            activity: activity.map_or("unknown".to_owned(), |activity| activity.to_string()),
             pss: None,
             open: read.open,
             connections: read.connections,
@@ -203,11 +206,18 @@ impl Supervisor {
             },
         }
     }
+}
 
-    /// Who does the work: of a command, the command itself, as its keeper's record says.
-    fn shown_pid(proc: &Proc, recorded: u64) -> u32 {
-        let command = u32::try_from(recorded).ok().filter(|&pid| proc.is_command && pid > 0);
-        command.unwrap_or(proc.pid.get())
+/// What a worker is shown to do. One that takes nothing new, and still has something, is shown so whatever it is at: as
+/// in Apache, whose parent marks the slots of children that finish.
+fn shown(stage: Stage, activity: Option<Activity>) -> Option<Activity> {
+    use Activity::{Closing, KeepAlive, Logging, Reading, Resolving, Working};
+    match (stage, activity) {
+        (
+            Stage::Draining { .. },
+            Some(Reading | Working | KeepAlive | Closing | Logging | Resolving),
+        ) => Some(Activity::Draining),
+        (_, activity) => activity,
     }
 }
 

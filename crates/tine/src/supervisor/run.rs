@@ -114,6 +114,8 @@ pub(crate) struct Supervisor {
     pub(super) birth: Option<Birth>,
     /// Who wants to be told how the service is.
     pub(super) manager: Option<Manager>,
+    /// The manager's people were told so last.
+    pub(super) serves: bool,
     reaps_orphans: bool,
     pub(super) events: VecDeque<Event>,
     pub(super) outcome: Option<Outcome>,
@@ -202,6 +204,7 @@ impl Supervisor {
             leaving: None,
             birth: parts.birth,
             manager: parts.manager,
+            serves: true,
             reaps_orphans: process::pid().get() == 1 || process::is_subreaper(),
             events: VecDeque::new(),
             outcome: None,
@@ -262,6 +265,7 @@ impl Supervisor {
             self.look();
             self.watch();
             self.tend();
+            self.notify_serving();
             if let Some(manager) = &mut self.manager {
                 manager.attend(monotonic());
             }

@@ -186,3 +186,60 @@ impl State {
         actions.push(Action::Note(Note::Resized { pool: 0, from, to: from - 1 }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::Event;
+    use super::super::properties::rules;
+    use super::super::scale::Sizing;
+    use super::super::state::{MILLISECOND, WorkerId};
+    use super::*;
+
+    /// Three workers of one to eight, and up to two spare, that have had a connection at ten seconds.
+    fn pool() -> (Vec<Rules>, State) {
+        let sizing = Sizing { min: 1, max: 8, min_spare: 1, max_spare: 2 };
+        let rules = vec![Rules {
+            shrink_interval: MILLISECOND,
+            settle: MILLISECOND,
+            quiet: 30 * SECOND,
+            ..rules(sizing)
+        }];
+        let mut state = State::new(&rules, 1);
+        state.step(&rules, SECOND, Event::Time);
+        boot(&rules, &mut state, 1, SECOND);
+        (2..=3).for_each(|id| {
+            state.step(&rules, 10 * SECOND, load(&[], 4));
+            boot(&rules, &mut state, id, 10 * SECOND);
+        });
+        (rules, state)
+    }
+
+    fn boot(rules: &[Rules], state: &mut State, id: u64, now: Nanos) {
+        state.step(rules, now, Event::Forked { worker: WorkerId(id), pid: 1 });
+        state.step(rules, now, Event::Ready(WorkerId(id)));
+    }
+
+    fn load(idle: &[u64], taken: u64) -> Event {
+        let idle = idle.iter().map(|&id| WorkerId(id)).collect();
+        let load = Load { idle, busy: 0, queued: 0, taken };
+        Event::Load { pool: 0, load }
+    }
+
+    #[test]
+    fn a_pool_goes_to_its_floor_when_it_was_quiet_for_so_long_and_not_before() {
+        let (rules, mut state) = pool();
+        let wanted = |state: &State| state.pools[0].wanted();
+        assert_eq!(wanted(&state), 3);
+        // Above the spare ones it shrinks at once.
+        state.step(&rules, 20 * SECOND, load(&[1, 2, 3], 4));
+        assert_eq!(wanted(&state), 2);
+        state.step(&rules, 40 * SECOND - 1, load(&[1, 2], 4));
+        assert_eq!(wanted(&state), 2, "a nanosecond too early");
+        // A connection begins the time anew.
+        state.step(&rules, 40 * SECOND - 1, load(&[1, 2], 5));
+        state.step(&rules, 60 * SECOND, load(&[1, 2], 5));
+        assert_eq!(wanted(&state), 2);
+        state.step(&rules, 70 * SECOND - 1, load(&[1, 2], 5));
+        assert_eq!(wanted(&state), 1);
+    }
+}

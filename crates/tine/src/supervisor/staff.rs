@@ -1,7 +1,7 @@
-//! Filling places: who is missing, who may be forked now, and what a failure costs its place.
+//! Filling places: which have no worker, and which may have one forked now.
 
 use super::action::{Action, Assignment, Note, Outcome};
-use super::event::Exit;
+use super::failures::doubled;
 use super::state::{
     MILLISECOND, Nanos, Rules, SECOND, Stage, State, Succession, Weight, Worker, WorkerId,
 };
@@ -167,99 +167,4 @@ impl State {
             }
         }
     }
-
-    /// What an unwanted end means for the place and the pool; returns the delay before the next try.
-    pub(super) fn count_failure(
-        &mut self,
-        rules: &Rules,
-        worker: &Worker,
-        exit: Exit,
-        served: u64,
-        now: Nanos,
-        actions: &mut Vec<Action>,
-    ) -> Nanos {
-        if exit != Exit::Clean {
-            self.feed_breaker(rules, worker.pool, now, actions);
-        }
-        let open = self.pools[worker.pool].breaker_open;
-        let place = &mut self.pools[worker.pool].places[worker.place];
-        if is_quick(worker, exit, served, now) {
-            place.failures = place.failures.saturating_add(1);
-        } else {
-            place.failures = 0;
-        }
-        let failures = place.failures;
-        let base = match failures {
-            0 if !open => 0,
-            _ if open => rules.backoff.1,
-            n => doubled(rules.backoff, n - 1),
-        };
-        // Half fixed, half drawn: places that failed together are not tried together.
-        let wait = base / 2 + self.draw((0, base - base / 2));
-        self.pools[worker.pool].places[worker.place].not_before = now + wait;
-        self.give_up_if_never_ready(rules, worker, exit);
-        wait
-    }
-
-    /// Counts a failure of the pool's.
-    pub(super) fn feed_breaker(
-        &mut self,
-        rules: &Rules,
-        pool: usize,
-        now: Nanos,
-        actions: &mut Vec<Action>,
-    ) {
-        let (limit, window) = rules.breaker;
-        if limit == 0 {
-            return;
-        }
-        let state = &mut self.pools[pool];
-        state.failures.push_back(now);
-        while state.failures.front().is_some_and(|&at| at + window < now)
-            || state.failures.len() > limit as usize + 1
-        {
-            state.failures.pop_front();
-        }
-        let failures = u32::try_from(state.failures.len()).unwrap_or(u32::MAX);
-        let open = failures > limit;
-        if open && !state.breaker_open {
-            actions.push(Action::Note(Note::BreakerOpen { pool, failures }));
-            if rules.breaker_stops {
-                self.outcome = Outcome::Exhausted { pool, failures };
-            }
-        }
-        self.pools[pool].breaker_open = open;
-    }
-
-    fn give_up_if_never_ready(&mut self, rules: &Rules, worker: &Worker, exit: Exit) {
-        let pool = &mut self.pools[worker.pool];
-        // A pool that a reload has brought is the reload's failure.
-        if pool.ever_ready || worker.ready_at.is_some() || self.staffed {
-            return;
-        }
-        pool.boot_failures = pool.boot_failures.saturating_add(1);
-        if rules.persists {
-            return;
-        }
-        if pool.boot_failures >= rules.boot_attempts || exit == Exit::PrivilegeFailed {
-            self.outcome = Outcome::NeverReady { pool: worker.pool, exit };
-        }
-    }
-}
-
-/// Whether a worker's end says that its place will fail again at once.
-///
-/// Somebody's `kill` of a worker that was ready says nothing of the kind; a worker that had served says
-/// that a request was to blame. Both are replaced without delay.
-fn is_quick(worker: &Worker, exit: Exit, served: u64, now: Nanos) -> bool {
-    let Some(ready_at) = worker.ready_at else {
-        return true;
-    };
-    let lived = now.saturating_sub(ready_at);
-    lived < SECOND && served == 0 && !exit.is_from_outside()
-}
-
-/// `first`, doubled `times` times, at most `longest`.
-fn doubled((first, longest): (Nanos, Nanos), times: u32) -> Nanos {
-    first.saturating_mul(1_u64.checked_shl(times.min(40)).unwrap_or(u64::MAX)).min(longest)
 }

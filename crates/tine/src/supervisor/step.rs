@@ -287,9 +287,13 @@ impl State {
             0
         };
         let crash = unwanted && exit != Exit::Clean;
-        if crash && worker.ready_at.is_some() && !exit.is_from_outside() {
+        if crash && worker.ready_at.is_some() {
             let how = super::note::exit_text(exit);
-            self.blame_trial(rules, (id, &worker), &how, now, actions);
+            if exit.is_from_outside() {
+                self.count_kill(rules, (id, &worker), &how, now, actions);
+            } else {
+                self.blame_trial(rules, (id, &worker), &how, now, actions);
+            }
         }
         let retry_ms = wait / MILLISECOND;
         let ready = worker.ready_at.is_some();

@@ -13,6 +13,8 @@ use super::state::{
 
 /// Between two looks at what the generations have done.
 const LOOK: Nanos = 200 * MILLISECOND;
+/// So many workers on trial that are killed from outside end the trial. One can be a stray kill.
+const KILLS: u32 = 2;
 /// Shares are counted in so many parts.
 const WHOLE: u64 = 1000;
 
@@ -91,6 +93,9 @@ pub struct Trial {
     pub begun: Nanos,
     /// Workers of its generation that could not boot.
     pub failures: u32,
+    /// Workers on trial that were ready and were killed from outside, and such workers of the old generation.
+    #[serde(default)]
+    pub kills: (u32, u32),
     /// Since when all of it serves.
     pub since: Option<Nanos>,
     /// When what it does is looked at.
@@ -266,6 +271,28 @@ impl State {
         if self.is_on_trial(worker) {
             let text = format!("worker {id} of the new generation {how}");
             self.go_back(rules, Back::Trial { worker: Some(id), text }, now, actions);
+        }
+    }
+
+    /// A worker that was ready was killed from outside. If that happens to workers on trial repeatedly, and more often
+    /// than to the old ones meanwhile, it is not by chance.
+    pub(super) fn count_kill(
+        &mut self,
+        rules: &[Rules],
+        (id, worker): (WorkerId, &Worker),
+        how: &str,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        let its = self.is_on_trial(worker);
+        let Stage::Trial(trial) = &mut self.reloads.stage else { return };
+        let (new, old) = &mut trial.kills;
+        let count = if its { &mut *new } else { &mut *old };
+        *count = count.saturating_add(1);
+        let (new, old) = (*new, *old);
+        if its && new >= KILLS && new > old {
+            let how = format!("{how}, and {} more before it", new - 1);
+            self.blame_trial(rules, (id, worker), &how, now, actions);
         }
     }
 

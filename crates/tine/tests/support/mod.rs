@@ -202,12 +202,8 @@ pub fn timed<T>(what: impl FnOnce() -> T) -> (T, Duration) {
     (result, before.elapsed())
 }
 
-/// Whether the test can go on; if not, says so past the runner's capture.
+/// Whether the test can go on; see [`testkit::require_root`].
+#[track_caller]
 pub fn require_root() -> bool {
-    use std::io::Write as _;
-    let root = testkit::is_root();
-    if !root {
-        let _ = writeln!(std::io::stderr(), "skipped: it takes root");
-    }
-    root
+    testkit::require_root()
 }

@@ -15,7 +15,6 @@ use tempfile::TempDir;
 use tine_os::clock::monotonic;
 use tine_os::event::EventFd;
 use tine_os::poll::{Epoll, Interest, Ready};
-use tine_os::privilege;
 use tine_os::socket::probe_unix;
 
 mod elsewhere;

@@ -30,6 +30,7 @@ pub(super) fn moves() -> impl Strategy<Value = Move> {
         Just(Exit::Clean),
         Just(Exit::BootFailed),
         Just(Exit::Code(1)),
+        Just(Exit::OutOfMemory),
         Just(Exit::Signal { number: 9, core: false }),
         Just(Exit::Signal { number: 11, core: true }),
     ];

@@ -11,13 +11,13 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use tine_os::clock::monotonic;
+use tine_os::exec;
 use tine_os::fd::{receive_message, send_message};
-use tine_os::poll::{Epoll, Interest, Ready, readable};
+use tine_os::poll::{Epoll, Interest, Ready};
 use tine_os::process::{self, Change, Forked, Pid};
 use tine_os::signal::{self, Signal, SignalFd};
-use tine_os::{exec, family};
 
-use super::super::state::{MILLISECOND, Nanos, SECOND};
+use super::super::state::{MILLISECOND, Nanos};
 use super::launch::{Failure, Launch, launch, produce};
 use super::life::{Kit, watch_parent};
 use super::sign::Sign;
@@ -26,6 +26,8 @@ use crate::scoreboard::{Activity, Record};
 use crate::seat::{
     BEGUN, CONTINUED, ENDED, FAILURE, FINISH, HALTED, LEAVE, LEAVING, READY, WIRE_BYTES, cut,
 };
+
+mod ending;
 
 /// Signals it takes: the first four ask to leave, or (QUIT) to end everything now.
 const TAKEN: [Signal; 5] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::CHLD];
@@ -49,9 +51,6 @@ const IGNORED: [Signal; 14] = [
 ];
 /// Between two rounds of `SIGKILL`: who was born during one gets the next.
 const ROUND: Nanos = 20 * MILLISECOND;
-/// How long processes that were killed are waited for: one may hang in the kernel. Less than the supervisor
-/// waits before it kills the keeper.
-const PATIENCE: Nanos = 4 * SECOND;
 
 /// Tokens of its epoll.
 const CHANNEL: u64 = 0;
@@ -87,6 +86,8 @@ struct Keeper {
     kill_at: Option<Nanos>,
     leaving: bool,
     ended: Option<Change>,
+    /// Signals that could not be sent, and that this was told of.
+    complained: Vec<Signal>,
 }
 
 /// A keeper's life; its value is the exit status.
@@ -170,6 +171,7 @@ impl Keeper {
             kill_at: None,
             leaving: false,
             ended: None,
+            complained: Vec::new(),
         };
         keeper.watch().map_err(failed)?;
         keeper.tell(BEGUN, &pid.to_string());
@@ -256,14 +258,6 @@ impl Keeper {
         }
     }
 
-    /// Kills everything below this process.
-    fn kill(&self) {
-        if family::signal_descendants(process::pid(), Signal::KILL).is_err() {
-            // Nobody can say who they are: all at once, this process with them.
-            let _ = process::signal_group(process::pid(), Signal::KILL);
-        }
-    }
-
     fn read_channel(&mut self) {
         let mut buffer = [0; WIRE_BYTES];
         while let Ok(Some(message)) = receive_message(&self.channel, &mut buffer) {
@@ -286,8 +280,7 @@ impl Keeper {
             self.record.set(Activity::Draining);
             self.tell(LEAVING, "");
         }
-        // One that has ended is about to be reaped.
-        let _ = process::send(&self.pidfd, by);
+        self.signal(by);
     }
 
     /// The supervisor is dead: nobody will say that the time is up.
@@ -311,8 +304,7 @@ impl Keeper {
                     drop(process::send(&self.supervisor, Signal::HUP))
                 }
                 signal if TAKEN.contains(&signal) => self.leave(Signal::TERM),
-                // One that has ended is about to be reaped.
-                signal => drop(process::send(&self.pidfd, signal)),
+                signal => self.signal(signal),
             }
         }
     }
@@ -357,20 +349,6 @@ impl Keeper {
         } else if let Err(error) = self.sign.begin() {
             self.tell(FAILURE, &format!("nobody can ask whether the command is ready: {error}"));
             self.kill_at = Some(0);
-        }
-    }
-
-    /// The command is gone: so must be all it has started.
-    fn end_family(&mut self) {
-        let end = monotonic() + PATIENCE;
-        while family::children(process::pid()).is_ok_and(|left| !left.is_empty()) {
-            if monotonic() > end {
-                return self.tell(FAILURE, "processes of its command survive SIGKILL");
-            }
-            self.kill();
-            let _ = readable(&self.signals, Some(Duration::from_nanos(ROUND)));
-            while self.signals.read().is_some() {}
-            self.reap();
         }
     }
 

@@ -26,6 +26,11 @@ pub(crate) use again::{Summons, refuse, summons};
 pub(crate) use letter::{Descriptors, Letter};
 pub(crate) use life::{Kit, LEAVES_ON, is_worker, live};
 
+/// How much more readily than the supervisor the kernel ends a worker when memory is wanting, in thousandths of the
+/// memory there is (`oom_score_adj`). Enough for a small worker to go before a supervisor that has grown; little enough
+/// for a worker not to go before a process that takes all there is. The command of a keeper inherits it.
+const OOM_SCORE: i32 = 100;
+
 /// Forks; returns in the parent only. `newborns` are those of the same step.
 pub(super) fn fork(
     supervisor: &Supervisor,
@@ -49,10 +54,14 @@ fn child(
     parents_end: &OwnedFd,
 ) -> i32 {
     let program = &supervisor.pools[assignment.pool].program;
+    // Where there is no /proc, or one that is read-only, all are equal before the kernel.
+    let go_first = || drop(tine_os::privilege::raise_oom_score(OOM_SCORE));
     if let Way::Exec = program.way {
+        go_first();
         return again::go(supervisor, &assignment, record, channel, parents_end);
     }
     tine_os::nursery::open();
+    go_first();
     tine_os::fd::close_many(newborns.descriptors().chain([parents_end.as_raw_fd()]));
     let kit = Kit::inherited(supervisor, assignment, record, channel);
     match &program.way {

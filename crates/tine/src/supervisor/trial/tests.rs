@@ -116,6 +116,32 @@ fn a_crash_leads_back_and_a_kill_from_outside_does_not() {
 }
 
 #[test]
+fn a_second_kill_of_workers_on_trial_leads_back_unless_the_old_ones_are_killed_as_often() {
+    let exit = Exit::Signal { number: 9, core: false };
+    let killed = |rollout: &mut Rollout, id| {
+        let exited = Event::Exited { worker: WorkerId(id), exit, did: work(0, 0) };
+        Rollout::reason(&rollout.tell(exited)).map(str::to_owned)
+    };
+    let mut rollout = Rollout::begin(CANARY);
+    rollout.see(0, (0, 0), (5000, 0));
+    assert_eq!(killed(&mut rollout, 5), None);
+    let reason = killed(&mut rollout, 6).expect("back");
+    assert!(reason.contains("worker 6") && reason.contains("1 more before it"), "{reason}");
+    let mut rollout = Rollout::begin(CANARY);
+    rollout.see(0, (0, 0), (5000, 0));
+    let serves = |it: &Worker| it.generation == 1 && !it.is_draining();
+    let old = rollout.state.workers.iter().filter(|(_, worker)| serves(worker));
+    let old: Vec<u64> = old.map(|(id, _)| id.0).collect();
+    assert_eq!([old[0], old[1], 5, 6].map(|id| killed(&mut rollout, id)), [(); 4].map(|()| None));
+    // By the kernel, for want of memory, is by its own fault.
+    let mut rollout = Rollout::begin(CANARY);
+    rollout.see(0, (0, 0), (5000, 0));
+    let exit = Exit::OutOfMemory;
+    let exited = Event::Exited { worker: WorkerId(5), exit, did: work(0, 0) };
+    assert!(Rollout::reason(&rollout.tell(exited)).is_some());
+}
+
+#[test]
 fn what_those_that_are_gone_have_done_counts() {
     let mut rollout = Rollout::begin(CANARY);
     rollout.see(0, (0, 0), (5000, 0));
