@@ -23,6 +23,7 @@ pub mod image;
 pub mod inspect;
 pub mod memory;
 pub mod names;
+pub mod no_follow;
 pub mod notice;
 pub mod nursery;
 pub mod pass;

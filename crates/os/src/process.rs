@@ -334,6 +334,12 @@ pub fn lead_own_group() -> io::Result<()> {
     Ok(sys::setpgid(None, None)?)
 }
 
+/// The leader of this process's session, a shell mostly; `None` if that is outside this pid namespace.
+#[must_use]
+pub fn session_leader() -> Option<Pid> {
+    sys::getsid(None).ok().and_then(|leader| Pid::from_kernel(leader.as_raw_nonzero().get()))
+}
+
 /// Makes this process leave its terminal and lead a session, and a group, of its own.
 ///
 /// # Errors
