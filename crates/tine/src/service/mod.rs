@@ -316,6 +316,9 @@ impl Service {
         cleanup: &mut Cleanup,
     ) -> Result<Supervisor> {
         let log = self.log;
+        if let Some(estate) = &estate {
+            estate.follow_logs(&log, &self.log_files)?;
+        }
         // First of all: whoever sees that the service is there may replace its file.
         let program = program(estate.as_ref())?;
         self.hooks.start(&log, "configured", |hooks| hooks.configured())?;
@@ -339,10 +342,6 @@ impl Service {
             self.status_file.as_deref().map(StatusFile::prepare).transpose()?.map(Rc::new);
         let control = open_control(&self.control, pid, &pools, &log, estate.as_ref())?;
         announce(&log, &pools, control.as_ref(), estate.as_ref());
-        if let Some(estate) = &estate {
-            let followed = estate.follow_logs(&log, &self.log_files);
-            followed.map_err(|error| Error::os("cannot take the logs over", error))?;
-        }
         let listeners: Vec<_> = pools.iter().flat_map(|pool| pool.listeners.clone()).collect();
         self.hooks.start(&log, "bound", |hooks| hooks.bound(&listeners))?;
         // Handles that were given out before, here and in the program before, stop the same service.
