@@ -39,8 +39,8 @@ use crate::supervisor::run::{Parts, Supervisor};
 use crate::supervisor::tend::Tended;
 use crate::{Error, Result};
 use start::{
-    Cleanup, announce, bind, board, manager, open_control, pid_file, program, refuse_threads,
-    regions, remarks,
+    Cleanup, announce, bind, board, manager, open_control, pid_file, program, refuse_old_kernels,
+    refuse_threads, regions, remarks,
 };
 
 /// Stops a service from code; cheap to clone, and still good in a process forked from the supervisor's.
@@ -254,6 +254,7 @@ impl Service {
             None => {}
         }
         let plans = self.plan()?;
+        refuse_old_kernels()?;
         refuse_threads()?;
         self.pools.iter_mut().try_for_each(Pool::take_inherited)?;
         self.wishes = crate::program::environment::wishes()?;
@@ -323,8 +324,6 @@ impl Service {
         let program = program(estate.as_ref())?;
         self.hooks.start(&log, "configured", |hooks| hooks.configured())?;
         let limit = tine_os::privilege::raise_open_files();
-        let limit =
-            limit.map_err(|error| Error::os("cannot raise the limit of open files", error))?;
         remarks(&plans, limit).iter().for_each(|text| warning!(log, "{text}"));
         let board = board(&plans, estate.as_mut())?;
         let regions = regions(&self.regions, estate.as_ref())?;

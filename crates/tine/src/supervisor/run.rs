@@ -94,7 +94,7 @@ pub(crate) struct Supervisor {
     pub(super) procs: BTreeMap<WorkerId, Proc>,
     pub(super) free_records: Vec<usize>,
     pub(super) epoll: Epoll,
-    pub(super) control: Option<control::Server>,
+    pub(crate) control: Option<control::Server>,
     pub(super) started: u64,
     pub(super) stop: Arc<EventFd>,
     pub(super) signals: SignalFd,
@@ -223,8 +223,12 @@ impl Supervisor {
         supervisor.state.reloads.rolls = parts.rolls;
         let names: Vec<&str> = supervisor.pools.iter().map(|pool| &*pool.plan.name).collect();
         if !parts.untitled {
-            // Where the kernel has no such thing, ps shows the command line.
-            let _ = tine_os::title::set(&format!("tine: supervisor {}", names.join(" ")));
+            // The command line is what people and scripts look for (pgrep(1), `-f`). Where the kernel has no titles, ps shows
+            // it alone.
+            let line: Vec<_> =
+                std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+            let title = format!("tine: supervisor {}: {}", names.join(" "), line.join(" "));
+            let _ = tine_os::title::set(&title);
         }
         Ok(supervisor)
     }
