@@ -314,7 +314,13 @@ impl Supervisor {
             }
             match self.terminal.judge(&info) {
                 Hangup::Command => {}
-                Hangup::Survived => continue,
+                Hangup::Survived => {
+                    crate::log::info!(
+                        self.log,
+                        "the terminal is gone, and HUP was ignored at the start: nothing changes"
+                    );
+                    continue;
+                }
                 Hangup::Gone => {
                     self.terminal_is_gone();
                     continue;
