@@ -52,20 +52,25 @@ fn a_probe_goes_with_a_supervisor_that_is_killed() {
 }
 
 #[test]
-fn a_probe_has_the_descriptors_that_the_next_program_will_have() {
-    let directory = testkit::TempDir::new().expect("a directory");
-    let passed = directory.path().join("passed");
-    let file = File::create(&passed).expect("a file");
-    // Number 3 is where a probe's own channel once was.
-    let it = Renewable::start_with("--visits /dev/fd/3", "--workers 1", |server| {
-        server.listener(file, 3)
-    });
-    it.service.wait_serving(1);
-    it.service.ask("visit one");
-    assert_eq!(it.reload(), Ok(2));
-    it.service.ask("visit two");
-    it.service.stop();
-    assert_eq!(fs::read_to_string(&passed).expect("a file"), "visit one\nvisit two\n");
+fn a_probe_and_a_worker_by_exec_have_the_log_at_a_descriptor_that_was_passed_in() {
+    for spawn in ["", "--spawn exec"] {
+        let directory = testkit::TempDir::new().expect("a directory");
+        let passed = directory.path().join("passed");
+        let file = File::create(&passed).expect("a file");
+        // Number 3 is where the channel of a worker by exec is, and once was a probe's.
+        let it = Renewable::start_with(
+            &format!("--visits /dev/fd/3 {spawn}"),
+            "--workers 1",
+            |server| server.listener(file, 3),
+        );
+        it.service.wait_serving(1);
+        it.service.ask("visit one");
+        assert_eq!(it.reload(), Ok(2));
+        it.service.ask("visit two");
+        it.service.stop();
+        let said = fs::read_to_string(&passed).expect("a file");
+        assert_eq!(said, "visit one\nvisit two\n", "{spawn}");
+    }
 }
 
 #[test]
