@@ -212,6 +212,9 @@ fn two_logs_share_a_file_that_was_opened_twice_and_no_line_is_lost() {
     assert!(served > report.answered, "{served} of {}", report.answered);
 }
 
+/// What it is, and how it is made at a path.
+type Trap<'a> = (&'a str, &'a dyn Fn(&Path));
+
 /// A directory of another user, in one of root's with a file that is nobody else's business.
 fn traps(place: &Place) -> (PathBuf, PathBuf) {
     let (theirs, secret) = (place.path("theirs"), place.path("secret"));
@@ -237,7 +240,7 @@ fn a_link_that_the_workers_user_puts_in_a_log_s_place_is_not_followed() {
         let mut command = place.command(&["env"], &more);
         Process(command.stderr(File::create(&err).expect("a file")).spawn().expect("it runs"))
     };
-    let traps: [(&str, &dyn Fn(&Path)); 3] = [
+    let traps: [Trap<'_>; 3] = [
         ("a symbolic link", &|path| symlink(&secret, path).expect("a link")),
         ("a second name", &|path| fs::hard_link(&secret, path).expect("a link")),
         ("a pipe", &|path| {

@@ -21,6 +21,7 @@ pub mod family;
 pub mod fd;
 pub mod image;
 pub mod inspect;
+pub mod kernel;
 pub mod memory;
 pub mod names;
 pub mod no_follow;

@@ -176,30 +176,6 @@ pub fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
     Ok(sys::pidfd_open(pid, sys::PidfdFlags::empty())?)
 }
 
-/// Whether the kernel has what this module needs: pidfd_open(2), pidfd_send_signal(2) and waitid(2) with `P_PIDFD`, of
-/// Linux 5.3, 5.1 and 5.4.
-///
-/// # Errors
-/// The name of the first call that is missing, and what the kernel said: `ENOSYS` or `EINVAL` from one that is older, mostly
-/// `EPERM` from a filter that does not know the call.
-pub fn check_pidfds() -> Result<(), (&'static str, io::Error)> {
-    let own = pidfd(pid()).map_err(|error| ("pidfd_open", error))?;
-    // SAFETY: integers and null; signal 0 is sent to nobody.
-    let status = unsafe {
-        let info = std::ptr::null::<libc::siginfo_t>();
-        libc::syscall(libc::SYS_pidfd_send_signal, own.as_raw_fd(), 0, info, 0)
-    };
-    if status != 0 {
-        return Err(("pidfd_send_signal", io::Error::last_os_error()));
-    }
-    match reap(&own) {
-        // It is no child.
-        Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(()),
-        Err(error) => Err(("waitid with P_PIDFD", error)),
-        Ok(_) => Ok(()),
-    }
-}
-
 /// Sends a signal to the process of a [`pidfd`].
 ///
 /// # Errors
@@ -374,7 +350,8 @@ pub fn lead_own_group() -> io::Result<()> {
 /// The leader of this process's session, a shell mostly; `None` if that is outside this pid namespace.
 #[must_use]
 pub fn session_leader() -> Option<Pid> {
-    sys::getsid(None).ok().and_then(|leader| Pid::from_kernel(leader.as_raw_nonzero().get()))
+    // SAFETY: takes an integer. The answer is 0 for a leader that has no number here.
+    Pid::from_kernel(unsafe { libc::getsid(0) })
 }
 
 /// Makes this process leave its terminal and lead a session, and a group, of its own.

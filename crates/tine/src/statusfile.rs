@@ -55,7 +55,10 @@ impl StatusFile {
 
     /// Whether it could be written, asked without touching it.
     pub(crate) fn check(path: &Path) -> Result<()> {
-        let may = absolute(path).and_then(|path| tine_os::possible::make(&path));
+        let may = absolute(path).and_then(|path| {
+            place(&path)?;
+            tine_os::possible::make(&path)
+        });
         may.map_err(|error| failed(path, error)).and_then(|()| is_there(path)).map(drop)
     }
 

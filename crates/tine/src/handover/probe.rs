@@ -86,11 +86,14 @@ impl Probe {
         if !readable(&self.pidfd, Some(2 * PATIENCE)).unwrap_or(false) {
             return kill(self.pid);
         }
+        let _ = process::signal_group(self.pid, Signal::KILL);
         let _ = process::reap(&self.pidfd);
     }
 
     /// It has ended: the program that could serve, or why it could not.
     pub(crate) fn verdict(self) -> Result<Image, String> {
+        // Where its keeper could not see what there was.
+        let _ = process::signal_group(self.pid, Signal::KILL);
         let mut buffer = [0; REASON];
         let said = receive_message(&self.channel, &mut buffer).unwrap_or_default();
         let how = process::reap(&self.pidfd).ok().flatten();
@@ -154,12 +157,14 @@ fn keep(supervisor: Pid, channel: &OwnedFd, program: impl FnOnce() -> i32) -> io
     };
     let (pidfd, signals) = (process::pidfd(pid)?, SignalFd::new(&taken)?);
     let _ = process::set_name("tine: probe");
+    let _ = tine_os::title::set("tine: probe of the next program");
     // The supervisor's listeners and its pid file's lock above all.
     let kept = [channel.as_raw_fd(), pidfd.as_raw_fd(), signals.as_fd().as_raw_fd()];
     exec::close_all_but(&kept)?;
     let mut told = false;
     let mut change = None;
     while change.is_none() && !told {
+        // Its deadline is the supervisor's, which sends TERM then, as the kernel does at the supervisor's end.
         readable(&signals, None)?;
         while let Some(info) = signals.read() {
             told |= info.signal == Signal::TERM;

@@ -70,7 +70,7 @@ impl Drop for Cleanup {
 /// Refuses a kernel, or a sandbox, that lacks what a supervisor is made of.
 pub(super) fn refuse_old_kernels() -> Result<()> {
     const EPERM: i32 = 1;
-    tine_os::process::check_pidfds().map_err(|(call, error)| {
+    tine_os::kernel::pidfds().map_err(|(call, error)| {
         let why = match error.raw_os_error() {
             Some(EPERM) => "a sandbox refuses it: allow it there, or update what makes the sandbox",
             _ => "this takes Linux 5.4 or newer",

@@ -23,7 +23,7 @@ use super::held::taken_signals;
 use super::procs::Proc;
 use super::state::{Rules, State, WorkerId};
 use super::tend::Tended;
-use super::terminal::{Hangup, Terminal};
+use super::terminal::Terminal;
 use super::watch::Watch;
 use crate::accept::Share;
 use crate::control;
@@ -98,7 +98,7 @@ pub(crate) struct Supervisor {
     pub(super) started: u64,
     pub(super) stop: Arc<EventFd>,
     pub(super) signals: SignalFd,
-    terminal: Terminal,
+    pub(super) terminal: Terminal,
     preset: Signals,
     pub(crate) passed: Passed,
     pub(super) pid_file: Option<(PathBuf, i32)>,
@@ -312,19 +312,8 @@ impl Supervisor {
                 self.children_changed();
                 continue;
             }
-            match self.terminal.judge(&info) {
-                Hangup::Command => {}
-                Hangup::Survived => {
-                    crate::log::info!(
-                        self.log,
-                        "the terminal is gone, and HUP was ignored at the start: nothing changes"
-                    );
-                    continue;
-                }
-                Hangup::Gone => {
-                    self.terminal_is_gone();
-                    continue;
-                }
+            if self.is_hangup(&info) {
+                continue;
             }
             if self.passed.contains(info.signal) {
                 self.happen(Event::PassOn(info.signal.number()));
@@ -338,15 +327,6 @@ impl Supervisor {
                 self.stopped_by.get_or_insert(info.signal);
             }
             self.happen(Event::Command(command));
-        }
-    }
-
-    /// Told twice, by a shell and by its end: once is enough.
-    fn terminal_is_gone(&mut self) {
-        if self.stopped_by.is_none() && !self.state.is_stopping() {
-            crate::log::info!(self.log, "the terminal is gone");
-            self.stopped_by = Some(Signal::HUP);
-            self.happen(Event::Command(Command::Stop));
         }
     }
 

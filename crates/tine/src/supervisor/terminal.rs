@@ -8,6 +8,9 @@ use tine_os::daemon::has_terminal;
 use tine_os::process::{self, Pid};
 use tine_os::signal::{self, Signal, SignalInfo};
 
+use super::event::{Command, Event};
+use super::run::Supervisor;
+
 /// What is known of it at the start.
 #[derive(Debug)]
 pub(super) struct Terminal {
@@ -17,30 +20,35 @@ pub(super) struct Terminal {
     ignored: bool,
 }
 
-/// What a HUP means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hangup {
-    /// A command, as any other signal.
-    Command,
-    /// The terminal is gone.
-    Gone,
-    /// The terminal is gone, and the service was started to outlive it.
-    Survived,
-}
-
 impl Terminal {
     pub(super) fn of_this_process() -> Self {
         let leader = process::session_leader().filter(|leader| *leader != process::pid());
         Self { shell: leader.filter(|_| has_terminal()), ignored: signal::is_ignored(Signal::HUP) }
     }
 
-    pub(super) fn judge(&self, info: &SignalInfo) -> Hangup {
+    /// Whether this signal says that the terminal is gone.
+    fn is_gone(&self, info: &SignalInfo) -> bool {
         let by_shell =
             || self.shell.is_some_and(|shell| shell.get() == info.pid) && !has_terminal();
-        match info.signal == Signal::HUP && (info.is_from_kernel() || by_shell()) {
-            false => Hangup::Command,
-            true if self.ignored => Hangup::Survived,
-            true => Hangup::Gone,
+        info.signal == Signal::HUP && (info.is_from_kernel() || by_shell())
+    }
+}
+
+impl Supervisor {
+    /// Whether a signal was the end of the terminal, and no command; if it was, what has to be done is done.
+    pub(super) fn is_hangup(&mut self, info: &SignalInfo) -> bool {
+        if !self.terminal.is_gone(info) {
+            return false;
         }
+        if self.terminal.ignored {
+            let text = "the terminal is gone, and HUP was ignored at the start: nothing changes";
+            crate::log::info!(self.log, "{text}");
+        } else if self.stopped_by.is_none() && !self.state.is_stopping() {
+            // Told twice, by a shell and by its end: once is enough.
+            crate::log::info!(self.log, "the terminal is gone");
+            self.stopped_by = Some(Signal::HUP);
+            self.happen(Event::Command(Command::Stop));
+        }
+        true
     }
 }
