@@ -151,6 +151,11 @@ impl Control {
     }
 }
 
+/// Where a log goes: `-` is standard output.
+pub(crate) fn log_path<Path: From<OsString>>(text: OsString) -> Path {
+    if text == "-" { OsString::from("/dev/stdout").into() } else { text.into() }
+}
+
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.parse::<f64>().ok();
     let duration = number.and_then(|number| Duration::try_from_secs_f64(number).ok());

@@ -224,12 +224,54 @@ fn a_server_is_found_by_its_pid_and_by_its_port() {
     let tine = |args: &[&str]| tine(args).env("XDG_RUNTIME_DIR", &directory);
     let server = tine(&["serve", "--listen", "127.0.0.1:0"]).arg(place.path("site")).start();
     let hello = server.wait_line("serving");
-    assert!(hello.contains(&format!("tine stop --pid {}", server.pid())), "{hello}");
+    assert!(hello.ends_with(&format!("stop with tine stop --pid {}", server.pid())), "{hello}");
     let address = server.address();
     let by_port = output(&tine(&["status", "--port", port_of(&address)]).start());
     assert!(by_port.contains(&format!("pid {}", server.pid())), "{by_port}");
     output(&tine(&["stop", "--pid", &pid(&server)]).start());
     assert!(server.wait_exit().success());
+}
+
+#[test]
+fn what_is_said_of_how_to_stop_it_works() {
+    let place = Place::new();
+    let shell = |line: &str| {
+        let tine = std::path::Path::new(env!("CARGO_BIN_EXE_tine"));
+        let path = std::env::var("PATH").expect("there is one");
+        let path = format!("{}:{path}", tine.parent().expect("a directory").display());
+        let status = std::process::Command::new("sh").args(["-c", line]).env("PATH", path).status();
+        assert!(status.expect("it runs").success(), "{line}");
+    };
+    for (control, way) in [
+        (None, "tine stop --pid "),
+        (Some("off".into()), "kill "),
+        (Some(place.control()), "tine stop --control "),
+    ] {
+        let server = tine(&["serve", "--listen", "127.0.0.1:0"]);
+        let server = match control {
+            Some(path) => server.arg("--control").arg(path),
+            None => server,
+        };
+        let server = server.arg(place.path("site")).start();
+        let hello = server.wait_line("serving");
+        let (_, command) = hello.split_once("stop with ").expect("a way");
+        assert!(command.starts_with(way), "{hello}");
+        shell(command);
+        assert!(server.wait_exit().success());
+    }
+}
+
+#[test]
+fn a_server_is_found_by_its_command_line() {
+    let place = Place::new();
+    let server = place.serve(&["--workers", "2"]);
+    server.wait_children(2);
+    let line = format!("tine serve --listen 127.0.0.1:0 {}", place.path("site").display());
+    let found =
+        std::process::Command::new("pgrep").args(["-f", &line]).output().expect("pgrep runs");
+    assert_eq!(String::from_utf8_lossy(&found.stdout).trim(), server.pid().to_string());
+    let title = std::fs::read_to_string(format!("/proc/{}/cmdline", server.pid()));
+    assert!(title.expect("it runs").starts_with("tine: supervisor files: "));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
-use rustix::fs::fstat;
+use rustix::fs::{FileType, Mode, OFlags, fstat};
 
 /// One of the three descriptors every program is started with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +46,27 @@ pub fn null() -> io::Result<OwnedFd> {
     OpenOptions::new().read(true).write(true).open("/dev/null").map(OwnedFd::from)
 }
 
+/// Whether somebody may be at the other end: it is a pipe, a socket or a terminal. A program that waits for the end of its
+/// child's output waits as long as any process has this open.
+///
+/// # Errors
+/// None is to be expected (fstat(2)).
+pub fn has_reader(fd: impl AsFd) -> io::Result<bool> {
+    let kind = FileType::from_raw_mode(fstat(&fd)?.st_mode);
+    Ok(match kind {
+        FileType::Fifo | FileType::Socket => true,
+        FileType::CharacterDevice => rustix::termios::isatty(fd),
+        _ => false,
+    })
+}
+
+/// Whether this process's session has a terminal that is still there (tty(4)).
+#[must_use]
+pub fn has_terminal() -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::open("/dev/tty", flags, Mode::empty()).is_ok()
+}
+
 /// Whether two descriptors mean the same file or socket, be it opened once or twice.
 ///
 /// # Errors
@@ -58,6 +79,14 @@ pub fn is_same_file(one: impl AsFd, other: impl AsFd) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_has_no_reader_and_a_pipe_has() {
+        let (reader, writer) = io::pipe().unwrap();
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        assert!(has_reader(&reader).unwrap() && has_reader(&writer).unwrap());
+        assert!(!has_reader(&file).unwrap() && !has_reader(null().unwrap()).unwrap());
+    }
 
     #[test]
     fn a_copy_is_the_same_file_and_another_is_not() {

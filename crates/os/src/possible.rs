@@ -7,12 +7,15 @@ use std::path::Path;
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
 
+use crate::no_follow::{Found, find};
+
 /// Whether [`crate::sink::open_append`] could open this path, and make it if there is none. Opens and makes nothing:
 /// whoever reads a named pipe does not notice.
 ///
 /// # Errors
 /// What `open_append` would fail with, as far as it can be known: who reads a named pipe is not asked.
 pub fn append(path: &Path) -> io::Result<()> {
+    let Found::Place(_) = find(path)? else { return Ok(()) };
     match rustix::fs::stat(path) {
         Ok(found) => match FileType::from_raw_mode(found.st_mode) {
             FileType::Directory => Err(Errno::ISDIR.into()),

@@ -199,19 +199,21 @@ pub enum Resource {
     Data,
 }
 
-impl From<Resource> for sys::Resource {
-    fn from(resource: Resource) -> Self {
-        match resource {
-            Resource::OpenFiles => Self::Nofile,
-            Resource::Core => Self::Core,
-            Resource::AddressSpace => Self::As,
-            Resource::Processes => Self::Nproc,
-            Resource::Cpu => Self::Cpu,
-            Resource::FileSize => Self::Fsize,
-            Resource::Stack => Self::Stack,
-            Resource::LockedMemory => Self::Memlock,
-            Resource::Data => Self::Data,
-        }
+impl Resource {
+    /// The C libraries disagree on its type.
+    #[allow(clippy::cast_possible_wrap, clippy::unnecessary_cast)]
+    fn number(self) -> i32 {
+        (match self {
+            Self::OpenFiles => libc::RLIMIT_NOFILE,
+            Self::Core => libc::RLIMIT_CORE,
+            Self::AddressSpace => libc::RLIMIT_AS,
+            Self::Processes => libc::RLIMIT_NPROC,
+            Self::Cpu => libc::RLIMIT_CPU,
+            Self::FileSize => libc::RLIMIT_FSIZE,
+            Self::Stack => libc::RLIMIT_STACK,
+            Self::LockedMemory => libc::RLIMIT_MEMLOCK,
+            Self::Data => libc::RLIMIT_DATA,
+        }) as i32
     }
 }
 
@@ -219,10 +221,14 @@ impl From<Resource> for sys::Resource {
 /// one; `u64::MAX` is none.
 ///
 /// # Errors
-/// None is to be expected (getrlimit(2)).
+/// None is to be expected (getrlimit(2)), but from a filter that forbids the call.
 pub fn limit(resource: Resource) -> io::Result<(u64, u64)> {
-    let limit = sys::getrlimit(resource.into());
-    Ok((limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX)))
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: room for the answer, and an integer of this meaning.
+    match unsafe { libc::getrlimit(resource.number().cast_unsigned() as _, &raw mut limit) } {
+        0 => Ok((limit.rlim_cur, limit.rlim_max)),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Sets both limits; `u64::MAX` is none. Inherited by `fork`, kept by `exec`.
@@ -231,9 +237,12 @@ pub fn limit(resource: Resource) -> io::Result<(u64, u64)> {
 /// `EPERM` for raising the hard one without `CAP_SYS_RESOURCE`, `EINVAL` for a soft one above it
 /// (setrlimit(2)).
 pub fn set_limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
-    let some = |limit| (limit != u64::MAX).then_some(limit);
-    let new = sys::Rlimit { current: some(soft), maximum: some(hard) };
-    Ok(sys::setrlimit(resource.into(), new)?)
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: a whole structure, and an integer of this meaning.
+    match unsafe { libc::setrlimit(resource.number().cast_unsigned() as _, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Raises the soft limit of descriptors to the hard one, and answers with it. The soft one is low

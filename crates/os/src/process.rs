@@ -70,12 +70,13 @@ const EXIT_GRACE: Duration = Duration::from_millis(10);
 /// every lock another one held, locked for ever. Open descriptors and shared mappings are the
 /// parent's; alarms, and [`die_with_parent`], are not inherited (fork(2)).
 ///
+/// Where threads cannot be counted, that there are none is the caller's to know; see [`thread_count`].
+///
 /// # Errors
-/// `Other`, naming the other threads, if there are any, or if `/proc` cannot say; `EAGAIN` at the
-/// limit of processes; `ENOMEM`.
+/// `Other`, naming the other threads, if there are any; `EAGAIN` at the limit of processes; `ENOMEM`.
 pub fn fork() -> io::Result<Forked> {
-    if settled_thread_count()? > 1 {
-        let others = other_threads()?.join(", ");
+    if settled_thread_count() > 1 {
+        let others = other_threads().unwrap_or_default().join(", ");
         let text =
             format!("cannot fork a process with more than one thread; beside this one: {others}");
         return Err(io::Error::other(text));
@@ -88,17 +89,15 @@ pub fn fork() -> io::Result<Forked> {
     }
 }
 
-fn settled_thread_count() -> io::Result<usize> {
+fn settled_thread_count() -> usize {
     let mut give_up = None;
     loop {
-        let count = thread_count().map_err(|error| {
-            io::Error::other(format!("cannot count threads in {TASKS}: {error}"))
-        })?;
+        let count = thread_count().unwrap_or(1);
         // The clock is read only when there is something to wait for: forks come in bursts.
         if count <= 1
             || Instant::now() > *give_up.get_or_insert_with(|| Instant::now() + EXIT_GRACE)
         {
-            return Ok(count);
+            return count;
         }
         std::thread::sleep(Duration::from_micros(100));
     }
@@ -106,11 +105,25 @@ fn settled_thread_count() -> io::Result<usize> {
 
 /// How many threads this process has, the calling one included.
 ///
-/// One stat(2): the kernel adds the number of threads to the two links the directory has.
+/// One stat(2): the kernel adds the number of threads to the two links the directory has. Where `/proc` is not there the
+/// kernel is asked in another way, and 2 means more than one.
 ///
 /// # Errors
-/// When `/proc` is not there.
+/// When `/proc` is not there, and a filter forbids unshare(2).
 pub fn thread_count() -> io::Result<usize> {
+    match count_tasks() {
+        // Changes nothing, and is refused in a process with several threads (unshare(2)).
+        // SAFETY: takes an integer.
+        Err(error) => match unsafe { libc::unshare(libc::CLONE_THREAD) } {
+            0 => Ok(1),
+            _ if io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) => Ok(2),
+            _ => Err(error),
+        },
+        count => count,
+    }
+}
+
+fn count_tasks() -> io::Result<usize> {
     // The field's width differs between machines.
     #[allow(clippy::useless_conversion)]
     let links = u64::from(rustix::fs::stat(TASKS)?.st_nlink);
@@ -332,6 +345,13 @@ pub fn exit_now(code: i32) -> ! {
 /// `EPERM` if it leads a session (setpgid(2)).
 pub fn lead_own_group() -> io::Result<()> {
     Ok(sys::setpgid(None, None)?)
+}
+
+/// The leader of this process's session, a shell mostly; `None` if that is outside this pid namespace.
+#[must_use]
+pub fn session_leader() -> Option<Pid> {
+    // SAFETY: takes an integer. The answer is 0 for a leader that has no number here.
+    Pid::from_kernel(unsafe { libc::getsid(0) })
 }
 
 /// Makes this process leave its terminal and lead a session, and a group, of its own.

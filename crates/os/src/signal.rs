@@ -212,6 +212,17 @@ pub fn disregard(signal: Signal) -> io::Result<()> {
     dispose(signal, handler as *const () as libc::sighandler_t, flags, &[])
 }
 
+/// Whether this process ignores the signal: as nohup(1) has it started with HUP ignored, and a shell without job control
+/// its background programs with INT and QUIT.
+#[must_use]
+pub fn is_ignored(signal: Signal) -> bool {
+    // SAFETY: integers and a pointer that may be null, for which zero is a value.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    // SAFETY: null changes nothing, and there is room for the answer.
+    let status = unsafe { libc::sigaction(signal.0, ptr::null(), &raw mut action) };
+    status == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
 /// Every signal back to the kernel's own reaction: what a foreign program expects to start with.
 /// That includes what Rust's runtime has set up: PIPE ignored, and the report of a stack overflow.
 ///
@@ -270,6 +281,14 @@ pub struct SignalInfo {
     pub uid: u32,
     /// How it was sent: `si_code` in sigaction(2), such as `SI_USER` (0) for kill(2).
     pub code: i32,
+}
+
+impl SignalInfo {
+    /// Whether the kernel has sent it by itself, and no process by kill(2) (`SI_KERNEL`, sigaction(2)).
+    #[must_use]
+    pub fn is_from_kernel(&self) -> bool {
+        self.code == libc::SI_KERNEL
+    }
 }
 
 impl SignalFd {

@@ -4,28 +4,78 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
+use crate::daemon::is_same_file;
+use crate::fd::copy_of;
+use crate::no_follow::{Found, find};
 use crate::poll::writable_now;
 
 /// The most bytes a pipe takes whole or not at all: `PIPE_BUF` (pipe(7)).
 pub const PIPE_BYTES: usize = 4096;
 
-/// Opens a file to append to it, and makes it if there is none, with this mode less the umask.
-/// Close-on-exec. A terminal does not become this process's own (`O_NOCTTY`), and a named pipe is not
-/// waited for: later writes fail with `WouldBlock` instead.
+/// Opens a file to append to it, and makes it if there is none, with this mode less the umask. Close-on-exec. A
+/// terminal does not become this process's own (`O_NOCTTY`), and a named pipe is not waited for: later writes fail with
+/// `WouldBlock` instead.
+///
+/// Links of other users are not followed, see [`crate::no_follow`]. A path that names a descriptor of this process
+/// (`/dev/stdout`, `/proc/self/fd/N`, or a link to one) is a copy of that one. To open it would fail for a socket and for
+/// what belongs to another user by now.
 ///
 /// # Errors
-/// open(2)'s; `ENXIO` for a named pipe that nobody reads, and for a socket.
+/// open(2)'s; `ENXIO` for a named pipe that nobody reads, and for a socket; `EBADF` for a descriptor that is not open, or
+/// not to write; those of [`find`](crate::no_follow::find).
 pub fn open_append(path: &Path, mode: u32) -> io::Result<OwnedFd> {
-    let flags = OFlags::WRONLY
-        | OFlags::APPEND
-        | OFlags::CREATE
-        | OFlags::CLOEXEC
-        | OFlags::NOCTTY
-        | OFlags::NONBLOCK;
-    Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(mode & 0o7777))?)
+    match find(path)? {
+        Found::Place(place) => place.open_append(mode),
+        Found::Descriptor { number, .. } => append_to(number),
+    }
+}
+
+/// Opens it once more, in the place of `before`. A link that another user has made may have led to standard output from
+/// the start; it must not lead there from now on.
+///
+/// # Errors
+/// As [`open_append`].
+pub fn reopen_append(path: &Path, mode: u32, before: impl AsFd) -> io::Result<OwnedFd> {
+    match find(path)? {
+        Found::Place(place) => place.open_append(mode),
+        Found::Descriptor { number, trusted } => {
+            let file = append_to(number)?;
+            if trusted || is_same_file(&file, before)? {
+                return Ok(file);
+            }
+            let text = format!("another user has made {} a link", path.display());
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+        }
+    }
+}
+
+/// A copy of a descriptor of this process to append to: a log that this process was started with. The kernel appends to a
+/// file from then on, also for the process that shares the descriptor.
+///
+/// # Errors
+/// `EBADF` if nothing is open there, or not to write.
+pub fn append_to(number: i32) -> io::Result<OwnedFd> {
+    let copy = copy_of(number)?;
+    append_only(&copy)?;
+    Ok(copy)
+}
+
+/// Has each write to a file go to its end, whoever else writes to it; nothing changes for what is no file.
+///
+/// # Errors
+/// `EBADF` if it is not open to write.
+pub fn append_only(fd: impl AsFd) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(&fd)?;
+    if flags & OFlags::RWMODE == OFlags::RDONLY || flags.contains(OFlags::PATH) {
+        return Err(Errno::BADF.into());
+    }
+    if is_regular(&fd)? && !flags.contains(OFlags::APPEND) {
+        rustix::fs::fcntl_setfl(&fd, flags | OFlags::APPEND)?;
+    }
+    Ok(())
 }
 
 /// Whether this is a file proper, on a disk or in memory: no pipe, socket or device.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use crate::nursery::gather;
 
 /// Bytes of a title, the zero at its end included.
-const ROOM: usize = 128;
+const ROOM: usize = 512;
 /// Where titles stand: at the same address in every forked process, and each has its own. Of the heap, because
 /// the kernel shows no command line out of a mapped file, which a static may be in (`FOLL_ANON`,
 /// `fs/proc/base.c`); and never freed.
@@ -42,7 +42,7 @@ struct Map {
     exe_fd: u32,
 }
 
-/// Shows this title, cut to 127 bytes (never through a character) or before a zero byte. Two system calls,
+/// Shows this title, cut to 511 bytes (never through a character) or before a zero byte. Two system calls,
 /// after the first time. Call it while the process has one thread: another one's heap may grow meanwhile.
 ///
 /// # Errors

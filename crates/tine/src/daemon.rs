@@ -11,12 +11,12 @@
 mod cores;
 mod inetd;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tine_os::daemon::{Standard, null, redirect};
+use tine_os::daemon::{Standard, has_reader, null, redirect};
 use tine_os::fd::{message_pair, receive_message, send_message};
 use tine_os::poll::{Epoll, Interest, Ready as Woken, readable};
 use tine_os::privilege::change_dir;
@@ -39,6 +39,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Daemon {
     deadline: Duration,
     directory: Option<PathBuf>,
+    keeps_stdout: bool,
     keeps_stderr: bool,
 }
 
@@ -95,7 +96,8 @@ impl Daemon {
     /// The deadline is for a daemon that hangs; one that fails says so before. So let it be longer than the
     /// boot deadlines inside.
     pub fn new(deadline: Duration) -> Self {
-        Self { deadline, directory: Some(PathBuf::from("/")), keeps_stderr: false }
+        let directory = Some(PathBuf::from("/"));
+        Self { deadline, directory, keeps_stdout: false, keeps_stderr: false }
     }
 
     /// Another working directory; `None`: the one it was started in.
@@ -104,10 +106,16 @@ impl Daemon {
         self
     }
 
-    /// Standard error stays what it is, unless that is a terminal: for a log that goes there, into a file or
-    /// a pipe.
+    /// Standard error stays what it is if that is a file: for a log that goes there. A terminal, a pipe and a socket are
+    /// let go of all the same: the program at the other end waits for the end of the output, and the daemon has none.
     pub fn keep_stderr(mut self) -> Self {
         self.keeps_stderr = true;
+        self
+    }
+
+    /// The same for standard output.
+    pub fn keep_stdout(mut self) -> Self {
+        self.keeps_stdout = true;
         self
     }
 
@@ -157,8 +165,10 @@ impl Daemon {
         }
         let null = step("/dev/null", null())?;
         step("standard input", redirect(Standard::Input, &null))?;
-        step("standard output", redirect(Standard::Output, &null))?;
-        if !self.keeps_stderr || io::stderr().is_terminal() {
+        if !self.keeps_stdout || step("standard output", has_reader(io::stdout()))? {
+            step("standard output", redirect(Standard::Output, &null))?;
+        }
+        if !self.keeps_stderr || step("standard error", has_reader(io::stderr()))? {
             step("standard error", redirect(Standard::Error, &null))?;
         }
         Ok(())

@@ -106,6 +106,12 @@ impl Error {
         }
     }
 
+    /// Whether the address to listen on is another process's.
+    pub(crate) fn is_in_use(&self) -> bool {
+        let in_use = |source: &io::Error| source.kind() == io::ErrorKind::AddrInUse;
+        self.is_bind() && self.0.source.as_ref().is_some_and(in_use)
+    }
+
     pub(crate) fn os(text: impl Into<String>, source: io::Error) -> Self {
         Self::new(Kind::Os, text, Some(source))
     }

@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::rc::Rc;
 
 use tine_os::signal::Signal;
@@ -236,6 +237,18 @@ impl Supervision<'_> {
     #[must_use]
     pub fn log(&self) -> &Log {
         &self.0.log
+    }
+
+    /// Where the control socket is, if there is one.
+    #[must_use]
+    pub fn control(&self) -> Option<&Path> {
+        self.0.control.as_ref().map(crate::control::Server::path)
+    }
+
+    /// Whether `tine stop --pid` finds the service: its control socket is where such sockets are looked for.
+    #[must_use]
+    pub fn is_found_by_pid(&self) -> bool {
+        self.control() == Some(&*crate::control::default_path(self.0.pid.get()))
     }
 }
 

@@ -1,22 +1,27 @@
 //! The pid file: says which process runs, and is locked while it does, so that two cannot have it at once
 //! (rows N38, A27).
 //!
-//! It appears whole or not at all, under its name and with its lock held. It is not touched by a reload,
-//! and removed by the process that made it alone, if it is still the same file.
+//! The lock decides, not the number: the number of a process that is gone may be another's by now, as it is in a container
+//! that is started again. The file appears whole or not at all, under its name and with its lock held. It is not touched
+//! by a reload, and removed by the process that made it alone, if it is still the same file.
 
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::fs::{File, TryLockError};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf, absolute};
 use std::process;
 use std::time::Duration;
 
 use tine_os::fd::copy_of;
+use tine_os::no_follow::{Found, Place, There, find};
 use tine_os::poll::readable;
 use tine_os::process::{Pid, pidfd};
 
 use crate::{Error, Result};
+
+mod beside;
+
+use beside::{sweep, write};
 
 /// Longest file that is taken for a pid file, in bytes, unless it begins with a number: a mistyped path
 /// shall not cost anybody his password file.
@@ -36,42 +41,44 @@ pub(crate) struct PidFile {
 impl PidFile {
     /// Writes `pid` and a newline to `path`, mode 0644, and keeps the file locked (`flock`).
     ///
-    /// Replaced are this very pid, which in a container is always the same; the pid of a process that is
-    /// gone; and what is no pid, if it is short. Refused are a process that runs, a file that is locked, and
-    /// what is no plain file.
+    /// Replaced is what nobody has locked: a pid, whosever it is by now, and what is no pid, if it is short. Refused are a
+    /// file that is locked, and what is no plain file.
     pub(crate) fn create(path: &Path, pid: u32) -> Result<Self> {
         let path = absolute(path).map_err(|error| failed(path, error))?;
+        let place = place(&path)?;
+        sweep(&place);
         for _ in 0..ATTEMPTS {
-            let Some(old) = existing(&path)? else {
-                match write(&path, pid, |new| publish(new, &path)) {
+            let Some(old) = existing(&path, &place)? else {
+                match write(&place, pid, |new| beside::publish(new, &place)) {
                     Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
                     made => return Self::of(path, made),
                 }
             };
             let text = claim(&path, &old)?;
             // While its lock was waited for nobody else could replace it; before, he could.
-            if !is_at(&path, &old).map_err(|error| failed(&path, error))? {
+            if !is_at(&place, &old).map_err(|error| failed(&path, error))? {
                 continue;
             }
-            judge(&path, &text, pid)?;
-            let made = write(&path, pid, |new| fs::rename(new, &path));
+            judge(&path, &text)?;
+            let made = write(&place, pid, |new| new.rename(&place));
             return Self::of(path, made);
         }
         Err(failed(&path, io::Error::other("other processes write it all the time")))
     }
 
-    /// Whether it could be written, asked without writing or locking it: the process that has it now.
+    /// Whether it could be written, asked without writing it: the process that has it now. The file is locked for a
+    /// moment, together with whoever else asks.
     ///
     /// # Errors
     /// As [`Self::create`], but for that process.
     pub(crate) fn check(path: &Path) -> Result<Option<u32>> {
         let path = absolute(path).map_err(|error| failed(path, error))?;
         tine_os::possible::make(&path).map_err(|error| failed(&path, error))?;
-        let Some(old) = existing(&path)? else { return Ok(None) };
+        let Some(old) = existing(&path, &place(&path)?)? else { return Ok(None) };
         let text = beginning(&path, &old)?;
-        match pid_in(&text) {
-            Some(pid) if is_alive(pid).unwrap_or(true) => Ok(Some(pid)),
-            _ => judge(&path, &text, process::id()).map(|()| None),
+        match old.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Ok(pid_in(&text)),
+            Ok(()) | Err(TryLockError::Error(_)) => judge(&path, &text).map(|()| None),
         }
     }
 
@@ -100,16 +107,16 @@ impl PidFile {
 
     /// Removes it, unless another process made it, or another file is in its place by now.
     pub(crate) fn remove(self) -> Result<()> {
-        let removed = || match is_at(&self.path, &self.file)? {
-            true => fs::remove_file(&self.path),
-            false => Ok(()),
-        };
         if process::id() != self.creator || tine_os::comeback::is_open() {
             return Ok(());
         }
-        removed().map_err(|error| {
-            Error::os(format!("cannot remove the pid file {}", self.path.display()), error)
-        })
+        let os =
+            |error| Error::os(format!("cannot remove the pid file {}", self.path.display()), error);
+        let place = place(&self.path)?;
+        match is_at(&place, &self.file).map_err(os)? {
+            true => place.remove().map_err(os),
+            false => Ok(()),
+        }
     }
 }
 
@@ -131,21 +138,30 @@ pub(crate) fn is_alive(number: u32) -> io::Result<bool> {
     }
 }
 
+/// Where the path leads, by links of root's or this user's.
+fn place(path: &Path) -> Result<Place> {
+    match find(path).map_err(|error| failed(path, error))? {
+        Found::Place(place) => Ok(place),
+        Found::Descriptor { .. } => Err(no_plain_file(path)),
+    }
+}
+
 /// The file that is there, open; `None` if there is none.
-fn existing(path: &Path) -> Result<Option<File>> {
+fn existing(path: &Path, place: &Place) -> Result<Option<File>> {
     let missing = |error: io::Error| match error.kind() {
         ErrorKind::NotFound => Ok(None),
         _ => Err(failed(path, error)),
     };
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_file() => File::open(path).map(Some).or_else(missing),
-        // To open a named pipe would be to wait for its writer.
-        Ok(_) => Err(Error::config(format!(
-            "the pid file {} cannot be written: what is there is no plain file",
-            path.display()
-        ))),
-        Err(error) => missing(error),
+    match place.look().map_err(|error| failed(path, error))? {
+        Some(There { is_file: true, .. }) => place.open().map(Some).or_else(missing),
+        Some(_) => Err(no_plain_file(path)),
+        None => Ok(None),
     }
+}
+
+fn no_plain_file(path: &Path) -> Error {
+    let path = path.display();
+    Error::config(format!("the pid file {path} cannot be written: what is there is no plain file"))
 }
 
 /// Locks a file that somebody else wrote, and reads how it begins.
@@ -172,20 +188,14 @@ fn beginning(path: &Path, old: &File) -> Result<Vec<u8>> {
     read.map(|_| text).map_err(|error| failed(path, error))
 }
 
-/// Refuses what must not be replaced.
-fn judge(path: &Path, text: &[u8], own: u32) -> Result<()> {
+/// Refuses what must not be replaced, though nobody has locked it.
+fn judge(path: &Path, text: &[u8]) -> Result<()> {
     match pid_in(text) {
-        Some(pid) if pid == own => Ok(()),
-        Some(pid) => match is_alive(pid) {
-            Ok(true) => Err(runs(path, pid)),
-            Ok(false) => Ok(()),
-            Err(error) => Err(failed(path, error)),
-        },
         None if text.len() > LONGEST => Err(Error::config(format!(
             "{} is no pid file: remove it, or choose another path",
             path.display()
         ))),
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 
@@ -195,61 +205,10 @@ fn pid_in(text: &[u8]) -> Option<u32> {
     std::str::from_utf8(first).ok()?.parse().ok().filter(|&pid| pid != 0)
 }
 
-/// Writes and locks a new file beside `path`, and has it `put` in place. Nothing is left of a failure.
-fn write(path: &Path, pid: u32, put: impl Fn(&Path) -> io::Result<()>) -> io::Result<File> {
-    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".{}-{}", process::id(), serial()));
-    let new = path.with_file_name(hidden);
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&new)?;
-    let mut made = || {
-        // Whatever the umask says: it is there to be read.
-        file.set_permissions(Permissions::from_mode(0o644))?;
-        file.try_lock()?;
-        file.write_all(format!("{pid}\n").as_bytes())?;
-        put(&new)
-    };
-    let made = made();
-    if made.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    made.map(|()| file)
-}
-
-/// Tells the files of one process from each other.
-fn serial() -> u32 {
-    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    NEXT.fetch_add(1, Relaxed)
-}
-
-/// Puts a file where none may be; a rename would replace one that has come meanwhile.
-fn publish(new: &Path, path: &Path) -> io::Result<()> {
-    match fs::hard_link(new, path) {
-        // A second name that stays does no harm.
-        Ok(()) => {
-            let _ = fs::remove_file(new);
-            Ok(())
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(error),
-        // A file system without hard links, where two that start at the same moment are not told apart.
-        Err(_) => fs::rename(new, path),
-    }
-}
-
-/// Whether this file is the one at `path`.
-fn is_at(path: &Path, file: &File) -> io::Result<bool> {
-    let ours = file.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(found) => Ok((found.dev(), found.ino()) == (ours.dev(), ours.ino())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+/// Whether this file is the one in its place.
+fn is_at(place: &Place, file: &File) -> io::Result<bool> {
+    let ours = There::open(file)?;
+    Ok(place.look()?.is_some_and(|found| found.identity == ours.identity))
 }
 
 fn runs(path: &Path, pid: u32) -> Error {

@@ -7,9 +7,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf, absolute};
 use std::process;
+
+use tine_os::no_follow::{Found, Place, find};
 
 use crate::{Error, Result};
 
@@ -17,7 +19,6 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct StatusFile {
     path: PathBuf,
-    beside: PathBuf,
     creator: u32,
     rows: RefCell<Rows>,
     /// Whether this process has put one there.
@@ -42,20 +43,22 @@ impl StatusFile {
     pub(crate) fn prepare(path: &Path) -> Result<Self> {
         let failed = |error| failed(path, error);
         let path = absolute(path).map_err(failed)?;
-        let mut beside = path.clone().into_os_string();
-        beside.push(format!(".{}", process::id()));
-        let beside = PathBuf::from(beside);
-        fs::write(&beside, "").and_then(|()| fs::remove_file(&beside)).map_err(failed)?;
+        let place = place(&path).map_err(failed)?;
+        let beside = beside(&place).map_err(failed)?;
+        replace(&beside, b"").and_then(|()| beside.remove()).map_err(failed)?;
         if is_there(&path)? {
-            fs::remove_file(&path).map_err(failed)?;
+            place.remove().map_err(failed)?;
         }
         let (rows, made) = Default::default();
-        Ok(Self { path, beside, creator: process::id(), rows, made })
+        Ok(Self { path, creator: process::id(), rows, made })
     }
 
     /// Whether it could be written, asked without touching it.
     pub(crate) fn check(path: &Path) -> Result<()> {
-        let may = absolute(path).and_then(|path| tine_os::possible::make(&path));
+        let may = absolute(path).and_then(|path| {
+            place(&path)?;
+            tine_os::possible::make(&path)
+        });
         may.map_err(|error| failed(path, error)).and_then(|()| is_there(path)).map(drop)
     }
 
@@ -72,8 +75,11 @@ impl StatusFile {
 
     fn write(&self) -> io::Result<()> {
         let text = self.rows.borrow().text();
-        fs::write(&self.beside, text)?;
-        fs::rename(&self.beside, &self.path)?;
+        // Found anew each time: a directory that is held open would be a way out of a worker's root directory.
+        let place = place(&self.path)?;
+        let beside = beside(&place)?;
+        replace(&beside, text.as_bytes())?;
+        beside.rename(&place)?;
         self.made.set(true);
         Ok(())
     }
@@ -87,9 +93,33 @@ impl StatusFile {
     pub(crate) fn remove(&self) {
         if process::id() == self.creator && self.made.take() {
             // Gone already: nothing to do about it at the end.
-            let _ = fs::remove_file(&self.path);
+            let _ = place(&self.path).and_then(|place| place.remove());
         }
     }
+}
+
+/// Where the path leads, by links of root's or this user's.
+fn place(path: &Path) -> io::Result<Place> {
+    match find(path)? {
+        Found::Place(place) => Ok(place),
+        Found::Descriptor { .. } => Err(ErrorKind::InvalidInput.into()),
+    }
+}
+
+/// Where the next file is made.
+fn beside(place: &Place) -> io::Result<Place> {
+    let mut name = place.name().to_owned();
+    name.push(format!(".{}", process::id()));
+    place.beside(name)
+}
+
+/// Makes a file of this text, in the place of one that a process of this number has left.
+fn replace(place: &Place, text: &[u8]) -> io::Result<()> {
+    match place.remove() {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    place.make()?.write_all(text)
 }
 
 fn failed(path: &Path, error: io::Error) -> Error {

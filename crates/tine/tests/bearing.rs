@@ -33,7 +33,13 @@ fn ps_shows_who_is_who_and_the_environment_stays() {
     for spawn in ["", "--spawn exec"] {
         let service = start(&format!("--workers 2 {spawn}"));
         service.wait_serving(2);
-        assert_eq!(title(service.pid()), "tine: supervisor main\0");
+        let supervisor = title(service.pid());
+        let command_line = format!("{} --", testkit::bin("fixture").display());
+        assert!(supervisor.starts_with("tine: supervisor main: "), "{supervisor}");
+        assert!(
+            supervisor.contains(&command_line) && supervisor.contains("--workers 2"),
+            "{supervisor}"
+        );
         service.signal(HUP);
         service.wait_line("generation 2 serves");
         service.wait_serving(2);

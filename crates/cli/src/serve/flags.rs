@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::ArgPredicate;
+use clap::builder::{ArgPredicate, OsStringValueParser, TypedValueParser as _};
 use tine::{Accept, Bytes, Level, Span, Workers};
 use tine_http::Forwarded;
 use tine_http::access_log::Format;
 
 use super::limits::HttpLimits;
-use crate::args::{Control, EXIT_CODES, seconds};
+use crate::args::{Control, EXIT_CODES, log_path, seconds};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
@@ -116,12 +116,15 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: Level,
 
-    /// Write the log to this file instead of standard error; USR1 opens it anew, after a rotation.
-    #[arg(long, value_name = "PATH")]
+    /// Write the log to this file instead of standard error, - for standard output; USR1 opens it anew, after a rotation
+    #[arg(long, value_name = "PATH|-", value_parser = OsStringValueParser::new().map(log_path::<PathBuf>))]
     pub(crate) log_file: Option<PathBuf>,
 
-    /// Write a line for each request to this file; USR1 opens it anew, after a rotation
-    #[arg(long, value_name = "PATH")]
+    /// Write a line for each request to this file, - for standard output; USR1 opens it anew, after a rotation
+    ///
+    /// Standard output (-, /dev/stdout) and standard error (/dev/stderr) may be a file, a pipe, a socket (the journal) or a
+    /// terminal. They are kept as they are at USR1 and at a reload.
+    #[arg(long, value_name = "PATH|-", value_parser = OsStringValueParser::new().map(log_path::<PathBuf>))]
     pub(crate) access_log: Option<PathBuf>,
 
     /// How a line looks: common, combined, json, or a text with the directives of Apache's LogFormat
@@ -151,7 +154,9 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PATH", value_parser = path)]
     pub(crate) health: Option<String>,
 
-    /// Serve in the background. This command ends when every pool serves, with 0, or with the reason why not.
+    /// Serve in the background. This command ends when every pool serves, with 0, or with the reason why not
+    ///
+    /// Terminal, pipe and socket are let go of: without --log-file the log is kept only if standard error is a file.
     #[arg(long)]
     pub(crate) daemonize: bool,
 

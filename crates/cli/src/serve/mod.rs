@@ -1,10 +1,8 @@
 //! `tine serve`: a pool of workers around the files of a directory.
 
-use std::path::Path;
-
 use tine::endpoint::Endpoint;
 use tine::log::LogFile;
-use tine::{BoxError, Level, Log, Nursery, Prefork, Tidy, Worker};
+use tine::{BoxError, Log, Nursery, Prefork, Tidy, Worker};
 use tine_http::access_log::AccessLog;
 use tine_http::{Options, Tls, Trust};
 use tine_web::{Files, HttpsOnly};
@@ -13,10 +11,12 @@ use crate::args::Control;
 use crate::failure::{Failure, fine};
 
 mod flags;
+mod hello;
 mod limits;
 mod tls;
 
 pub(crate) use flags::Serve;
+use hello::Hello;
 use tls::Redirect;
 
 pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
@@ -24,7 +24,7 @@ pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     let tls = tls::read(&typed)?;
     // Before anything is bound, and before privileges are dropped.
     let files = Nursery::gather(|| Files::new(typed.root.clone()))?.dotfiles(typed.dotfiles);
-    let hello = Hello::of(&typed);
+    let hello = Hello::of(&typed.root);
     let (solo, inetd, check) = (typed.solo, typed.inetd, typed.check);
     let (options, log_file) = Nursery::gather(|| options(&typed, tls.certificates.clone()))?;
     let mut server = server(typed)?;
@@ -37,13 +37,16 @@ pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     if check {
         return fine(server.check()?);
     }
-    let serve = move |worker| serve(worker, &files, &options, tls.redirect, &hello);
+    let serve = move |worker| serve(worker, &files, &options, tls.redirect);
     if inetd {
         server.run_inetd(serve)?
     } else if solo {
-        server.run_solo(serve)?
+        server.run_solo(move |worker| {
+            hello.say(worker.log(), None);
+            serve(worker)
+        })?
     } else {
-        server.try_run(serve)?
+        server.hooks(hello).try_run(serve)?
     }
     Ok(())
 }
@@ -73,12 +76,7 @@ fn serve(
     files: &Files,
     options: &Options,
     redirect: Option<Redirect>,
-    hello: &Hello,
 ) -> Result<(), BoxError> {
-    // Said by the first worker of all: from then on it is true.
-    if worker.id() == 1 && !hello.inetd {
-        worker.log().line(Level::Info, format_args!("{}", hello.text()));
-    }
     let (files, options) = (files.clone(), options.clone());
     let tidy = {
         let files = files.clone();
@@ -115,35 +113,6 @@ fn refuse_datagrams(addresses: &[String]) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// What is served, and how to end it.
-struct Hello {
-    root: String,
-    solo: bool,
-    /// Nobody is there to read it.
-    inetd: bool,
-    control: bool,
-}
-
-impl Hello {
-    fn of(typed: &Serve) -> Self {
-        let root = typed.root.canonicalize();
-        let root = root.as_deref().unwrap_or(Path::new(&typed.root)).display().to_string();
-        let control = !matches!(typed.control, Some(Control::Off));
-        Self { root, solo: typed.solo, inetd: typed.inetd, control }
-    }
-
-    /// Said in a worker: only its parent is the supervisor for sure, a daemon's above all.
-    fn text(&self) -> String {
-        let pid = std::os::unix::process::parent_id();
-        let or = match self.control {
-            _ if self.solo => String::new(),
-            true => format!(" or: tine stop --pid {pid}"),
-            false => format!(" or: kill {pid}"),
-        };
-        format!("serving {}; stop with Ctrl-C{or}", self.root)
-    }
 }
 
 fn server(typed: Serve) -> Result<Prefork, Failure> {

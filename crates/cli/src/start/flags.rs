@@ -6,11 +6,12 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use tine::{Level, Probe, Readiness, Signal, Workers};
 
 use super::sockets::{Socket, numbers};
 use super::{Asked, ask};
-use crate::args::{Control, EXIT_CODES, seconds};
+use crate::args::{Control, EXIT_CODES, log_path, seconds};
 use crate::failure::{self, Failure};
 
 const EXAMPLES: &str = "\
@@ -112,10 +113,10 @@ pub(crate) struct Start {
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 
-    /// Write the log, and what the program says, to this file; or, after a |, to this command
+    /// Write the log, and what the program says, to this file, - for standard output; or, after a |, to this command
     ///
     /// USR1 opens the file anew, after a rotation, and begins the command anew. Processes that run keep what they have.
-    #[arg(long, value_name = "PATH|'| COMMAND'")]
+    #[arg(long, value_name = "PATH|-|'| COMMAND'", value_parser = OsStringValueParser::new().map(log_path::<OsString>))]
     log_file: Option<OsString>,
 
     /// How much is logged: error, warn, info or debug
@@ -139,6 +140,8 @@ pub(crate) struct Start {
     group: Option<String>,
 
     /// Run in the background. This command ends when the program is ready, with 0, or with the reason why not
+    ///
+    /// Terminal, pipe and socket are let go of: without --log-file what is said is kept only if standard error is a file.
     #[arg(long)]
     daemonize: bool,
 

@@ -266,8 +266,7 @@ fn run(given: Given) -> Result<(), Died> {
 
 /// A new log is as everybody's files are; see umask(2).
 fn touch(path: &Path) -> Result<(), Died> {
-    let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
-    opened.map(drop).map_err(|error| {
+    tine::log::make_file(path, 0o666).map_err(|error| {
         let code = error.raw_os_error().and_then(|errno| u8::try_from(errno).ok());
         Died(code.unwrap_or(DIED), format!("failed to open log file:{}: {error}", path.display()))
     })

@@ -304,13 +304,13 @@ fn a_title_is_shown_and_all_else_stays() -> Outcome {
     let (_, pidfd) = child(|| {
         let (command, environment) = (shown("cmdline"), shown("environ"));
         let arguments: Vec<String> = std::env::args().collect();
-        let long = format!("tine: {}", "\u{e4}".repeat(200));
+        let long = format!("tine: {}", "\u{e4}".repeat(400));
         for (given, kept) in [
             ("t", "t\0"),
             ("tine: worker main/3 gen 2", "tine: worker main/3 gen 2\0"),
             ("cut\0off", "cut\0"),
-            // 127 bytes, and no half character.
-            (&long, &format!("tine: {}\0", "\u{e4}".repeat(60))),
+            // 511 bytes, the zero among them, and no half character.
+            (&long, &format!("tine: {}\0", "\u{e4}".repeat(252))),
         ] {
             title::set(given).unwrap();
             assert_eq!(shown("cmdline"), kept.as_bytes());
@@ -321,10 +321,10 @@ fn a_title_is_shown_and_all_else_stays() -> Outcome {
         let (_, grandchild) = child(|| {
             let before = shown("cmdline");
             title::set("mine").unwrap();
-            i32::from(before.len() != 127 || shown("cmdline") != b"mine\0")
+            i32::from(before.len() != 511 || shown("cmdline") != b"mine\0")
         });
         assert_eq!(wait(&grandchild), Change::Exited(0));
-        assert_eq!(shown("cmdline").len(), 127);
+        assert_eq!(shown("cmdline").len(), 511);
         title::restore().unwrap();
         i32::from(shown("cmdline") != command)
     });

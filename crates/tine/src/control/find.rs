@@ -92,6 +92,12 @@ pub(super) fn sweep(directory: &Path) {
         }
     }
     for (name, path) in entries(directory) {
+        // One that is about to be renamed, of a service that did not come to it; see `link`.
+        let maker =
+            name.strip_prefix(".port-").and_then(|rest| rest.split_once('.')?.1.parse().ok());
+        if maker.is_some_and(|maker| matches!(is_alive(maker), Ok(false))) {
+            let _ = fs::remove_file(&path);
+        }
         let is_link = name.starts_with("port-")
             && fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
         if is_link

@@ -9,6 +9,7 @@ use tine_os::event::EventFd;
 use tine_os::fd::{adopt, close_many, copy_of};
 use tine_os::image::Image;
 use tine_os::memory::read_page;
+use tine_os::no_follow::{Found, find};
 
 use super::letter::Letter;
 use crate::listen::Leftovers;
@@ -157,15 +158,33 @@ impl Estate {
         tine_os::fd::replace(stop, copy_of(self.letter.stop)?)
     }
 
-    /// Workers of the program before follow these logs, too.
-    pub(crate) fn follow_logs(&self, log: &Log, files: &[LogFile]) -> io::Result<()> {
+    /// Workers of the program before follow these logs, too. Logs that cannot be opened any more go on with the file
+    /// that is open.
+    ///
+    /// # Errors
+    /// A configuration error for a log that is new and cannot be opened.
+    pub(crate) fn follow_logs(&self, log: &Log, files: &[LogFile]) -> Result<()> {
+        let os = |error| Error::os("cannot take the logs over", error);
+        let mut unopened = Vec::new();
         for left in &self.letter.logs {
+            let mut note = |error: Option<io::Error>| {
+                unopened.extend(error.map(|error| (&left.path, error)));
+            };
             if log.path() == Some(&left.path) {
-                log.take_over(left)?;
+                note(log.take_over(left).map_err(os)?);
             }
             for file in files.iter().filter(|file| file.path() == left.path) {
-                file.take_over(left)?;
+                note(file.take_over(left).map_err(os)?);
             }
+        }
+        log.opened()?;
+        files.iter().try_for_each(LogFile::opened)?;
+        for (path, error) in unopened {
+            let path = path.display();
+            crate::log::warning!(
+                log,
+                "{path} cannot be opened: {error}; it goes on with the file that is open"
+            );
         }
         Ok(())
     }
@@ -182,7 +201,7 @@ impl Estate {
         let pid_file = self.letter.pid_file.iter().map(|left| &left.0);
         let left = pid_file.chain(self.letter.control.iter().map(|left| &left.path));
         for path in left.filter(|path| !kept.contains(&Some(path.as_path()))) {
-            if let Err(error) = std::fs::remove_file(path) {
+            if let Err(error) = remove(path) {
                 crate::log::warning!(log, "{} is left: {error}", path.display());
             }
         }
@@ -196,4 +215,12 @@ fn begins_anew(log: &Log, what: &str) {
         log,
         "{what} was written over by a process of the service: it begins anew"
     );
+}
+
+/// Removes a file of the program before, in a directory that another user may have replaced since.
+fn remove(path: &Path) -> io::Result<()> {
+    match find(path)? {
+        Found::Place(place) => place.remove(),
+        Found::Descriptor { .. } => Ok(()),
+    }
 }

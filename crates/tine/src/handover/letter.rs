@@ -84,6 +84,9 @@ pub(crate) struct LogLeft {
     /// The two ends of where workers find the file that is to follow, and how many it was.
     pub(crate) mailbox: (i32, i32, u64),
     pub(crate) has_stderr: bool,
+    /// The file that is open.
+    #[serde(default)]
+    pub(crate) file: Option<i32>,
 }
 
 /// The control socket.
@@ -105,6 +108,7 @@ impl Letter {
         all.extend(self.procs.iter().map(|proc| proc.channel));
         all.extend(self.listeners.iter().map(|listener| listener.number));
         all.extend(self.logs.iter().flat_map(|log| [log.mailbox.0, log.mailbox.1]));
+        all.extend(self.logs.iter().filter_map(|log| log.file));
         all.extend(self.control.iter().map(|control| control.listener));
         all.extend(self.pid_file.iter().map(|file| file.1));
         all

@@ -1,17 +1,25 @@
-//! The probe: a child that runs the new program up to the point of serving, and says whether it could.
+//! The probe: a process that runs the new program up to the point of serving, and says whether it could.
+//!
+//! It has what the program will have when it takes over: the descriptors that the service was started with, the working
+//! directory, limits, signal mask and environment. Different are standard input, which is empty, and standard output and
+//! error, which are kept as the reason, should it end without one.
+//!
+//! Its parent is a keeper of its own, between it and the supervisor, which adopts whatever the program starts, in a session
+//! of its own or not. When the program has ended, or is to, the keeper ends all of it.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tine_os::daemon::{Standard, null, redirect};
-use tine_os::exec::place;
-use tine_os::fd::{message_pair, receive_message, send_message};
+use tine_os::fd::{message_pair, pass_on, receive_message, send_message};
 use tine_os::image::Image;
 use tine_os::memory::{page, read_page};
+use tine_os::poll::readable;
+use tine_os::privilege::{Resource, set_limit};
 use tine_os::process::{self, Change, Forked, Pid};
-use tine_os::signal::{self, Signal};
+use tine_os::signal::{self, Signal, SignalFd};
+use tine_os::{exec, family};
 
 use super::program::arguments;
 use crate::program::environment;
@@ -24,9 +32,10 @@ const REASON: usize = 1024;
 const FINE: &[u8] = b"fine";
 /// Exit status of a child that could not execute the program.
 const NOT_EXECUTED: i32 = 126;
-/// Numbers in the new image: the channel and the letter.
-const CHANNEL: i32 = 3;
-const LETTER: i32 = 4;
+/// How long a keeper kills what its program has started: a process may hang in the kernel.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two rounds of that: what was born during one gets the next.
+const ROUND: Duration = Duration::from_millis(5);
 
 /// A probe that runs.
 #[derive(Debug)]
@@ -40,7 +49,7 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    /// Starts it. The child has nothing of this process but the letter.
+    /// Starts it, and its keeper.
     pub(crate) fn start(image: Image, letter: &OwnedFd) -> io::Result<Self> {
         let (channel, theirs) = message_pair()?;
         let output = page("tine-probe", OUTPUT)?;
@@ -49,14 +58,17 @@ impl Probe {
             Forked::Parent(pid) => match process::pidfd(pid) {
                 Ok(pidfd) => Ok(Self { pid, pidfd, channel, output, image }),
                 Err(error) => {
-                    end(pid);
+                    kill(pid);
                     Err(error)
                 }
             },
             Forked::Child => {
-                let (error, theirs) = become_it(&image, theirs, letter, &output, parent);
-                let _ = send_message(&theirs, error.to_string().as_bytes());
-                process::exit_now(NOT_EXECUTED)
+                let kept = keep(parent, &theirs, || execute(&image, &theirs, letter, &output));
+                let status = kept.unwrap_or_else(|error| {
+                    let _ = send_message(&theirs, error.to_string().as_bytes());
+                    NOT_EXECUTED
+                });
+                process::exit_now(status)
             }
         }
     }
@@ -69,11 +81,18 @@ impl Probe {
 
     /// Ends it and whatever it has started.
     pub(crate) fn end(self) {
-        end(self.pid);
+        let _ = process::send(&self.pidfd, Signal::TERM);
+        // The keeper is quick, unless one of its processes hangs in the kernel.
+        if !readable(&self.pidfd, Some(2 * PATIENCE)).unwrap_or(false) {
+            return kill(self.pid);
+        }
+        let _ = process::signal_group(self.pid, Signal::KILL);
+        let _ = process::reap(&self.pidfd);
     }
 
     /// It has ended: the program that could serve, or why it could not.
     pub(crate) fn verdict(self) -> Result<Image, String> {
+        // Where its keeper could not see what there was.
         let _ = process::signal_group(self.pid, Signal::KILL);
         let mut buffer = [0; REASON];
         let said = receive_message(&self.channel, &mut buffer).unwrap_or_default();
@@ -107,46 +126,112 @@ fn quoted(written: &str) -> String {
     String::from_utf8_lossy(&bytes[from..bytes.len().min(from + REASON)]).into_owned()
 }
 
-fn end(pid: Pid) {
+fn kill(keeper: Pid) {
     // It is our child and not reaped, so the number is still its own.
-    let _ = process::signal_group(pid, Signal::KILL);
-    let _ = process::signal_pid(pid, Signal::KILL);
-    while process::reap_pid(pid).is_ok_and(|change| change.is_none()) {
+    let _ = process::signal_group(keeper, Signal::KILL);
+    let _ = process::signal_pid(keeper, Signal::KILL);
+    while process::reap_pid(keeper).is_ok_and(|change| change.is_none()) {
         std::thread::yield_now();
     }
 }
 
-/// In the child. Returns only if it fails: why, and where to say it.
-fn become_it(
-    image: &Image,
-    channel: OwnedFd,
-    letter: &OwnedFd,
-    output: &OwnedFd,
-    parent: Pid,
-) -> (io::Error, OwnedFd) {
-    let prepare = || {
-        process::lead_own_group()?;
-        process::die_with_parent(Signal::KILL)?;
-        if process::parent() != Some(parent) {
-            return Err(io::Error::other("the supervisor is gone"));
+/// The keeper's life; its value is the exit status, and that of the program.
+fn keep(supervisor: Pid, channel: &OwnedFd, program: impl FnOnce() -> i32) -> io::Result<i32> {
+    process::lead_own_group()?;
+    process::become_subreaper()?;
+    process::die_with_parent(Signal::TERM)?;
+    if process::parent() != Some(supervisor) {
+        return Err(io::Error::other("the supervisor is gone"));
+    }
+    let taken = [Signal::TERM, Signal::CHLD];
+    signal::block(&taken)?;
+    let keeper = process::pid();
+    let pid = match process::fork()? {
+        Forked::Parent(pid) => pid,
+        Forked::Child => {
+            // Nothing of this process's runs any more if its keeper is killed.
+            let alone = process::die_with_parent(Signal::KILL).is_err()
+                || process::parent() != Some(keeper);
+            process::exit_now(if alone { NOT_EXECUTED } else { program() })
         }
+    };
+    let (pidfd, signals) = (process::pidfd(pid)?, SignalFd::new(&taken)?);
+    let _ = process::set_name("tine: probe");
+    let _ = tine_os::title::set("tine: probe of the next program");
+    // The supervisor's listeners and its pid file's lock above all.
+    let kept = [channel.as_raw_fd(), pidfd.as_raw_fd(), signals.as_fd().as_raw_fd()];
+    exec::close_all_but(&kept)?;
+    let mut told = false;
+    let mut change = None;
+    while change.is_none() && !told {
+        // Its deadline is the supervisor's, which sends TERM then, as the kernel does at the supervisor's end.
+        readable(&signals, None)?;
+        while let Some(info) = signals.read() {
+            told |= info.signal == Signal::TERM;
+        }
+        change = reap_all(pid);
+    }
+    let last = end_family(pid);
+    Ok(end_as(change.or(last)))
+}
+
+/// Reaps whatever has ended; how the program did, if it has.
+fn reap_all(program: Pid) -> Option<Change> {
+    let mut found = None;
+    while let Ok(Some(pid)) = process::peek_exited() {
+        let change = process::reap_pid(pid).ok().flatten();
+        found = if pid == program { change } else { found };
+    }
+    found
+}
+
+/// Kills all that is below this process, until there is nothing, or its time is over.
+fn end_family(program: Pid) -> Option<Change> {
+    let end = Instant::now() + PATIENCE;
+    let mut found = None;
+    while family::children(process::pid()).is_ok_and(|left| !left.is_empty())
+        && Instant::now() < end
+    {
+        let _ = family::signal_descendants(process::pid(), Signal::KILL);
+        std::thread::sleep(ROUND);
+        found = found.or(reap_all(program));
+    }
+    found
+}
+
+/// Ends as the program did: by its signal, or with its status.
+fn end_as(change: Option<Change>) -> i32 {
+    match change {
+        Some(Change::Exited(status)) => status,
+        Some(Change::Signaled { signal, .. }) => {
+            // One core is enough.
+            let _ = set_limit(Resource::Core, 0, 0);
+            let _ = signal::set_default(signal);
+            let _ = signal::unblock_all();
+            let _ = process::signal_pid(process::pid(), signal);
+            128 + signal.number()
+        }
+        _ => NOT_EXECUTED,
+    }
+}
+
+/// Becomes the program. Returns only if that fails, with the exit status; why is said.
+fn execute(image: &Image, channel: &OwnedFd, letter: &OwnedFd, output: &OwnedFd) -> i32 {
+    let prepare = || {
         redirect(Standard::Input, null()?)?;
         redirect(Standard::Output, output)?;
         redirect(Standard::Error, output)?;
-        signal::unblock_all()?;
-        place(&[(channel.as_fd(), CHANNEL), (letter.as_fd(), LETTER)], image)
+        pass_on(&[channel.as_raw_fd(), letter.as_raw_fd()], true)
     };
-    let image = match prepare() {
-        Ok(image) => Image::from(image),
-        Err(error) => return (error, channel),
+    let error = match prepare() {
+        Ok(()) => {
+            let variables = environment::probe(channel.as_raw_fd(), letter.as_raw_fd());
+            image.exec(arguments(), variables)
+        }
+        Err(error) => error,
     };
-    let mut command = Command::new(image.path());
-    let mut arguments = arguments().into_iter();
-    command.arg0(arguments.next().unwrap_or_default()).args(arguments);
-    environment::probe(&mut command, CHANNEL, LETTER);
-    let error = command.exec();
-    // By its old number it may be another file now.
-    (error, tine_os::fd::copy_of(CHANNEL).unwrap_or(channel))
+    let _ = send_message(channel, error.to_string().as_bytes());
+    NOT_EXECUTED
 }
 
 /// In a probe: says how it went, and ends.

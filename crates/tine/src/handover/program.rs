@@ -19,10 +19,12 @@ pub(crate) struct ProgramFile(PathBuf);
 impl ProgramFile {
     /// The path this process was started by, if what is there is what runs; else where its file is.
     pub(crate) fn of_this_process() -> io::Result<Self> {
-        let running = std::fs::metadata("/proc/self/exe")?;
-        let is_it = |path: &PathBuf| {
-            let found = std::fs::metadata(path);
-            found.is_ok_and(|it| (it.dev(), it.ino()) == (running.dev(), running.ino()))
+        let running = std::fs::metadata("/proc/self/exe");
+        let is_it = |path: &PathBuf| match (std::fs::metadata(path), &running) {
+            (Ok(it), Ok(running)) => (it.dev(), it.ino()) == (running.dev(), running.ino()),
+            // Without /proc nobody can say whether it is.
+            (found, Err(_)) => found.is_ok(),
+            (Err(_), Ok(_)) => false,
         };
         let typed = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
         let candidates = match typed.components().count() {

@@ -3,12 +3,14 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf, absolute};
 use std::rc::Rc;
 
-use tine_os::daemon::{Standard, redirect};
-use tine_os::sink::{PIPE_BYTES, is_regular, open_append};
+use tine_os::daemon::{Standard, null, redirect};
+use tine_os::fd::copy_of;
+use tine_os::no_follow::{Found, find};
+use tine_os::sink::{PIPE_BYTES, is_regular, open_append, reopen_append};
 
 use super::Shared;
 use super::level::Level;
@@ -16,6 +18,7 @@ use super::mailbox::Mailbox;
 use super::reader::Reader;
 use super::sink::{LINE_BYTES, append, append_bare, append_lines};
 use crate::handover::LogLeft;
+use crate::program::environment;
 use crate::{Error, Result};
 
 /// Mode of a new file, less the umask: what clients ask for is nobody else's business.
@@ -37,6 +40,8 @@ pub(super) struct File {
     has_stdout: Cell<bool>,
     /// Where forked processes find the file that is to follow.
     mailbox: OnceCell<Mailbox>,
+    /// Why it could not be opened, in a process that is given the open file later. Until then lines are lost.
+    unopened: RefCell<Option<io::Error>>,
 }
 
 impl fmt::Debug for File {
@@ -50,13 +55,28 @@ impl File {
         let open = || {
             // The working directory of a daemon changes.
             let path = absolute(path)?;
-            let file = open_append(&path, MODE)?;
+            let (file, unopened) = match open_append(&path, MODE) {
+                Ok(file) => (file, None),
+                Err(error) if environment::is_to_be_given_its_logs() => (null()?, Some(error)),
+                Err(error) => return Err(error),
+            };
+            let unopened = RefCell::new(unopened);
             let line_bytes = if is_regular(&file)? { LINE_BYTES } else { PIPE_BYTES };
             let file = RefCell::new(Rc::new(file));
             let (torn, has_stderr, has_stdout) = Default::default();
             let mailbox = OnceCell::new();
             let reader = None;
-            Ok(Self { path, reader, file, line_bytes, torn, has_stderr, has_stdout, mailbox })
+            Ok(Self {
+                path,
+                reader,
+                file,
+                line_bytes,
+                torn,
+                has_stderr,
+                has_stdout,
+                mailbox,
+                unopened,
+            })
         };
         open().map_err(|error| refused(path, &error))
     }
@@ -83,14 +103,33 @@ impl File {
             has_stderr,
             has_stdout,
             mailbox: OnceCell::new(),
+            unopened: RefCell::default(),
         })
+    }
+
+    /// The descriptor of this process that it was asked to write to, such as 1 for `/dev/stdout`.
+    pub(super) fn own_descriptor(&self) -> Option<i32> {
+        match find(&self.path) {
+            Ok(Found::Descriptor { number, .. }) if self.reader.is_none() => Some(number),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the standard input of a command.
+    pub(super) fn is_command(&self) -> bool {
+        self.reader.is_some()
+    }
+
+    /// If it could not be opened, and was not given to this process either: why.
+    pub(super) fn opened(&self) -> Result<()> {
+        self.unopened.take().map_or(Ok(()), |error| Err(refused(&self.path, &error)))
     }
 
     /// Opens it once more.
     fn open_anew(&self) -> io::Result<OwnedFd> {
         match &self.reader {
             Some(reader) => reader.begin(),
-            None => open_append(&self.path, MODE),
+            None => reopen_append(&self.path, MODE, self.descriptor()),
         }
     }
 
@@ -180,22 +219,34 @@ impl File {
             return None;
         }
         let mailbox = self.mailbox.get()?.left()?;
-        Some(LogLeft { path: self.path.clone(), mailbox, has_stderr: self.has_stderr.get() })
+        let file = Some(self.file.borrow().as_raw_fd());
+        let has_stderr = self.has_stderr.get();
+        Some(LogLeft { path: self.path.clone(), mailbox, has_stderr, file })
     }
 
-    /// The file was opened anew, and may be another one: those who follow find it where they look.
-    pub(super) fn take_over(&self, left: &LogLeft) -> io::Result<()> {
+    /// The file was opened anew, and may be another one: those who follow find it where they look. One that cannot be
+    /// opened any more is the one that the program before has open; the answer is why.
+    pub(super) fn take_over(&self, left: &LogLeft) -> io::Result<Option<io::Error>> {
+        let unopened = match left.file {
+            Some(_) => self.unopened.take(),
+            None => None,
+        };
+        if let (Some(number), true) = (left.file, unopened.is_some()) {
+            self.replace(copy_of(number)?)?;
+        }
         if left.has_stderr {
             self.capture_stderr()?;
         }
         let mailbox = Mailbox::taken_over(left.mailbox)?;
-        self.mailbox.get_or_init(|| mailbox).put(&self.descriptor())
+        self.mailbox.get_or_init(|| mailbox).put(&self.descriptor())?;
+        Ok(unopened)
     }
 
     pub(super) fn replace(&self, new: OwnedFd) -> io::Result<()> {
         let new = Rc::new(new);
         self.file.replace(new.clone());
         self.torn.set(false);
+        self.unopened.take();
         if self.has_stdout.get() {
             redirect(Standard::Output, &*new)?;
         }

@@ -35,6 +35,7 @@ pub(crate) use line::bounded;
 pub use own::LogFile;
 pub use syslog::{Facility, Syslog};
 
+use self::file::File;
 use self::sink::Sink;
 use crate::Result;
 use crate::counted::rc;
@@ -120,16 +121,18 @@ impl Log {
     }
 
     /// Lines are appended to a file, which is made if there is none, with mode 0640 less the umask. A
-    /// relative path is taken from the working directory of this moment. A named pipe will do if somebody
-    /// reads it.
+    /// relative path is taken from the working directory of this moment. A named pipe will do if it has a reader.
     ///
-    /// Whoever may write to the file's directory decides what the file is: it should be root's if the
-    /// supervisor is.
+    /// `/dev/stdout`, `/dev/stderr` and `/proc/self/fd/N` are that very descriptor, be it a file, a pipe, a socket or a
+    /// terminal, and stay so at a reopening. A file is appended to, also by the other processes that share it.
+    ///
+    /// Links are followed if they were made by root or by this process's user, in a directory of one of these. In a
+    /// directory where others may make files, a file with a second name is refused, and so is a pipe of another user.
     ///
     /// # Errors
     /// A configuration error if it cannot be opened.
     pub fn to_file(self, path: impl AsRef<Path>) -> Result<Self> {
-        Ok(self.to(Sink::File(file::File::open(path.as_ref())?)))
+        Ok(self.to(Sink::File(File::open(path.as_ref())?)))
     }
 
     /// Lines go to the standard input of a command, through `/bin/sh -c`. A reopening begins another one, and the one
@@ -139,7 +142,7 @@ impl Log {
     /// # Errors
     /// A configuration error if it cannot be begun.
     pub fn to_command(self, command: &str) -> Result<Self> {
-        Ok(self.to(Sink::File(file::File::to_command(command)?)))
+        Ok(self.to(Sink::File(File::to_command(command)?)))
     }
 
     /// Lines go to the syslog daemon of this machine.
@@ -242,7 +245,7 @@ impl Log {
 
     /// Where the log is, if it is a file.
     pub(crate) fn path(&self) -> Option<&PathBuf> {
-        self.sink.file().map(file::File::path)
+        self.sink.file().map(File::path)
     }
 
     /// What the next program needs to take this log over; `None` if it is no file, or is not shared.
@@ -250,9 +253,25 @@ impl Log {
         self.sink.file()?.left()
     }
 
-    /// Workers of the program before follow this log, as their own supervisor's.
-    pub(crate) fn take_over(&self, left: &LogLeft) -> io::Result<()> {
-        self.sink.file().map_or(Ok(()), |file| file.take_over(left))
+    /// Workers of the program before follow this log, as their own supervisor's. The answer is why its file could not be
+    /// opened, if it goes on with the one that is open.
+    pub(crate) fn take_over(&self, left: &LogLeft) -> io::Result<Option<io::Error>> {
+        self.sink.file().map_or(Ok(None), |file| file.take_over(left))
+    }
+
+    /// An error if the log is a file that this process neither could open nor was given.
+    pub(crate) fn opened(&self) -> Result<()> {
+        self.sink.file().map_or(Ok(()), File::opened)
+    }
+
+    /// See [`File::own_descriptor`].
+    pub(crate) fn own_descriptor(&self) -> Option<i32> {
+        self.sink.file().and_then(File::own_descriptor)
+    }
+
+    /// Whether it is the standard input of a command.
+    pub(crate) fn is_command(&self) -> bool {
+        self.sink.file().is_some_and(File::is_command)
     }
 
     /// In such a worker: lines go where the supervisor's go, now and after every reopening.
@@ -311,6 +330,15 @@ impl fmt::Display for Lost {
             Some(errno) => io::Error::from_raw_os_error(errno).fmt(f),
         }
     }
+}
+
+/// Makes an empty log file if there is none, with this mode less the umask, for [`Log::to_file`] to open: one that others
+/// may read, say. A path that leads to standard output is left alone.
+///
+/// # Errors
+/// Why [`Log::to_file`] could not open it.
+pub fn make_file(path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
+    tine_os::sink::open_append(path.as_ref(), mode).map(drop)
 }
 
 macro_rules! error { ($log:expr, $($text:tt)*) => { $log.line($crate::log::Level::Error, format_args!($($text)*)) } }

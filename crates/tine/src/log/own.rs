@@ -124,7 +124,17 @@ impl LogFile {
     }
 
     /// See [`Log::take_over`].
-    pub(crate) fn take_over(&self, left: &LogLeft) -> io::Result<()> {
+    pub(crate) fn take_over(&self, left: &LogLeft) -> io::Result<Option<io::Error>> {
         self.file.take_over(left)
+    }
+
+    /// See [`Log::opened`].
+    pub(crate) fn opened(&self) -> Result<()> {
+        self.file.opened()
+    }
+
+    /// See [`File::own_descriptor`].
+    pub(crate) fn own_descriptor(&self) -> Option<i32> {
+        self.file.own_descriptor()
     }
 }

@@ -86,7 +86,12 @@ impl Sink {
     pub(super) fn share(&self) -> io::Result<()> {
         match self {
             Self::File(file) => file.share(),
-            Self::Stderr(_) | Self::Syslog(_) | Self::Function(_) => Ok(()),
+            Self::Stderr(_) => {
+                // A file that is standard output, too, and another log, and was opened twice. Closed, it takes no line.
+                let _ = tine_os::sink::append_only(io::stderr());
+                Ok(())
+            }
+            Self::Syslog(_) | Self::Function(_) => Ok(()),
         }
     }
 

@@ -1,6 +1,8 @@
 //! The pid file against the processes and files that may be there.
 
 use super::*;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 
 struct Sleeper(Child);
@@ -40,17 +42,75 @@ fn it_has_the_pid_can_be_read_by_all_and_is_removed() {
 }
 
 #[test]
-fn a_process_that_runs_is_refused_by_name() {
-    let (_directory, path) = place();
+fn a_number_that_is_another_process_s_by_now_stops_nobody() {
+    let (directory, path) = place();
     let sleeper = Sleeper::new();
-    let pid = sleeper.0.id();
-    fs::write(&path, format!("{pid}\n/more\n")).unwrap();
-    let error = PidFile::create(&path, process::id()).unwrap_err();
+    for number in [sleeper.0.id(), 1, std::os::unix::process::parent_id()] {
+        fs::write(&path, format!("{number}\n/more\n")).unwrap();
+        assert_eq!(PidFile::check(&path).unwrap(), None);
+        let file = PidFile::create(&path, process::id()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", process::id()));
+        assert_eq!(PidFile::check(&path).unwrap(), Some(process::id()));
+        let error = PidFile::create(&path, process::id()).unwrap_err();
+        assert!(error.is_config() && error.to_string().contains("runs: stop it"), "{error}");
+        file.remove().unwrap();
+    }
+    assert_eq!(names(&directory), 0);
+}
+
+#[test]
+fn what_killed_processes_left_beside_it_is_swept_and_nothing_else() {
+    let (directory, path) = place();
+    let sleeper = Sleeper::new();
+    let (alive, dead) = (sleeper.0.id(), 0x3fff_ffff);
+    let at = |name: &str| directory.path().join(name);
+    let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+    let make = |name: String, time: Option<std::time::SystemTime>| {
+        let file = File::create(at(&name)).unwrap();
+        time.map_or(Ok(()), |time| file.set_modified(time)).unwrap();
+        name
+    };
+    let swept = [
+        make(format!(".service.pid.{dead}-0"), None),
+        make(format!(".service.pid.{dead}-17"), None),
+        make(format!(".service.pid.{alive}-0"), Some(old)),
+    ];
+    let stays = [
+        make(format!(".service.pid.{alive}-1"), None),
+        make(format!(".other.pid.{dead}-0"), None),
+        make(format!(".service.pid.{dead}"), None),
+        make(format!(".service.pid.{dead}-x"), None),
+        make(format!(".service.pid.{alive}-2"), Some(old)),
+    ];
+    let locked = File::open(at(&stays[4])).unwrap();
+    locked.lock().unwrap();
+    PidFile::create(&path, process::id()).unwrap().remove().unwrap();
+    assert!(swept.iter().all(|name| !at(name).exists()), "{swept:?}");
+    assert!(stays.iter().all(|name| at(name).exists()), "{stays:?}");
+}
+
+#[test]
+fn a_link_of_another_user_s_is_not_followed() {
+    if tine_os::privilege::effective_uid() != 0 {
+        assert!(std::env::var_os("TINE_REQUIRE_PEERS").is_none(), "this test takes root");
+        return;
+    }
+    let (directory, path) = place();
+    let [other, secret] = ["other", "secret"].map(|name| directory.path().join(name));
+    fs::create_dir(&other).unwrap();
+    std::os::unix::fs::chown(&other, Some(54_321), None).unwrap();
+    std::os::unix::fs::symlink(directory.path(), other.join("way")).unwrap();
+    fs::write(&secret, "1\n").unwrap();
+    let error = PidFile::create(&other.join("way/secret"), process::id()).unwrap_err();
     assert!(error.is_config(), "{error:?}");
-    let wanted =
-        format!("{} says that process {pid} runs: stop it or remove the file", path.display());
-    assert_eq!(error.to_string(), wanted);
-    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{pid}\n/more\n"));
+    assert!(crate::statusfile::StatusFile::prepare(&other.join("way/secret")).is_err());
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "1\n");
+    // A directory of the workers' user is no obstacle in itself.
+    PidFile::create(&other.join("pid"), process::id()).unwrap().remove().unwrap();
+    // And root's own links are followed, as /var/run is.
+    std::os::unix::fs::symlink(&other, directory.path().join("run")).unwrap();
+    PidFile::create(&directory.path().join("run/pid"), process::id()).unwrap().remove().unwrap();
+    assert!(!path.exists());
 }
 
 #[test]

@@ -83,28 +83,26 @@ pub(crate) fn handed() -> Option<Handed> {
     }
 }
 
-/// Tells a program that it is a probe of this process, which is about to become it.
-pub(crate) fn probe(process: &mut Process, channel: RawFd, letter: RawFd) {
-    for name in PASSED_IN.into_iter().chain([MARKER]) {
-        process.env_remove(name);
-    }
-    process.env(HANDOVER, format!("probe,{},{channel},{letter}", process::pid()));
+/// This process's environment for a program that it becomes in order to try it.
+pub(crate) fn probe(channel: RawFd, letter: RawFd) -> Vec<OsString> {
+    with_marker(&format!("probe,{},{channel},{letter}", process::pid()))
 }
 
 /// This process's environment for the program that it is about to become.
 pub(crate) fn handover(taken: Handed, patience: Duration) -> Vec<OsString> {
     let Handed::Take { back, letter, image, note } = taken else { return Vec::new() };
-    let left_out =
-        |name: &OsStr| PASSED_IN.iter().chain(&[MARKER, HANDOVER]).any(|it| OsStr::new(it) == name);
-    let mut all: Vec<OsString> = Vec::new();
-    for (name, value) in std::env::vars_os().filter(|(name, _)| !left_out(name)) {
-        all.push([&*name, OsStr::new("="), &*value].into_iter().collect());
-    }
     let kind = if back { "back" } else { "take" };
     let time = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX).max(1);
-    let pid = process::pid();
-    all.push(format!("{HANDOVER}={kind},{pid},{letter},{image},{note},{time}").into());
-    all
+    with_marker(&format!("{kind},{},{letter},{image},{note},{time}", process::pid()))
+}
+
+/// What the next image finds in its environment, which is the same for one that is tried.
+fn with_marker(marker: &str) -> Vec<OsString> {
+    let left_out =
+        |name: &OsStr| PASSED_IN.iter().chain(&[MARKER, HANDOVER]).any(|it| OsStr::new(it) == name);
+    let kept = std::env::vars_os().filter(|(name, _)| !left_out(name));
+    let kept = kept.map(|(name, value)| [&*name, OsStr::new("="), &*value].into_iter().collect());
+    kept.chain([format!("{HANDOVER}={marker}").into()]).collect()
 }
 
 /// The number of this process's channel, if the marker means this very process.
@@ -119,6 +117,12 @@ pub(crate) fn marked() -> Option<RawFd> {
 fn is_socket(number: RawFd) -> bool {
     let target = std::fs::read_link(format!("/proc/self/fd/{number}"));
     target.is_ok_and(|target| target.as_os_str().as_encoded_bytes().starts_with(b"socket:"))
+}
+
+/// Whether this process is about to be given the logs that its supervisor, or the program before, has open: until then
+/// one that cannot be opened is no reason to end.
+pub(crate) fn is_to_be_given_its_logs() -> bool {
+    matches!(handed(), Some(Handed::Take { .. })) || marked().is_some()
 }
 
 /// Removes the markers, so that nothing this process starts sees it.

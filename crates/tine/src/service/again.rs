@@ -10,6 +10,7 @@ use tine_os::process::Pid;
 use super::{Pool, Service};
 use crate::accept::Share;
 use crate::listen::Listener;
+use crate::log::LogFile;
 use crate::passthrough::Passed;
 use crate::plan::PoolPlan;
 use crate::scoreboard::Scoreboard;
@@ -80,6 +81,8 @@ impl Service {
         }
         let (plan, pool) = (plans.swap_remove(index), self.pools.swap_remove(index));
         self.follow_logs(letter, left.logs).map_err(os)?;
+        self.log.opened()?;
+        self.log_files.iter().try_for_each(LogFile::opened)?;
         // Handles that were given out before stop the supervisor, not this process.
         tine_os::fd::replace(&*self.stop?, left.stop).map_err(os)?;
         let (pools, records) = letter.board;

@@ -2,13 +2,13 @@
 
 use tine_os::privilege::{Resource, limit};
 
-use super::start::{board, regions, remarks};
+use super::start::{board, refuse_old_kernels, regions, remarks};
 use super::{ControlAt, Service};
+use crate::Result;
 use crate::control;
 use crate::listen::Check;
 use crate::pidfile::PidFile;
 use crate::statusfile::StatusFile;
-use crate::{Error, Result};
 
 impl Service {
     /// Whether it could serve like this. Everything that was asked for is given its meaning, as at a start: numbers,
@@ -28,9 +28,8 @@ impl Service {
     /// ```
     pub fn check(self) -> Result<Vec<String>> {
         let plans = self.plan()?;
-        let limit = limit(Resource::OpenFiles);
-        let (_, open_files) =
-            limit.map_err(|error| Error::os("cannot read the limit of open files", error))?;
+        refuse_old_kernels()?;
+        let open_files = limit(Resource::OpenFiles).map(|(_, hard)| hard);
         let mut notes = remarks(&plans, open_files);
         // Memory of this process's own.
         board(&plans, None, &self.log)?;

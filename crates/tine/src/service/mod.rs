@@ -39,8 +39,8 @@ use crate::supervisor::run::{Parts, Supervisor};
 use crate::supervisor::tend::Tended;
 use crate::{Error, Result};
 use start::{
-    Cleanup, announce, bind, board, manager, open_control, pid_file, program, refuse_threads,
-    regions, remarks,
+    Cleanup, announce, bind, board, manager, open_control, pid_file, program, refuse_old_kernels,
+    refuse_threads, regions, remarks,
 };
 
 /// Stops a service from code; cheap to clone, and still good in a process forked from the supervisor's.
@@ -254,6 +254,7 @@ impl Service {
             None => {}
         }
         let plans = self.plan()?;
+        refuse_old_kernels()?;
         refuse_threads()?;
         self.pools.iter_mut().try_for_each(Pool::take_inherited)?;
         self.wishes = crate::program::environment::wishes()?;
@@ -316,12 +317,13 @@ impl Service {
         cleanup: &mut Cleanup,
     ) -> Result<Supervisor> {
         let log = self.log;
+        if let Some(estate) = &estate {
+            estate.follow_logs(&log, &self.log_files)?;
+        }
         // First of all: whoever sees that the service is there may replace its file.
         let program = program(estate.as_ref())?;
         self.hooks.start(&log, "configured", |hooks| hooks.configured())?;
         let limit = tine_os::privilege::raise_open_files();
-        let limit =
-            limit.map_err(|error| Error::os("cannot raise the limit of open files", error))?;
         remarks(&plans, limit).iter().for_each(|text| warning!(log, "{text}"));
         let board = board(&plans, estate.as_mut(), &log)?;
         let regions = regions(&self.regions, estate.as_ref(), &log)?;
@@ -339,10 +341,6 @@ impl Service {
             self.status_file.as_deref().map(StatusFile::prepare).transpose()?.map(Rc::new);
         let control = open_control(&self.control, pid, &pools, &log, estate.as_ref())?;
         announce(&log, &pools, control.as_ref(), estate.as_ref());
-        if let Some(estate) = &estate {
-            let followed = estate.follow_logs(&log, &self.log_files);
-            followed.map_err(|error| Error::os("cannot take the logs over", error))?;
-        }
         let listeners: Vec<_> = pools.iter().flat_map(|pool| pool.listeners.clone()).collect();
         self.hooks.start(&log, "bound", |hooks| hooks.bound(&listeners))?;
         // Handles that were given out before, here and in the program before, stop the same service.

@@ -1,17 +1,21 @@
 //! The steps of a start, each with its refusal, and what is to be removed whatever step fails.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tine_os::event::EventFd;
+use tine_os::fd::duplicate;
 
 use super::{ControlAt, Pool};
 use crate::accept::{Accept, Share};
 use crate::control;
 use crate::counted::{arc, rc};
+use crate::endpoint::Endpoint;
 use crate::handover::{Estate, ProgramFile};
-use crate::listen::{Leftovers, Listeners, bind_pool};
+use crate::listen::{Leftovers, ListenOptions, Listeners, bind_pool};
 use crate::log::{Log, info, warning};
 use crate::notify::{Manager, Wishes};
 use crate::pidfile::PidFile;
@@ -24,6 +28,10 @@ use crate::statusfile::StatusFile;
 use crate::supervisor::run::Pool as RunningPool;
 use crate::supervisor::watch::Watch;
 use crate::{Error, Result};
+
+/// Between two attempts to bind an address that is in use, in milliseconds: half a second, all together. Each that fails
+/// looks through `/proc` for the holder.
+const BIND_PAUSES: [u64; 6] = [10, 20, 40, 80, 150, 200];
 
 /// What a service leaves on disk, removed however [`Service::run`] is left; never in a child, which ends
 /// without destructors.
@@ -59,6 +67,31 @@ impl Drop for Cleanup {
     }
 }
 
+/// Refuses a kernel, or a sandbox, that lacks what a supervisor is made of.
+pub(super) fn refuse_old_kernels() -> Result<()> {
+    const EPERM: i32 = 1;
+    tine_os::kernel::pidfds().map_err(|(call, error)| {
+        let why = match error.raw_os_error() {
+            Some(EPERM) => "a sandbox refuses it: allow it there, or update what makes the sandbox",
+            _ => "this takes Linux 5.4 or newer",
+        };
+        let text = format!(
+            "the system call {call} is not to be had, and {why}; without a supervisor (`tine serve --solo`) it is not \
+             needed"
+        );
+        Error::os(text, error)
+    })
+}
+
+/// What cannot be done without `/proc`, if it is not there.
+fn remark_on_proc() -> Option<&'static str> {
+    let there = std::path::Path::new("/proc/self/stat").exists();
+    (!there).then_some(
+        "/proc is not mounted: a reload cannot bring another program, workers are not begun by exec, and memory and \
+         titles of processes are not known",
+    )
+}
+
 pub(super) fn refuse_threads() -> Result<()> {
     #[cfg(feature = "tokio")]
     if crate::async_worker::runtime_is_entered() {
@@ -66,8 +99,8 @@ pub(super) fn refuse_threads() -> Result<()> {
                     runtimes of their own";
         return Err(Error::config(text));
     }
-    let threads = tine_os::process::thread_count()
-        .map_err(|error| Error::os("cannot count this process's threads", error))?;
+    // Where nobody can say, that there are none is the program's to know.
+    let threads = tine_os::process::thread_count().unwrap_or(1);
     if threads > 1 {
         let names = tine_os::process::other_threads().unwrap_or_default().join(", ");
         let text = format!(
@@ -81,7 +114,7 @@ pub(super) fn refuse_threads() -> Result<()> {
 
 /// What a plan's reader should know: nothing is corrected without a word (row A6), and every worker costs the supervisor
 /// a pidfd and a channel.
-pub(super) fn remarks(plans: &[PoolPlan], open_files: u64) -> Vec<String> {
+pub(super) fn remarks(plans: &[PoolPlan], open_files: io::Result<u64>) -> Vec<String> {
     let corrected = |plan: &PoolPlan| {
         let line = |text: &String| format!("pool {}: {text}", plan.name);
         plan.corrected.iter().map(line).collect::<Vec<_>>()
@@ -89,11 +122,14 @@ pub(super) fn remarks(plans: &[PoolPlan], open_files: u64) -> Vec<String> {
     let workers: u64 = plans.iter().map(|plan| u64::from(plan.rules.sizing.max)).sum();
     let need = 2 * workers + 64;
     let mut all: Vec<String> = plans.iter().flat_map(corrected).collect();
-    if need > open_files {
-        all.push(format!(
-            "{workers} workers need {need} open files and the limit is {open_files}: raise it"
-        ));
+    match open_files {
+        Ok(limit) if need > limit => all.push(format!(
+            "{workers} workers need {need} open files and the limit is {limit}: raise it"
+        )),
+        Ok(_) => {}
+        Err(error) => all.push(format!("the limit of open files stays as it is: {error}")),
     }
+    all.extend(remark_on_proc().map(str::to_owned));
     all
 }
 
@@ -166,9 +202,12 @@ pub(super) fn bind(
     estate: Option<&Estate>,
 ) -> Result<RunningPool> {
     let endpoints = pool.endpoints(&plan)?;
-    let none = Leftovers::default();
-    let left = (estate.map_or(&none, |estate| &estate.listeners), &*plan.name);
-    let (bound, notes) = bind_pool(&endpoints, pool.sockets, plan.sockets, left)?;
+    let (bound, notes) = match estate {
+        Some(estate) => {
+            bind_pool(&endpoints, pool.sockets, plan.sockets, (&estate.listeners, &plan.name))?
+        }
+        None => bind_patiently(&endpoints, pool.sockets, &plan)?,
+    };
     bound.name_last(pool.inherited.unwrap_or_default());
     notes.iter().for_each(|note| warning!(log, "{note}"));
     if let Some(producer) = pool.program.producer()
@@ -194,6 +233,25 @@ pub(super) fn bind(
         poke: arc(poke),
         past: crate::supervisor::procs::Totals::default(),
     })
+}
+
+/// Binds the sockets of a start. Orphans of a supervisor that was killed, perhaps the reason of this start, still have
+/// them for a moment.
+fn bind_patiently(
+    endpoints: &[(Endpoint, ListenOptions)],
+    adopted: Vec<OwnedFd>,
+    plan: &PoolPlan,
+) -> Result<(Listeners, Vec<String>)> {
+    let none = Leftovers::default();
+    for pause in BIND_PAUSES {
+        let copies = adopted.iter().map(duplicate).collect::<io::Result<_>>();
+        let copies = copies.map_err(|error| Error::os("cannot copy the sockets", error))?;
+        match bind_pool(endpoints, copies, plan.sockets, (&none, &plan.name)) {
+            Err(error) if error.is_in_use() => std::thread::sleep(Duration::from_millis(pause)),
+            bound => return bound,
+        }
+    }
+    bind_pool(endpoints, adopted, plan.sockets, (&none, &plan.name))
 }
 
 pub(super) fn open_control(

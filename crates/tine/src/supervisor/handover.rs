@@ -191,7 +191,11 @@ impl Supervisor {
             birth.tell(Ok(()));
         }
         let go = || -> io::Result<io::Error> {
-            let own = Image::running()?;
+            let own = Image::running().map_err(|error| {
+                io::Error::other(format!(
+                    "this program cannot be held open to come back to: /proc/self/exe: {error}"
+                ))
+            })?;
             let note = File::from(tine_os::memory::page("tine-note", NOTE)?);
             let text = reason.unwrap_or_default().as_bytes();
             note.write_at(&text[..text.len().min(NOTE - 1)], 0)?;

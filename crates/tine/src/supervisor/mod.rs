@@ -36,6 +36,7 @@ pub(crate) mod state;
 mod step;
 mod succeed;
 pub(crate) mod tend;
+mod terminal;
 pub(crate) mod trial;
 pub(crate) mod turnover;
 mod verdict;

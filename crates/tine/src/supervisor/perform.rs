@@ -122,7 +122,11 @@ impl Supervisor {
         }
         match self.log.reopen() {
             Ok(()) => crate::log::info!(self.log, "log reopened"),
-            Err(error) => crate::log::warning!(self.log, "cannot reopen the log: {error}"),
+            Err(error) => {
+                let path = self.log.path().map(|path| format!(" {}", path.display()));
+                let path = path.unwrap_or_default();
+                crate::log::warning!(self.log, "cannot reopen the log{path}: {error}");
+            }
         }
     }
 

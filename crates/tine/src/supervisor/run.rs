@@ -23,6 +23,7 @@ use super::held::taken_signals;
 use super::procs::Proc;
 use super::state::{Rules, State, WorkerId};
 use super::tend::Tended;
+use super::terminal::Terminal;
 use super::watch::Watch;
 use crate::accept::Share;
 use crate::control;
@@ -93,10 +94,11 @@ pub(crate) struct Supervisor {
     pub(super) procs: BTreeMap<WorkerId, Proc>,
     pub(super) free_records: Vec<usize>,
     pub(super) epoll: Epoll,
-    pub(super) control: Option<control::Server>,
+    pub(crate) control: Option<control::Server>,
     pub(super) started: u64,
     pub(super) stop: Arc<EventFd>,
     pub(super) signals: SignalFd,
+    pub(super) terminal: Terminal,
     preset: Signals,
     pub(crate) passed: Passed,
     pub(super) pid_file: Option<(PathBuf, i32)>,
@@ -192,6 +194,7 @@ impl Supervisor {
             started: now,
             stop: parts.stop,
             signals: SignalFd::new(&taken_signals(&parts.passed))?,
+            terminal: Terminal::of_this_process(),
             passed: parts.passed,
             preset: parts.preset,
             pid_file: parts.pid_file,
@@ -223,8 +226,12 @@ impl Supervisor {
         supervisor.state.reloads.rolls = parts.rolls;
         let names: Vec<&str> = supervisor.pools.iter().map(|pool| &*pool.plan.name).collect();
         if !parts.untitled {
-            // Where the kernel has no such thing, ps shows the command line.
-            let _ = tine_os::title::set(&format!("tine: supervisor {}", names.join(" ")));
+            // The command line is what people and scripts look for (pgrep(1), `-f`). Where the kernel has no titles, ps shows
+            // it alone.
+            let line: Vec<_> =
+                std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+            let title = format!("tine: supervisor {}: {}", names.join(" "), line.join(" "));
+            let _ = tine_os::title::set(&title);
         }
         Ok(supervisor)
     }
@@ -307,6 +314,9 @@ impl Supervisor {
         while let Some(info) = self.signals.read() {
             if info.signal == Signal::CHLD {
                 self.children_changed();
+                continue;
+            }
+            if self.is_hangup(&info) {
                 continue;
             }
             if self.passed.contains(info.signal) {

@@ -14,7 +14,7 @@ use tine_os::process::{self, Change, Pid};
 use tine_os::signal::{self, Signal};
 use tine_os::socket::Traffic;
 
-use crate::{Check, DEADLINE, child, end_of};
+use crate::{Check, DEADLINE, child, end_of, lasting_child};
 
 pub(crate) const CHECKS: &[Check] = &[
     ("a_daemon_that_serves_is_told_of_with_its_pid", a_daemon_that_serves_is_told_of_with_its_pid),
@@ -128,7 +128,7 @@ fn an_end_without_a_word_is_told() {
 fn a_worker_of_a_dead_daemon_deceives_nobody() {
     let (mut reader, writer) = io::pipe().expect("a pipe");
     let failed = verdict(daemon(), |_ready| {
-        let (pid, _) = child(hang);
+        let (pid, _) = lasting_child(hang);
         (&writer).write_all(&pid.get().to_ne_bytes()).expect("written");
     });
     assert!(matches!(failed, Verdict::Failed { code: 7, .. }), "{failed:?}");

@@ -12,9 +12,9 @@ use tine::log::{Level, Log, Syslog};
 use tine_os::fd::{message_pair, receive_message, send_message};
 use tine_os::poll::readable;
 use tine_os::privilege;
-use tine_os::process::Change;
+use tine_os::process::{self, Change};
 
-use crate::{Check, DEADLINE, child, end_of, wait_until};
+use crate::{Check, DEADLINE, child, end_of, end_with_parent, wait_until};
 
 pub(crate) const CHECKS: &[Check] = &[
     ("rotation_loses_no_line", || rotate(|_| {})),
@@ -25,6 +25,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
     ("standard_error_follows_the_log_it_is", standard_error_follows_the_log_it_is),
     ("a_restarted_syslog_is_called_for_all", || as_root(a_restarted_syslog_is_called_for_all)),
+    ("a_check_that_fails_leaves_no_writer", a_check_that_fails_leaves_no_writer),
 ];
 
 const WORKERS: usize = 4;
@@ -44,6 +45,7 @@ fn drop_everything(directory: &Path) {
     privilege::set_groups(&[]).expect("groups");
     privilege::set_gid(65534).expect("group");
     privilege::set_uid(65534).expect("user");
+    end_with_parent();
 }
 
 fn rotate(prepare: fn(&Path)) {
@@ -207,4 +209,26 @@ fn a_restarted_syslog_is_called_for_all() {
     send_message(&ours, b"2").expect("told");
     assert!(next(&second).ends_with("from the worker"));
     assert_eq!(end_of(&pidfd), Change::Exited(0));
+}
+
+/// Of a check that panics while its workers write, and whose pids nobody has.
+fn a_check_that_fails_leaves_no_writer() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = Log::default().to_file(directory.path().join("log")).expect("a log");
+    let (mut reader, writer) = io::pipe().expect("a pipe");
+    let (_, pidfd) = child(|| {
+        for worker in 0..WORKERS {
+            let (_ours, theirs) = message_pair().expect("a channel");
+            let (pid, _) = child(|| write_lines(&log, worker, &theirs));
+            (&writer).write_all(&pid.get().to_ne_bytes()).expect("written");
+        }
+        process::exit_now(101);
+    });
+    assert_eq!(end_of(&pidfd), Change::Exited(101));
+    for _ in 0..WORKERS {
+        let mut pid = [0; 4];
+        io::Read::read_exact(&mut reader, &mut pid).expect("a pid");
+        let pid = u32::from_ne_bytes(pid);
+        wait_until("the writers are gone", || !testkit::alive(pid));
+    }
 }

@@ -44,8 +44,19 @@ fn main() -> ExitCode {
     if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Forks a child that runs `body`, as the leader of a group; it ends with 0, or with 101 if it panics.
+/// Forks a child that runs `body`, as the leader of a group; it ends with 0, or with 101 if it panics. It does not outlive
+/// the process that has made it, whatever a check comes to; see [`end_with_parent`].
 fn child(body: impl FnOnce()) -> (Pid, OwnedFd) {
+    let parent = process::pid();
+    lasting_child(|| {
+        end_with_parent();
+        assert_eq!(process::parent(), Some(parent), "it is gone already");
+        body();
+    })
+}
+
+/// The same, and it may outlive it.
+fn lasting_child(body: impl FnOnce()) -> (Pid, OwnedFd) {
     match process::fork().expect("fork") {
         Forked::Child => {
             let life = || {
@@ -57,6 +68,12 @@ fn child(body: impl FnOnce()) -> (Pid, OwnedFd) {
         }
         Forked::Parent(pid) => (pid, process::pidfd(pid).expect("pidfd")),
     }
+}
+
+/// Has the kernel end this child when its parent ends. A change of user takes that back (prctl(2)), so it is said again
+/// then.
+fn end_with_parent() {
+    process::die_with_parent(Signal::KILL).expect("prctl");
 }
 
 /// Waits for a child's end and reaps it.

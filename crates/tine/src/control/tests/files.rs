@@ -62,10 +62,17 @@ fn what_the_dead_left_is_swept_away() {
     symlink("2000000001.sock", beside("port-1.sock")).unwrap();
     symlink(path.file_name().unwrap(), beside("port-2.sock")).unwrap();
     fs::write(beside("2000000003.sock"), "no socket").unwrap();
+    // About to be renamed by processes that were killed, and by this one.
+    let half = format!(".port-3.{}", std::process::id());
+    for name in [".port-3.2000000001", ".port-3.x", &*half] {
+        symlink("1.sock", beside(name)).unwrap();
+    }
     find::sweep(directory.path());
     let left = ["2000000003.sock", "port-2.sock"].map(beside);
     assert!(left.iter().all(|it| it.exists()) && path.exists() && foreign.exists());
     assert!(!dead.exists() && fs::symlink_metadata(beside("port-1.sock")).is_err());
+    assert!(fs::symlink_metadata(beside(".port-3.2000000001")).is_err());
+    assert!([&*half, ".port-3.x"].iter().all(|name| fs::symlink_metadata(beside(name)).is_ok()));
 }
 
 #[test]
