@@ -140,8 +140,10 @@ fn clients_without_tls_are_sent_to_https() {
     let addresses = server.addresses(2);
     let mut plain = Client::connect(&addresses[0]);
     let answer = plain.get("/a?b=c");
-    assert_eq!(answer.status, 308);
+    assert_eq!(answer.status, 301);
     assert_eq!(answer.header("location"), Some("https://127.0.0.1:8443/a?b=c"));
+    plain.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(plain.read_response().status, 308, "it stays a POST");
     assert_eq!(plain.get("/up").status, 200, "whoever asks for that is not sent away");
     plain.send(b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\r\n");
     assert_eq!(plain.read_response().text(), "Hello, World!", "a proxy has done it");

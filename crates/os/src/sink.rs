@@ -1,7 +1,8 @@
 //! Where lines go: files that grow at their end, and writes that do not wait for a reader.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use rustix::fs::{FileType, OFlags};
@@ -87,6 +88,23 @@ pub fn is_regular(fd: impl AsFd) -> io::Result<bool> {
     Ok(FileType::from_raw_mode(mode) == FileType::RegularFile)
 }
 
+/// Whether a file's last line has no end. `false` for what is no regular file, and where this process may not read it.
+pub fn ends_within_a_line(fd: impl AsFd) -> bool {
+    let last = || {
+        let fd = fd.as_fd();
+        let size = is_regular(fd)?.then(|| rustix::fs::fstat(fd)).transpose()?.map(|it| it.st_size);
+        let Some(last) = size.and_then(|size| u64::try_from(size).ok()?.checked_sub(1)) else {
+            return io::Result::Ok(None);
+        };
+        // The descriptor is open to write; its file is looked at by another one.
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let mut byte = [0];
+        std::fs::File::open(path)?.read_exact_at(&mut byte, last)?;
+        Ok(Some(byte[0]))
+    };
+    matches!(last(), Ok(Some(byte)) if byte != b'\n')
+}
+
 /// Writes without waiting for a reader, in one write, and says how much was taken: less than all if a disk
 /// is full, or if a pipe gets more than [`PIPE_BYTES`] at once.
 ///
@@ -167,6 +185,21 @@ mod tests {
             assert_eq!(write_now(fd, line.as_bytes()).unwrap(), line.len());
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let log = open_append(&path, 0o640).unwrap();
+        for (more, torn) in
+            [("", false), ("one\n", false), ("tw", true), ("o", true), ("\n", false)]
+        {
+            write_now(&log, more.as_bytes()).unwrap();
+            assert_eq!(ends_within_a_line(&log), torn, "{more:?}");
+        }
+        let (_reader, writer) = io::pipe().unwrap();
+        assert!(!ends_within_a_line(&writer));
     }
 
     #[test]

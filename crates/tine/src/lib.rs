@@ -87,7 +87,9 @@ cfg_if::cfg_if! {
         mod supervisor;
         mod worker;
 
-        pub use accept::{Accept, Tidy};
+        pub use accept::Accept;
+        #[cfg(feature = "tokio")]
+        pub use accept::Tidy;
         #[cfg(feature = "tokio")]
         pub use async_worker::Context;
         pub use bytes::Bytes;

@@ -1,6 +1,6 @@
 //! What a worker does for its program while nothing comes, and when it has run out of descriptors.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,7 +23,14 @@ type Function = Box<dyn Fn(Tidy) -> Option<Duration>>;
 
 /// See the module. Clones are one.
 #[derive(Clone, Default)]
-pub(crate) struct Upkeep(Rc<RefCell<Option<Function>>>);
+pub(crate) struct Upkeep(Rc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    tidy: RefCell<Option<Function>>,
+    /// There was nothing to do when it was last asked.
+    rests: Cell<bool>,
+}
 
 impl fmt::Debug for Upkeep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,19 +39,27 @@ impl fmt::Debug for Upkeep {
 }
 
 impl Upkeep {
+    #[cfg(feature = "tokio")]
     pub(crate) fn is_done_by(&self, tidy: impl Fn(Tidy) -> Option<Duration> + 'static) {
-        *self.0.borrow_mut() = Some(Box::new(tidy));
+        *self.0.tidy.borrow_mut() = Some(Box::new(tidy));
     }
 
     /// Before the worker sleeps: how long it may at most.
     pub(crate) fn idle(&self) -> Option<Duration> {
-        let next = self.0.borrow().as_ref()?(Tidy::Idle)?;
-        Some(next.max(LEAST))
+        let next = self.0.tidy.borrow().as_ref()?(Tidy::Idle);
+        self.0.rests.set(next.is_none());
+        next.map(|next| next.max(LEAST))
+    }
+
+    /// Whether the worker sleeps without a bound, since there was nothing to do. Said once: it is to ask again.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn rests(&self) -> bool {
+        self.0.rests.take()
     }
 
     /// Has descriptors freed; whether there is anything that could.
     pub(super) fn free_descriptors(&self) -> bool {
-        let tidy = self.0.borrow();
+        let tidy = self.0.tidy.borrow();
         tidy.iter().for_each(|tidy| {
             tidy(Tidy::OutOfDescriptors);
         });

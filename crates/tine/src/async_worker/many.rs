@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::Notify;
 
-use super::{Context, Watched, next_in_runtime, outside};
+use super::{Context, Watched, next_in_runtime, outside, with_upkeep};
 use crate::accept::{Acceptor, Next};
 use crate::conn::Conn;
 use crate::listen::Listener;
@@ -152,14 +152,19 @@ impl Tasks {
         H: Fn(Conn) -> HF + 'static,
         HF: Future<Output = ()> + 'static,
     {
-        let (guard, seat) = (self.begin(), self.context.shutdown.seat().clone());
+        let guard = self.begin();
         tokio::task::spawn_local(async move {
-            let _guard = guard;
+            let Context { shutdown, upkeep, .. } = &guard.0.context;
             let mut serving = pin!(handler(conn));
             // A loop with much to do need not park for a long time: every turn is a breath.
-            poll_fn(move |cx| {
-                seat.runs();
-                serving.as_mut().poll(cx)
+            poll_fn(|cx| {
+                shutdown.seat().runs();
+                let served = serving.as_mut().poll(cx);
+                if upkeep.rests() {
+                    // Whatever was done now may have to be tidied up.
+                    guard.0.changed.notify_one();
+                }
+                served
             })
             .await;
         });
@@ -178,7 +183,8 @@ impl Tasks {
         while *self.alive.borrow() >= limit && !acceptor.is_leaving() {
             asked = self.wait_for_room(asked).await;
         }
-        let mut found = pin!(next_in_runtime(acceptor, watched));
+        let found = next_in_runtime(acceptor, watched);
+        let mut found = pin!(with_upkeep(&self.context.upkeep, found));
         let mut changed = pin!(self.changed.notified());
         poll_fn(|cx| {
             if let std::task::Poll::Ready(found) = found.as_mut().poll(cx) {

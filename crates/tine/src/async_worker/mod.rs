@@ -294,10 +294,11 @@ where
         let next = if runtime.metrics().num_alive_tasks() == 0 {
             outside(seat, acceptor)?
         } else {
-            runtime.block_on(async {
+            let upkeep = acceptor.upkeep.clone();
+            runtime.block_on(with_upkeep(&upkeep, async {
                 let watched = Watched::register(&*acceptor)?;
                 next_in_runtime(acceptor, &watched).await
-            })?
+            }))?
         };
         match next {
             Next::Conn(conn) => runtime.block_on(with_upkeep(&acceptor.upkeep, handler(conn))),
@@ -307,26 +308,24 @@ where
     }
 }
 
-/// Drives a connection, and tidies up beside it while its client is silent.
-async fn with_upkeep(upkeep: &Upkeep, serving: impl Future<Output = ()>) {
-    let mut serving = pin!(serving);
+/// Waits for something in the runtime, and tidies up beside it when nothing happens.
+async fn with_upkeep<T>(upkeep: &Upkeep, awaited: impl Future<Output = T>) -> T {
+    let mut awaited = pin!(awaited);
     let mut alarm = pin!(sleep(Duration::ZERO));
     let mut is_set = false;
     poll_fn(|cx| {
-        if serving.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
+        if let Poll::Ready(found) = awaited.as_mut().poll(cx) {
+            return Poll::Ready(found);
         }
         while !is_set || alarm.as_mut().poll(cx).is_ready() {
-            let Some(next) = upkeep.idle() else {
-                is_set = false;
-                break;
-            };
+            let next = upkeep.idle();
+            is_set = next.is_some();
+            let Some(next) = next else { break };
             alarm.as_mut().reset(Instant::now() + next);
-            is_set = true;
         }
         Poll::Pending
     })
-    .await;
+    .await
 }
 
 /// The acceptor outside the runtime, where nothing else goes on.
@@ -344,7 +343,7 @@ async fn next_in_runtime(acceptor: &mut Acceptor, watched: &AsyncFd<Watched>) ->
             Next::Nothing => {
                 // Other tasks may run for as long as they like.
                 acceptor.end_turn();
-                wait(watched, acceptor.sleep_at_most()).await?;
+                wait(watched, acceptor.resume_in()).await?;
             }
             found => return Ok(found),
         }

@@ -10,13 +10,13 @@ use std::rc::Rc;
 use tine_os::daemon::{Standard, null, redirect};
 use tine_os::fd::copy_of;
 use tine_os::no_follow::{Found, find};
-use tine_os::sink::{PIPE_BYTES, is_regular, open_append, reopen_append};
+use tine_os::sink::{PIPE_BYTES, ends_within_a_line, is_regular, open_append, reopen_append};
 
 use super::Shared;
 use super::level::Level;
 use super::mailbox::Mailbox;
 use super::reader::Reader;
-use super::sink::{LINE_BYTES, append, append_bare, append_lines};
+use super::sink::{LINE_BYTES, Torn, append, append_bare, append_lines};
 use crate::handover::LogLeft;
 use crate::program::environment;
 use crate::{Error, Result};
@@ -32,8 +32,7 @@ pub(super) struct File {
     reader: Option<Reader>,
     file: RefCell<Rc<OwnedFd>>,
     line_bytes: usize,
-    /// Whether its last line is torn.
-    torn: Cell<bool>,
+    torn: Torn,
     /// Whether standard error goes where this goes.
     has_stderr: Cell<bool>,
     /// The same of standard output.
@@ -63,7 +62,8 @@ impl File {
             let unopened = RefCell::new(unopened);
             let line_bytes = if is_regular(&file)? { LINE_BYTES } else { PIPE_BYTES };
             let file = RefCell::new(Rc::new(file));
-            let (torn, has_stderr, has_stdout) = Default::default();
+            let (torn, has_stderr, has_stdout): (Torn, _, _) = Default::default();
+            torn.set(ends_within_a_line(&*file.borrow().clone()));
             let mailbox = OnceCell::new();
             let reader = None;
             Ok(Self {
@@ -155,10 +155,8 @@ impl File {
         }
     }
 
-    pub(super) fn put_lines<'a>(
-        &self,
-        lines: &'a [u8],
-    ) -> std::result::Result<(), (io::Error, &'a [u8])> {
+    /// An error comes with the number of lines that were lost.
+    pub(super) fn put_lines(&self, lines: &[u8]) -> std::result::Result<(), (io::Error, u64)> {
         self.take_news();
         append_lines(self.descriptor(), &self.torn, lines)
     }
@@ -167,7 +165,7 @@ impl File {
     fn take_news(&self) {
         if let Some(new) = self.mailbox.get().and_then(Mailbox::news) {
             // Standard error may stay behind; the line does not.
-            let _ = self.replace(new);
+            let _ = self.exchange(new);
         }
     }
 
@@ -243,9 +241,14 @@ impl File {
     }
 
     pub(super) fn replace(&self, new: OwnedFd) -> io::Result<()> {
+        self.torn.set(ends_within_a_line(&new));
+        self.exchange(new)
+    }
+
+    /// The same where another process knows how the file ends.
+    fn exchange(&self, new: OwnedFd) -> io::Result<()> {
         let new = Rc::new(new);
         self.file.replace(new.clone());
-        self.torn.set(false);
         self.unopened.take();
         if self.has_stdout.get() {
             redirect(Standard::Output, &*new)?;

@@ -36,7 +36,7 @@ pub use own::LogFile;
 pub use syslog::{Facility, Syslog};
 
 use self::file::File;
-use self::sink::Sink;
+use self::sink::{Sink, Torn};
 use crate::Result;
 use crate::counted::rc;
 use crate::handover::LogLeft;
@@ -83,7 +83,7 @@ impl Default for Log {
         Self {
             level: Level::Info,
             bare: false,
-            sink: rc(Sink::Stderr(Cell::default())),
+            sink: rc(Sink::Stderr(Torn::default())),
             lost: rc(Cell::default()),
             tail: rc(OnceCell::new()),
         }

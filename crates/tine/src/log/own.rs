@@ -92,12 +92,11 @@ impl LogFile {
                 1 => warning!(log, "{path}: 1 line was lost"),
                 lost => warning!(log, "{path}: {lost} lines were lost"),
             },
-            Err((error, rest)) => {
+            Err((error, lines)) => {
                 if self.lost.get() == 0 {
                     error!(log, "{path}: lines are being lost: {error}");
                 }
-                let lines = rest.iter().filter(|&&byte| byte == b'\n').count();
-                self.lost.set(self.lost.get() + lines as u64);
+                self.lost.set(self.lost.get() + lines);
             }
         }
     }

@@ -1,13 +1,15 @@
 //! Where lines go, and what can be done to each of the places.
 
-use std::cell::Cell;
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use tine_os::sink::{PIPE_BYTES, write_now};
+use tine_os::word::SharedWord;
 
 use super::Shared;
 use super::file::File;
@@ -24,8 +26,7 @@ pub(super) type Function = Box<dyn Fn(Level, &str)>;
 
 /// A place for lines.
 pub(super) enum Sink {
-    /// Whether its last line is torn.
-    Stderr(Cell<bool>),
+    Stderr(Torn),
     File(File),
     Syslog(Connection),
     Function(Function),
@@ -150,42 +151,95 @@ impl Sink {
     }
 }
 
+/// Whether the last line in a file is torn: the same for all processes that append to it, for whichever comes next has to
+/// end it.
+pub(super) enum Torn {
+    Shared(SharedWord),
+    /// Where there was no memory for that.
+    Own(AtomicU64),
+}
+
+impl Default for Torn {
+    fn default() -> Self {
+        SharedWord::new().map_or_else(|_| Self::Own(AtomicU64::new(0)), Self::Shared)
+    }
+}
+
+impl Torn {
+    fn word(&self) -> &AtomicU64 {
+        match self {
+            Self::Shared(word) => word,
+            Self::Own(word) => word,
+        }
+    }
+
+    pub(super) fn set(&self, torn: bool) {
+        self.word().store(u64::from(torn), Relaxed);
+    }
+
+    /// Whether it was; whoever is told ends it.
+    fn take(&self) -> bool {
+        // An exchange locks the word for all processes: mostly there is nothing to take.
+        self.word().load(Relaxed) != 0 && self.word().swap(0, Relaxed) != 0
+    }
+}
+
 /// Writes a line of its text alone.
-pub(super) fn append_bare(fd: impl AsFd, torn: &Cell<bool>, text: &str) -> io::Result<()> {
+pub(super) fn append_bare(fd: impl AsFd, torn: &Torn, text: &str) -> io::Result<()> {
     append_lines(fd, torn, format!("{text}\n").as_bytes()).map_err(|(error, _)| error)
 }
 
 /// Writes a line with its time, level and process.
-pub(super) fn append(fd: impl AsFd, torn: &Cell<bool>, level: Level, text: &str) -> io::Result<()> {
+pub(super) fn append(fd: impl AsFd, torn: &Torn, level: Level, text: &str) -> io::Result<()> {
     let time = humantime::format_rfc3339_millis(SystemTime::now());
     let line = format!("{time} {level:<5} tine[{}]: {text}\n", std::process::id());
     append_lines(fd, torn, line.as_bytes()).map_err(|(error, _)| error)
 }
 
-/// Writes whole lines, in one write, so that those of several processes do not mix. A disk that was full in
-/// the middle of a line, or a socket, leaves it torn; the next one begins anew then. An error comes with the
-/// bytes that were not taken.
-pub(super) fn append_lines<'a>(
+/// Writes whole lines, in one write, so that those of several processes do not mix. An error comes with the number of lines
+/// that were lost.
+///
+/// A disk that is full in the middle of a line, or a socket, leaves it torn. What is left of that line is dropped, since
+/// another process may have written meanwhile: whichever process writes next ends it, so that each later line stands alone.
+pub(super) fn append_lines(
     fd: impl AsFd,
-    torn: &Cell<bool>,
-    lines: &'a [u8],
-) -> Result<(), (io::Error, &'a [u8])> {
-    let ended = torn.get().then(|| [b"\n", lines].concat());
-    let whole = ended.as_deref().unwrap_or(lines);
-    let mut taken = 0;
-    while taken < whole.len() {
-        // Only what took a part is asked again: it says why.
-        match write_now(&fd, &whole[taken..]) {
-            Ok(more) => taken += more,
+    torn: &Torn,
+    lines: &[u8],
+) -> Result<(), (io::Error, u64)> {
+    let (mut left, mut lost) = (lines, 0);
+    loop {
+        let ends = torn.take();
+        let whole = if ends { Cow::from([b"\n", left].concat()) } else { Cow::from(left) };
+        let taken = match write_now(&fd, &whole) {
+            // Mostly so, the first time.
+            Ok(taken) if taken == whole.len() && lost == 0 => return Ok(()),
+            Ok(taken) if taken == whole.len() => {
+                return Err((io::ErrorKind::WriteZero.into(), lost));
+            }
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            taken => taken,
+        };
+        match taken {
+            Ok(taken) => {
+                let taken = taken - usize::from(ends);
+                let is_torn = taken > 0 && left[taken - 1] != b'\n';
+                let rest = &left[taken..];
+                let next =
+                    rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |at| at + 1);
+                left = if is_torn { &rest[next..] } else { rest };
+                lost += u64::from(is_torn);
+                // Known to the others before this process says anything more. It is tried again only now, and says why not.
+                torn.set(is_torn);
+            }
             Err(error) => {
-                torn.set(torn.get() || taken > 0);
-                let taken = taken.saturating_sub(whole.len() - lines.len());
-                return Err((error, &lines[taken..]));
+                if ends {
+                    torn.set(true);
+                }
+                let unwritten = left.iter().filter(|&&byte| byte == b'\n').count();
+                return Err((error, lost + unwritten as u64));
             }
         }
     }
-    torn.set(false);
-    Ok(())
 }
 
 #[cfg(test)]
@@ -197,7 +251,7 @@ mod tests {
     #[test]
     fn a_torn_line_is_ended_before_the_next() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let torn = Cell::default();
+        let torn = Torn::default();
         while tine_os::poll::writable_now(&writer) {
             write_now(&writer, &[b'x'; PIPE_BYTES]).unwrap();
         }
@@ -206,11 +260,13 @@ mod tests {
         let long = "y".repeat(PIPE_BYTES + 1000);
         append(&writer, &torn, Level::Info, &long).unwrap_err();
         append(&writer, &torn, Level::Info, "full").unwrap_err();
-        assert!(torn.get());
+        assert!(torn.take(), "whoever is told ends it");
+        assert!(!torn.take());
+        torn.set(true);
         reader.read_exact(&mut [0; 2 * PIPE_BYTES]).unwrap();
         append(&writer, &torn, Level::Info, "next").unwrap();
         append(&writer, &torn, Level::Info, "last").unwrap();
-        assert!(!torn.get());
+        assert!(!torn.take());
         drop(writer);
         let mut rest = String::new();
         reader.read_to_string(&mut rest).unwrap();
