@@ -64,14 +64,16 @@ impl fmt::Debug for Tls {
 
 impl Tls {
     /// Reads pairs of a certificate's file and its key's, both PEM. The certificate's has the whole chain, the
-    /// server's own first; the key is PKCS#8, PKCS#1 or SEC1, not encrypted.
+    /// server's own first; the key is PKCS#8, PKCS#1 or SEC1, not encrypted. Every certificate of the file is sent, in the
+    /// order in which each signs one before it.
     ///
     /// A client is shown the certificate for the host it asks for (SNI), by the names in `subjectAltName`;
     /// the first pair is for whoever asks for none, or for one that is unknown. Two for one host, of
     /// different kinds (ECDSA, RSA), are tried in their order.
     ///
     /// # Errors
-    /// The first file that cannot be read, is no certificate or key, or does not belong to the other.
+    /// The first file that cannot be read, is no certificate or key, or does not belong to the other; a certificate
+    /// of a chain that cannot be used, with its line. No text has a byte of a file.
     pub fn from_files<P: AsRef<Path>>(pairs: impl IntoIterator<Item = (P, P)>) -> Result<Self> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let read = |(certificate, key): (P, P)| {
