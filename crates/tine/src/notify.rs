@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::linux::net::SocketAddrExt as _;
@@ -29,7 +30,7 @@ const EXTEND: Nanos = 1_000_000_000;
 const LONGEST: u64 = 365 * 24 * 3600 * 1_000_000;
 
 /// What the manager wants to hear, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Wishes {
     /// A path, or the name of an abstract socket after `@`.
     pub(crate) socket: OsString,
@@ -39,8 +40,14 @@ pub(crate) struct Wishes {
     pub(crate) main_pid: bool,
 }
 
+impl fmt::Debug for Wishes {
+    /// Without the socket's name, which is the value of a variable.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wishes").field("watchdog", &self.watchdog).finish_non_exhaustive()
+    }
+}
+
 /// The line to the manager.
-#[derive(Debug)]
 pub(crate) struct Manager {
     wishes: Wishes,
     socket: UnixDatagram,
@@ -50,6 +57,12 @@ pub(crate) struct Manager {
     again: Option<(Nanos, u32)>,
     sign_of_life: Option<Nanos>,
     extended: Option<Nanos>,
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager").field("wishes", &self.wishes).finish_non_exhaustive()
+    }
 }
 
 impl Manager {

@@ -7,6 +7,7 @@ use std::fs;
 use std::process::Command;
 
 use support::{Served, fixture, pair, start_with};
+use testkit::base64::{decode, encode};
 use testkit::tls::{Authority, Connector, Identity};
 use testkit::{TempDir, require_peer};
 
@@ -34,41 +35,13 @@ fn marked(pem: &str, word: &str) -> String {
 
 /// As `openssl x509 -trustout` writes it: with what it is trusted for behind it.
 fn trusted(pem: &str) -> String {
-    let bytes = |text: &str| -> Vec<u8> {
-        let body = text.lines().filter(|line| !line.starts_with('-')).collect::<String>();
-        decoded(&body)
-    };
     // An empty X509_CERT_AUX.
-    let all = [bytes(pem), vec![0x30, 0]].concat();
-    marked(&format!("{}\n{}\n{}\n", BEGIN, encoded(&all), END), "TRUSTED")
+    let all = [body(pem), vec![0x30, 0]].concat();
+    marked(&format!("{}\n{}\n{}\n", BEGIN, encode(&all), END), "TRUSTED")
 }
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-fn decoded(text: &str) -> Vec<u8> {
-    let digits = text.bytes().filter_map(|byte| ALPHABET.iter().position(|it| *it == byte));
-    let digits: Vec<u32> = digits.map(|it| u32::try_from(it).expect("a digit")).collect();
-    let of = |part: &[u32]| {
-        let sum = (0..4).fold(0, |sum, at| sum << 6 | part.get(at).copied().unwrap_or(0));
-        sum.to_be_bytes()[1..part.len()].to_vec()
-    };
-    digits.chunks(4).flat_map(of).collect()
-}
-
-fn encoded(bytes: &[u8]) -> String {
-    let of = |part: &[u8]| {
-        let sum = (0..3).fold(0, |sum, at| sum << 8 | usize::from(*part.get(at).unwrap_or(&0)));
-        let digit = |at: usize| match at <= part.len() {
-            true => char::from(ALPHABET[sum >> (18 - 6 * at) & 63]),
-            false => '=',
-        };
-        (0..4).map(digit).collect::<String>()
-    };
-    bytes.chunks(3).map(of).collect::<Vec<_>>().concat()
-}
-
 /// Files that come to the same two certificates, and more that are sent with them.
 fn readable(family: &Family, own: &Identity) -> Vec<(&'static str, String, usize)> {
     let (leaf, middle) = (own.certificate.as_str(), family.middle.own.certificate.as_str());
@@ -88,7 +61,7 @@ fn readable(family: &Family, own: &Identity) -> Vec<(&'static str, String, usize
         ("line ends of Windows", both.replace('\n', "\r\n"), 2),
         ("line ends of an old Mac", both.replace('\n', "\r"), 2),
         ("empty lines", both.replace('\n', "\n\n"), 2),
-        ("base64 on one line", format!("{leaf}{BEGIN}\n{}\n{END}\n", encoded(&body(middle))), 2),
+        ("base64 on one line", format!("{leaf}{BEGIN}\n{}\n{END}\n", encode(&body(middle))), 2),
         ("X509", format!("{leaf}{}", marked(middle, "X509")), 2),
         ("TRUSTED", format!("{}{}", trusted(leaf), trusted(middle)), 2),
         ("text around", format!("subject=/CN=x\n{leaf}\n# {BEGIN}\n 0 s:x i:y\n{middle}bye\n"), 2),
@@ -113,7 +86,7 @@ fn readable(family: &Family, own: &Identity) -> Vec<(&'static str, String, usize
 }
 
 fn body(pem: &str) -> Vec<u8> {
-    decoded(&pem.lines().filter(|line| !line.starts_with('-')).collect::<String>())
+    decode(&pem.lines().filter(|line| !line.starts_with('-')).collect::<String>())
 }
 
 #[test]
@@ -176,10 +149,10 @@ fn what_cannot_be_used_of_a_chain_is_an_error_with_its_line() {
         ),
         ("another END", middle.replace("END CERT", "END X509 CERT"), third - 1),
         ("no certificate", format!("{BEGIN}\nAAAA\n{END}\n"), second),
-        ("half of one", format!("{BEGIN}\n{}\n{END}\n", encoded(&body(middle)[..200])), second),
+        ("half of one", format!("{BEGIN}\n{}\n{END}\n", encode(&body(middle)[..200])), second),
         (
             "bytes behind one",
-            format!("{BEGIN}\n{}\n{END}\n", encoded(&[body(middle), vec![0]].concat())),
+            format!("{BEGIN}\n{}\n{END}\n", encode(&[body(middle), vec![0]].concat())),
             second,
         ),
         ("no base64", middle.replacen("MII", "M*I", 1), second + 1),

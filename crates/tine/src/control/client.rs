@@ -12,6 +12,7 @@ use tine_os::socket::{peer_credentials, unix_connect};
 
 use super::command::{Answer, Request, Verb};
 use super::{Canary, PATIENCE, REPLY_MAX, Status, find};
+use crate::error::unread;
 use crate::{Error, Result};
 
 /// Between two attempts to connect.
@@ -389,6 +390,6 @@ impl Call {
                 Err(error) => return Err(error),
             }
         }
-        Ok(serde_json::from_slice(&line)?)
+        serde_json::from_slice(&line).map_err(|error| unread(&error))
     }
 }
