@@ -160,6 +160,9 @@ fn no_output_has_bytes_of_a_key_or_a_certificate() {
     }
 }
 
+/// What is typed, the variables there are, and whether that ends badly.
+type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], bool);
+
 #[test]
 fn no_output_has_the_value_of_a_variable() {
     let directory = TempDir::new().expect("a directory");
@@ -169,7 +172,7 @@ fn no_output_has_the_value_of_a_variable() {
     let path = format!("/{MARKER}:/bin:/usr/bin");
     let starts = ["--control", "off", "--attempts", "1", "--log-level", "debug"];
     let fails = ["start", "--listen", "127.0.0.1:0", "--env-dir", "variables"];
-    let cases: &[(&[&str], &[(&str, &str)], bool)] = &[
+    let cases: &[Case<'_>] = &[
         (&["--", "no-such-program"], &[("PATH", &path)], true),
         (&["--", "false"], &[("PATH", &path), ("SECRET", MARKER)], true),
         (&["--inherited", "--", "cat"], &[("LISTEN_FDS", MARKER), ("LISTEN_PID", MARKER)], true),

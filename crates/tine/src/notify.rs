@@ -15,6 +15,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use serde::{Deserialize, Serialize};
 
+use crate::log::bounded;
+
 /// Monotonic nanoseconds.
 type Nanos = u64;
 
@@ -26,6 +28,8 @@ const RETRY: (Nanos, u32) = (100_000_000, 10);
 const SHORTEST: Nanos = 10_000_000;
 /// Between two requests for more time, at least.
 const EXTEND: Nanos = 1_000_000_000;
+/// Bytes of a status: a message has room for 4096 (systemd's NOTIFY_BUFFER_MAX).
+const STATUS_BYTES: usize = 2048;
 /// Longest time that is asked for, in microseconds: a year.
 const LONGEST: u64 = 365 * 24 * 3600 * 1_000_000;
 
@@ -177,9 +181,9 @@ impl Manager {
     }
 }
 
-/// What may stand in one assignment.
+/// What may stand in one assignment. The reason of a failure is in it, and that is a program's own text.
 fn line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    bounded(format_args!("{text}"), STATUS_BYTES)
 }
 
 fn micros(nanos: Nanos) -> u64 {
@@ -222,7 +226,7 @@ mod tests {
         }
         assert_eq!(read(&there), None);
         manager.attend(at);
-        assert_eq!(read(&there).as_deref(), Some("RELOADING=1\nMONOTONIC_USEC=7\nSTATUS=a b"));
+        assert_eq!(read(&there).as_deref(), Some("RELOADING=1\nMONOTONIC_USEC=7\nSTATUS=a\\nb"));
         assert_eq!(read(&there).as_deref(), Some("READY=1\nSTATUS=it serves"));
         assert_eq!(manager.deadline(), None);
     }

@@ -23,6 +23,7 @@
 //! answer within five, is dropped; who waits for the end may be silent. Who shuts down his sending side is
 //! answered and dropped. Twelve may wait for the end; whoever comes after them is dropped like the others.
 
+mod call;
 mod client;
 mod command;
 mod connection;
