@@ -29,10 +29,10 @@ use crate::observed::Observed;
 use crate::progress::Progress;
 use crate::refusal::note_refused;
 use crate::rest::{Rests, rest};
-use crate::secured::{Failure, shake};
+use crate::secured::{Failure, Speaks, shake};
 use crate::service::HttpService;
 use crate::watch::{Overdue, Watch};
-use crate::wire::Wire;
+use crate::wire::{Wire, is_preface};
 
 /// What all connections of a worker share.
 #[derive(Debug)]
@@ -136,7 +136,8 @@ async fn without_session<I: Channel>(failure: Failure<I>, connected: Rc<Connecte
     match failure {
         Failure::Plain(stream) => {
             note_refused(settings, arrival, progress, StatusCode::BAD_REQUEST);
-            linger(Wire::new(stream, progress.clone()), NO_TLS, &connected).await;
+            let wire = Wire::new(stream, Speaks::Either, progress.clone());
+            linger(wire, NO_TLS, &connected).await;
         }
         Failure::Broken(error) => log(&format!("TLS handshake: {error}")),
         Failure::Late => log("TLS handshake: not done in time"),
@@ -145,10 +146,11 @@ async fn without_session<I: Channel>(failure: Failure<I>, connected: Rc<Connecte
 
 async fn serve<I: Channel, S: HttpService>(stream: I, inner: S, connected: Rc<Connected>) {
     let (settings, progress) = (connected.settings.clone(), connected.progress.clone());
-    let mut io = Heard::new(Wire::new(stream, progress.clone()), progress.clone());
+    let speaks = Speaks::of(connected.arrival.agreed());
+    let mut io = Heard::new(Wire::new(stream, speaks, progress.clone()), progress.clone());
     let mut service = Observed { inner, connected, sends_files: false };
     let mut watch = Watch::new(settings.clone(), progress.clone(), true);
-    let (end, parts) = loop {
+    let (end, mut parts) = loop {
         let in_pieces = settings.in_pieces.get();
         io.write_in_pieces(in_pieces);
         service.sends_files = I::SENDS_FILES && in_pieces;
@@ -183,7 +185,8 @@ async fn serve<I: Channel, S: HttpService>(stream: I, inner: S, connected: Rc<Co
         }
     };
     drop(watch);
-    let is_done = matches!(&end, End::Done(Ok(()))) && !progress.http2.get();
+    let began_well = parts.io.channel().reproach().is_none();
+    let is_done = matches!(&end, End::Done(Ok(()))) && !progress.http2.get() && began_well;
     if is_done && !progress.has_more_to_say() && parts.read_buf.is_empty() {
         return;
     }
@@ -198,10 +201,15 @@ async fn take_leave<I: Channel, S: HttpService>(
 ) {
     let connected = parts.service.connected.clone();
     let Connected { settings, progress, arrival, .. } = &*connected;
+    let mut io = parts.io;
+    if let Some(reproach) = io.channel().reproach() {
+        note_refused(settings, arrival, progress, StatusCode::BAD_REQUEST);
+        return linger(io.into_inner(), reproach, &connected).await;
+    }
     match end {
         End::Done(_) if progress.http2.get() => {
             progress.since.set(progress.look());
-            http2::serve(parts.io, parts.service).await;
+            http2::serve(io, parts.service).await;
         }
         End::Done(Err(error)) if error.is_parse() => {
             let status = match error.is_parse_too_large() {
@@ -209,16 +217,17 @@ async fn take_leave<I: Channel, S: HttpService>(
                 false => StatusCode::BAD_REQUEST,
             };
             note_refused(settings, arrival, progress, status);
-            linger(parts.io.into_inner(), b"", &connected).await;
+            let answer = if is_preface(&parts.read_buf) { Speaks::Http1.reproach() } else { b"" };
+            linger(io.into_inner(), answer, &connected).await;
         }
         End::Overdue(Overdue::Head) => {
             let status = StatusCode::REQUEST_TIMEOUT;
             note_refused(settings, arrival, progress, status);
-            linger(parts.io.into_inner(), TOO_LATE, &connected).await;
+            linger(io.into_inner(), TOO_LATE, &connected).await;
         }
         // Its client may still be sending: what has come unread would take the answer back.
         End::Done(_) if progress.has_more_to_say() || !parts.read_buf.is_empty() => {
-            linger(parts.io.into_inner(), b"", &connected).await;
+            linger(io.into_inner(), b"", &connected).await;
         }
         End::Overdue(Overdue::Client) => progress.fails.set(true),
         End::Done(_) | End::Overdue(_) | End::Other => {}

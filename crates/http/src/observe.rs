@@ -68,6 +68,11 @@ impl Arrival {
     }
 
     /// Its handshake is done.
+    /// What was agreed upon with the peer, with TLS.
+    pub(crate) fn agreed(&self) -> Option<&Agreed> {
+        self.origin.tls.as_deref()
+    }
+
     pub(crate) fn is_secured(&mut self, agreed: Agreed) {
         self.origin.tls = Some(Arc::new(agreed));
     }

@@ -3,7 +3,8 @@
 //!
 //! HTTP/2 with prior knowledge begins with a preface that is no HTTP/1 request (RFC 9113, section
 //! 3.4). So the first read goes straight into hyper's HTTP/1 buffer, and costs a comparison; only
-//! what begins like the preface is held back, and an error ends HTTP/1 before it has said a word.
+//! what begins like the preface is held back, and an error ends HTTP/1 before it has said a word. So it does where the
+//! client begins with another HTTP than was agreed upon ([`Speaks`]).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,6 +18,7 @@ use crate::control::Frames;
 use crate::io::Channel;
 use crate::known::Known;
 use crate::progress::Progress;
+use crate::secured::Speaks;
 
 /// How HTTP/2 begins.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -39,14 +41,30 @@ enum First {
 #[derive(Debug)]
 pub(crate) struct Wire<S> {
     stream: S,
+    speaks: Speaks,
+    /// The client did not keep to that.
+    broke_word: bool,
     first: First,
     frames: Frames,
     progress: Arc<Progress>,
 }
 
 impl<S: Channel> Wire<S> {
-    pub(crate) fn new(stream: S, progress: Arc<Progress>) -> Self {
-        Self { stream, first: First::Unknown, frames: Frames::behind(PREFACE.len()), progress }
+    pub(crate) fn new(stream: S, speaks: Speaks, progress: Arc<Progress>) -> Self {
+        let (first, frames) = (First::Unknown, Frames::behind(PREFACE.len()));
+        Self { stream, speaks, broke_word: false, first, frames, progress }
+    }
+
+    /// What is to be said to a client that began with another HTTP than was agreed upon.
+    pub(crate) fn reproach(&self) -> Option<&'static [u8]> {
+        self.broke_word.then(|| self.speaks.reproach())
+    }
+
+    /// Ends HTTP before anything of it was read.
+    fn break_off(&mut self) -> Poll<io::Result<()>> {
+        self.broke_word = true;
+        self.first = First::Decided(Vec::new(), 0);
+        Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
     }
 
     /// Puts bytes back that were read and not used: they are read first.
@@ -95,10 +113,16 @@ impl<S: Channel> Wire<S> {
                 _ => Vec::new(),
             };
             if !held.is_empty() && !may_be_preface(&held) {
+                if self.speaks == Speaks::Http2 {
+                    return self.break_off();
+                }
                 self.first = First::Decided(held, 0);
                 return self.give_back(buffer);
             }
             if held.len() >= PREFACE.len() {
+                if self.speaks == Speaks::Http1 {
+                    return self.break_off();
+                }
                 self.progress.http2.set(true);
                 self.first = First::Decided(held, 0);
                 return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
@@ -112,6 +136,10 @@ impl<S: Channel> Wire<S> {
             };
             let read = &buffer.filled()[before..];
             if held.is_empty() && !may_be_preface(read) {
+                if self.speaks == Speaks::Http2 && !read.is_empty() {
+                    buffer.set_filled(before);
+                    return self.break_off();
+                }
                 self.first = First::Decided(Vec::new(), 0);
                 return Poll::Ready(Ok(()));
             }
@@ -144,6 +172,11 @@ impl<S: Channel> Wire<S> {
             self.progress.written.add(*count as u64);
         }
     }
+}
+
+/// Whether HTTP/1 was ended by a preface that came behind a request: its parser says nothing to that.
+pub(crate) fn is_preface(unread: &[u8]) -> bool {
+    unread.starts_with(PREFACE)
 }
 
 /// Whether the preface begins like this, or this with the preface.
@@ -210,6 +243,10 @@ impl<S: Channel> AsyncWrite for Wire<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if matches!(&self.first, First::Decided(held, 0) if !held.is_empty()) {
             // HTTP/1 takes its leave, and what HTTP/2 begins with is still to be read.
+            return Poll::Ready(Ok(()));
+        }
+        if self.broke_word {
+            // It takes its leave, and its client has not been told why.
             return Poll::Ready(Ok(()));
         }
         if S::SENDS_FILES && !self.progress.http2.get() && !self.progress.upgrades.get() {

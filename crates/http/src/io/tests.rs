@@ -10,6 +10,7 @@ use tokio::task::yield_now;
 use super::*;
 use crate::fresh::Fresh;
 use crate::outbox::Present;
+use crate::secured::Speaks;
 use crate::wire::Wire;
 
 const ANSWER: &[u8] = b"an answer";
@@ -28,7 +29,7 @@ impl Returned {
         server.set_nonblocking(true).expect("a socket");
         let mut other = server.try_clone().expect("a descriptor");
         let progress = Arc::new(Progress::new(1));
-        let wire = Wire::new(Fresh::new(server, false), progress.clone());
+        let wire = Wire::new(Fresh::new(server, false), Speaks::Either, progress.clone());
         let (io, _company) = (Heard::new(wire, progress), [Present::new(), Present::new()]);
         let mut returned = Self { io, client, _company };
         // It is the runtime's from now on, which learns that it can be written to.
