@@ -167,7 +167,7 @@ fn what_cannot_be_used_of_a_chain_is_an_error_with_its_line() {
         ("a bundle", root_bundle(), second + 100 * 4 - 4),
     ];
     for (what, rest, line) in wrong {
-        let said = refused(&format!("{leaf}{rest}"), &own.key);
+        let said = refused(format!("{leaf}{rest}"), &own.key);
         assert!(said.contains("chain.pem cannot be used"), "{what}: {said}");
         assert!(said.contains(&format!(": line {line}: ")), "{what}, line {line}: {said}");
     }
