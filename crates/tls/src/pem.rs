@@ -80,10 +80,6 @@ const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What a line has that was meant to be a mark, in capitals.
-const LIKE_A_MARK: [&str; 6] =
-    ["-BEGIN ", "-END ", "BEGIN CERTIFICATE", "END CERTIFICATE", "PRIVATE KEY-", "CERTIFICATE-"];
-
 /// All sections of a text, in their order.
 pub(crate) fn sections(text: &[u8]) -> Result<Vec<Section>, Wrong> {
     if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
@@ -210,6 +206,45 @@ fn clean(mut line: &[u8]) -> &[u8] {
 
 /// Whether a line between sections was meant to be a mark; a comment was not.
 fn is_like_a_mark(line: &[u8]) -> bool {
+    let is_dash = |c: char| matches!(c, '-' | '\u{2010}'..='\u{2015}');
     let capitals = String::from_utf8_lossy(line).to_ascii_uppercase();
-    !line.starts_with(b"#") && LIKE_A_MARK.iter().any(|mark| capitals.contains(mark))
+    let words = capitals.trim_start_matches(|c| is_dash(c) || c == ' ');
+    let label = words.strip_prefix("BEGIN ").or_else(|| words.strip_prefix("END "));
+    let label = label.and_then(|rest| rest.split(is_dash).next()).unwrap_or_default().trim_end();
+    let has_mark = ["-----BEGIN ", "-----END "].iter().any(|mark| capitals.contains(mark));
+    !line.starts_with(b"#")
+        && (has_mark || label.ends_with("CERTIFICATE") || label.ends_with("KEY"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_that_is_none_is_told_from_text() {
+        for mark in [
+            "----BEGIN CERTIFICATE----",
+            "-BEGIN CERTIFICATE-",
+            "BEGIN RSA PRIVATE KEY",
+            "-- END CERTIFICATE --",
+            "-----begin certificate-----",
+            "\u{2014}\u{2014}-BEGIN CERTIFICATE\u{2014}\u{2014}-",
+            "---BEGIN PRIVATE KEY---MIGHAgEA",
+            "subject=x-----BEGIN CERTIFICATE-----",
+            "> -----BEGIN PKCS7-----",
+        ] {
+            assert!(is_like_a_mark(mark.as_bytes()), "{mark}");
+        }
+        for text in [
+            "",
+            "Subject: CN = front-end certificate-authority",
+            "X509v3 Certificate Policies: private key-holder",
+            "- End of the list",
+            "------------------",
+            "# -----BEGIN CERTIFICATE-----",
+            "    friendlyName: begin certificate",
+        ] {
+            assert!(!is_like_a_mark(text.as_bytes()), "{text}");
+        }
+    }
 }

@@ -64,7 +64,13 @@ fn readable(family: &Family, own: &Identity) -> Vec<(&'static str, String, usize
         ("base64 on one line", format!("{leaf}{BEGIN}\n{}\n{END}\n", encode(&body(middle))), 2),
         ("X509", format!("{leaf}{}", marked(middle, "X509")), 2),
         ("TRUSTED", format!("{}{}", trusted(leaf), trusted(middle)), 2),
-        ("text around", format!("subject=/CN=x\n{leaf}\n# {BEGIN}\n 0 s:x i:y\n{middle}bye\n"), 2),
+        (
+            "text around",
+            format!(
+                "subject=/CN=front-end certificate-authority\n{leaf}\n# {BEGIN}\n 0 s:x i:y\n{middle}bye\n"
+            ),
+            2,
+        ),
         ("a key in the same file", format!("{}{both}", own.key), 2),
         (
             "parameters",
