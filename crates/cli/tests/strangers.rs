@@ -1,4 +1,4 @@
-//! Commands that ask a running server: whom they believe, and what of its text they show.
+//! Commands that ask a running server: which one they believe, and what of its text they show.
 #![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
 use std::fs::{self, Permissions};
@@ -82,7 +82,7 @@ fn nothing_that_a_service_says_reaches_the_terminal_raw() {
     }
 }
 
-/// A directory of `/tmp` in which services of a user have their sockets, of a user that nobody is.
+/// A directory of `/tmp` in which services of a user have their sockets, of a user that does not exist.
 struct Home {
     path: PathBuf,
     uid: u32,
@@ -110,7 +110,7 @@ impl Drop for Home {
     }
 }
 
-/// A server of another user, its files in a directory that everybody can read.
+/// A server of another user, its files in a directory that all users can read.
 fn serve(uid: u32, site: &Path, more: &[&str]) -> Running {
     let program = site.join("tine");
     if !program.exists() {
@@ -126,7 +126,7 @@ fn serve(uid: u32, site: &Path, more: &[&str]) -> Running {
         .start()
 }
 
-/// A directory for everybody.
+/// A directory that all users can write to.
 fn open_directory() -> TempDir {
     let directory = TempDir::new().expect("a directory");
     fs::set_permissions(directory.path(), Permissions::from_mode(0o1777)).expect("its mode");

@@ -123,7 +123,7 @@ fn names_of(certificate: &CertificateDer<'_>, origin: &Origin) -> Result<Vec<Str
     let parsed = EndEntityCert::try_from(certificate).map_err(|error| {
         Error::new(match error {
             webpki::Error::UnsupportedCertVersion => format!(
-                "the certificate {origin} is of version 1, which nobody accepts any more: make one of \
+                "the certificate {origin} is of version 1, which clients do not accept any more: make one of \
                  version 3, with the host in subjectAltName"
             ),
             webpki::Error::UnsupportedCriticalExtension => format!(

@@ -22,7 +22,7 @@ pub(crate) fn key_of(text: &[u8], origin: &Origin) -> Result<PrivateKeyDer<'stat
             Label::Sec1 => return Ok(PrivateSec1KeyDer::from(section.der).into()),
             Label::EncryptedKey => {
                 return Err(Error::new(format!(
-                    "the key {origin} is encrypted, and nobody is here to ask for its password: \
+                    "the key {origin} is encrypted, and a server cannot ask for its password: \
                      write it without (openssl pkey -in FILE -out FILE)"
                 )));
             }

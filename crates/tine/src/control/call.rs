@@ -16,7 +16,7 @@ use crate::error::unread;
 /// See the module.
 pub(super) struct Call {
     pub(super) stream: UnixStream,
-    /// Who listens there.
+    /// The process that listens there, and its user.
     pub(super) peer: Credentials,
     pub(super) until: Instant,
 }
@@ -52,7 +52,7 @@ impl Call {
     /// [`ErrorKind::ConnectionReset`] if the line was not read, [`ErrorKind::UnexpectedEof`] if its answer was lost:
     /// a Unix socket tells the two apart (unix(7); closing one with something unread resets the other side).
     pub(super) fn ask(&mut self, verb: Verb) -> io::Result<Answer> {
-        // A new connection has room for a line. Somebody who is turned away is told so before he asks.
+        // A new connection has room for a line. A client that is turned away is told so before it asks.
         let unheard = match self.stream.write_all(verb.line().as_bytes()) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => true,
             written => written.map(|()| false)?,

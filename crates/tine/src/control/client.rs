@@ -50,8 +50,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// The service with this control socket, if it answers. It must be root's, this user's, or that of the user
-    /// whose directory the socket is in: nothing is said to any other.
+    /// The service with this control socket, if it answers. It must be root's, this user's, or that of the
+    /// owner of its directory, if no other user can write there. No other process is spoken to.
     ///
     /// # Errors
     /// [`Error::is_config`] if there is none, it will not talk to this user, or is a stranger's; else the system's.
@@ -62,7 +62,7 @@ impl Client {
         Self::meet(&path, |peer| find::is_believed(&path, peer))
     }
 
-    /// The service with this control socket, if `is_its` is true of who listens there.
+    /// The service with this control socket, if `is_its` accepts the process that listens there.
     fn meet(path: &Path, is_its: impl FnOnce(Credentials) -> bool) -> Result<Self> {
         let mut client = Self { path: path.to_owned(), pid: None, uid: 0, process: None };
         let none = |error| match client.dial_error(error) {
@@ -326,8 +326,8 @@ impl Client {
 fn stranger(path: &Path, peer: Credentials) -> Error {
     let process = peer.pid.map_or("a process".to_owned(), |pid| format!("process {pid}"));
     Error::config(format!(
-        "{process} of user {} listens at {}, and may not be believed: whoever can write in that directory can \
-         put a socket there",
+        "{process} of user {} listens at {}, and may not be believed: every user that can write in that \
+         directory can put a socket there",
         peer.uid,
         path.display(),
     ))

@@ -8,9 +8,9 @@
 //!
 //! In it, `PID.sock` is a service's socket, and `port-PORT.sock` leads to the one that listens on a TCP port.
 //!
-//! Anybody can make a directory in `/tmp`, and root looks into everybody's. So a directory counts only if it is its
-//! user's and nobody else may write in it, and a socket only if the kernel says that this user listens there, as the
-//! process that the file's name says ([`Instance::is_its`]). Nothing is said to any other.
+//! Every user can make a directory in `/tmp`, and root looks into those of all users. So a directory counts only if it
+//! is its user's and no other user can write in it. A socket counts only if the kernel says that this user listens
+//! there, as the process that the file's name says ([`Instance::is_its`]). No other process is spoken to.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
@@ -147,7 +147,7 @@ impl Instance {
         is_socket.then_some(Self { pid, path, owner })
     }
 
-    /// Whether this is who listens at its socket. A process of another pid namespace has no number here.
+    /// Whether the process that listens at its socket is the right one. A process of another pid namespace has no number here.
     pub(super) fn is_its(&self, peer: Credentials) -> bool {
         peer.uid == self.owner && peer.pid.is_none_or(|pid| pid.get() == self.pid)
     }
@@ -228,14 +228,14 @@ fn is_directory_of(path: &Path, uid: u32) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| is_of(path, &found, uid))
 }
 
-/// Whether what was found at a path is a directory of this user in which nobody else can put anything.
+/// Whether what was found at a path is a directory of this user in which no other user can put anything.
 fn is_of(path: &Path, found: &fs::Metadata, uid: u32) -> bool {
     let others = if path.starts_with("/tmp") { 0o077 } else { 0o022 };
     found.is_dir() && found.uid() == uid && found.mode() & others == 0
 }
 
-/// Whether whoever listens at a socket whose path was typed may be believed: root, this user, or the user whose
-/// directory it is in, if nobody else may write there.
+/// Whether the process that listens at a typed path may be believed. It must be root's, this user's, or that of the
+/// directory's owner, if no other user can write there.
 pub(super) fn is_believed(path: &Path, peer: Credentials) -> bool {
     let owner = || {
         let found = fs::metadata(path.parent()?).ok()?;

@@ -19,7 +19,7 @@ pub(crate) fn bounded(text: fmt::Arguments<'_>, room: usize) -> String {
     text
 }
 
-/// A text as a log line shows it: what a terminal or a reader would obey is escaped, whoever wrote it.
+/// A text as a log line shows it: what a terminal or a reader would obey is escaped.
 ///
 /// ```
 /// assert_eq!(tine::log::escaped("v1\u{1b}[2J\n"), "v1\\u{1b}[2J\\n");

@@ -120,7 +120,7 @@ impl Command {
         }
         let path = self.path();
         let places = std::env::split_paths(&path).map(|place| directory.join(place));
-        // The value of a variable is said to nobody, so how many places it names has to do.
+        // No message has the value of a variable: the number of its directories has to do.
         let many = std::env::split_paths(&path).count();
         let mut found =
             Err(format!("no program {:?} on the PATH, in {many} directories", self.program));

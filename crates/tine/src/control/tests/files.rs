@@ -108,7 +108,7 @@ fn a_client_finds_what_runs() {
     // This one lies about whose it is.
     let other = Command::new("sleep").arg("600").spawn().map(Killed).unwrap();
     let _lie = UnixListener::bind(directory.path().join(format!("{}.sock", other.0.id()))).unwrap();
-    assert_eq!(find(By::Only).unwrap().pid(), Some(own), "nobody believes it");
+    assert_eq!(find(By::Only).unwrap().pid(), Some(own), "the lie is not believed");
     assert!(find(By::Pid(other.0.id())).unwrap_err().is_config());
     drop(running);
 }
