@@ -111,7 +111,8 @@ pub(crate) struct Which {
     #[arg(long, value_name = "N")]
     port: Option<u16>,
 
-    /// The server with this control socket
+    /// The server with this control socket: root's, your own, or one in a directory that the server's user
+    /// alone can write to
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
 }

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use tine::log::{escaped, is_unprintable};
+
 /// The command line or the configuration is wrong.
 const USAGE: u8 = 2;
 
@@ -28,14 +30,16 @@ impl Failure {
             Self::Typed(error) => {
                 let text = error.render().to_string();
                 match text.strip_prefix("error: ") {
-                    Some(text) => complain(text),
+                    Some(text) => {
+                        complain(&text.lines().map(escaped).collect::<Vec<_>>().join("\n"))
+                    }
                     // The help, shown because nothing was asked for.
                     None => drop(write!(io::stderr(), "{text}")),
                 }
                 ExitCode::from(USAGE)
             }
             Self::Reason(code, text) => {
-                complain(&text);
+                complain(&escaped(text.trim_end()));
                 ExitCode::from(code)
             }
         }
@@ -90,8 +94,29 @@ fn with_causes(error: &dyn Error) -> String {
 
 /// What is said of a configuration that was checked.
 pub(crate) fn fine(notes: Vec<String>) -> Result<(), Failure> {
-    let notes: String = notes.into_iter().map(|note| format!("note: {note}\n")).collect();
+    let notes: String = notes.iter().map(|note| format!("note: {}\n", escaped(note))).collect();
     print(&format!("{notes}the configuration is fine\n"))
+}
+
+/// Writes JSON to standard output. What a terminal would obey is escaped, also where JSON would allow it.
+pub(crate) fn print_json(json: serde_json::Result<String>) -> Result<(), Failure> {
+    let json = json.map_err(|error| Failure::Reason(1, format!("cannot write JSON: {error}")))?;
+    print(&format!("{}\n", plain(&json)))
+}
+
+/// JSON that says the same. Outside of strings there is nothing but its own signs and line ends.
+fn plain(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c == '\n' || !is_unprintable(c) {
+            text.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            text.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    text
 }
 
 /// Writes to standard output. A reader that has seen enough is no failure.
@@ -108,6 +133,15 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_says_the_same_without_what_a_terminal_would_obey() {
+        let value = serde_json::json!({ "a\u{9b}": ["\u{1b}]0;x\u{7}", "\u{202e}\u{7f}é\n\\"] });
+        let json = plain(&serde_json::to_string_pretty(&value).expect("JSON"));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).expect("JSON"), value);
+        assert!(json.chars().all(|c| c == '\n' || !is_unprintable(c)), "{json:?}");
+        assert!(json.contains('é') && json.contains("\\u009b"), "{json}");
+    }
 
     #[test]
     fn a_cause_is_said_once() {

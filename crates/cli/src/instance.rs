@@ -3,7 +3,7 @@
 use tine::control::Client;
 
 use crate::args::{Reload, Status, Stop};
-use crate::failure::{Failure, print};
+use crate::failure::{Failure, print, print_json};
 use crate::table;
 
 pub(crate) fn status(typed: Status) -> Result<(), Failure> {
@@ -13,12 +13,10 @@ pub(crate) fn status(typed: Status) -> Result<(), Failure> {
         return if status.ready { Ok(()) } else { Err(Failure::Reason(1, text)) };
     }
     status.measure();
-    if !typed.json {
-        return print(&table::of(&status));
+    match typed.json {
+        true => print_json(serde_json::to_string_pretty(&status)),
+        false => print(&table::of(&status)),
     }
-    let json = serde_json::to_string_pretty(&status);
-    let json = json.map_err(|error| Failure::Reason(1, format!("cannot write JSON: {error}")))?;
-    print(&format!("{json}\n"))
 }
 
 pub(crate) fn stop(typed: Stop) -> Result<(), Failure> {

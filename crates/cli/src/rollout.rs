@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use tine::control::{Canary, Client, RolloutStatus, TrialStatus};
+use tine::log::escaped;
 
 use crate::args::{EXIT_CODES, Which, seconds};
-use crate::failure::{Failure, print};
+use crate::failure::{Failure, print, print_json};
 
 /// How long a reload may take beside its trial.
 const REST: Duration = Duration::from_secs(120);
@@ -107,14 +108,11 @@ fn status(typed: Look) -> Result<(), Failure> {
     let status = Client::find(&typed.which.into())?.status()?;
     if typed.json {
         let both = serde_json::json!({ "rollout": status.rollout, "last": status.reload });
-        let json = serde_json::to_string_pretty(&both);
-        let json =
-            json.map_err(|error| Failure::Reason(1, format!("cannot write JSON: {error}")))?;
-        return print(&format!("{json}\n"));
+        return print_json(serde_json::to_string_pretty(&both));
     }
     let last = status.reload.as_ref().map(|last| match last.failure.as_str() {
         "" => format!("rollout {}: went well", last.number),
-        why => format!("rollout {}: failed: {}", last.number, crate::table::visible(why)),
+        why => format!("rollout {}: failed: {}", last.number, escaped(why)),
     });
     let text = status.rollout.as_ref().map(line).or(last);
     print(&format!("{}\n", text.unwrap_or_else(|| "there was no rollout yet".to_owned())))
@@ -124,7 +122,7 @@ fn status(typed: Look) -> Result<(), Failure> {
 pub(crate) fn line(rollout: &RolloutStatus) -> String {
     let RolloutStatus { number, phase, trial, .. } = rollout;
     match trial {
-        None => format!("rollout {number}: {}", crate::table::visible(phase)),
+        None => format!("rollout {number}: {}", escaped(phase)),
         Some(trial) => format!("rollout {number}: {}", trial_text(trial)),
     }
 }

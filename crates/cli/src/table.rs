@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use tine::Bytes;
 use tine::control::{ListenerStatus, PoolStatus, Report, Status, WorkerStatus};
+use tine::log::escaped as visible;
 
 /// The columns of the workers' table. Numbers stand to the right.
 const COLUMNS: [(&str, Side); 13] = [
@@ -35,9 +36,9 @@ enum Side {
 pub(crate) fn of(status: &Status) -> String {
     let mut text = format!(
         "tine {}, pid {}: {} for {}, generation {}\n",
-        status.version,
+        visible(&status.version),
         status.pid,
-        status.phase,
+        visible(&status.phase),
         duration(status.uptime),
         status.generation
     );
@@ -168,11 +169,6 @@ fn line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-/// What a client sent may reach the terminal only as text.
-pub(crate) fn visible(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 /// Two units at most: `0.4s`, `12s`, `3m12s`, `4h05m`, `2d03h`.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast saturates")]
 fn duration(seconds: f64) -> String {
@@ -209,7 +205,7 @@ mod tests {
         let pool = json!({"name": "files", "min": 1, "max": 4, "wanted": 2, "idle": 1, "busy": 1,
                           "accept": "sharded",
                           "requests": 77});
-        let status = json!({"version": "1.2.3", "pid": 42, "phase": "running", "generation": 3,
+        let status = json!({"version": "1.2\u{9b}2J", "pid": 42, "phase": "running\u{1b}c\n", "generation": 3,
                             "uptime": 7384.0, "listeners": [
                                 {"address": "127.0.0.1:80"},
                                 {"address": "127.0.0.1:81", "shard": 0, "queued": 3},
@@ -217,7 +213,10 @@ mod tests {
                             "pools": [pool], "workers": [worker, busy], "reports": [report]});
         let text = of(&serde_json::from_value(status).expect("a status"));
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "tine 1.2.3, pid 42: running for 2h03m, generation 3");
+        assert_eq!(
+            lines[0],
+            "tine 1.2\\u{9b}2J, pid 42: running\\u{1b}c\\n for 2h03m, generation 3"
+        );
         assert_eq!(lines[1], "listening on 127.0.0.1:80, 0 queued");
         assert_eq!(lines[2], "listening on 127.0.0.1:81, 2 sockets, 3+0 queued");
         let pool = "pool files: 2 of 1..4 workers, sharded: 1 idle, 1 busy";
@@ -230,10 +229,9 @@ mod tests {
             "{text}"
         );
         assert!(lines[7].contains("  1.5 MiB  "), "{text}");
-        assert!(lines[7].ends_with("1m15s  GET /\u{fffd}[2J 10.0.0.1"), "{text}");
+        assert!(lines[7].ends_with("1m15s  GET /\\u{1b}[2J 10.0.0.1"), "{text}");
         assert!(lines[9].starts_with("last reports"), "{text}");
-        let report =
-            "1m01s ago worker 7 (pid 3999, files place 2) panicked; GET /\u{fffd} 10.0.0.2";
+        let report = "1m01s ago worker 7 (pid 3999, files place 2) panicked; GET /\\u{7} 10.0.0.2";
         assert_eq!((lines[10], lines.len()), (report, 11));
     }
 

@@ -27,7 +27,7 @@ use crate::observe::Observer;
 use crate::progress::{Progress, nanos};
 use crate::refusal::{Unreadable, first_line, note_unreadable};
 use crate::rest::Rests;
-use crate::secured::{Failure, shake};
+use crate::secured::{Failure, NOT_HTTP2, shake};
 use crate::service::HttpService;
 use crate::watch::{Overdue, Watch};
 use crate::wire::Wire;
@@ -174,6 +174,13 @@ async fn take_leave<I: Channel, S: HttpService>(end: End<Outcome>, driver: Drive
             let unreadable = Unreadable { status, reason, first_line: first_line(input.bytes()) };
             note_unreadable(settings, arrival, progress, unreadable);
             linger(wire(b""), TOO_LATE, &connected).await;
+        }
+        End::Done(Outcome::NotHttp2) => {
+            let (status, line) = (StatusCode::BAD_REQUEST, first_line(input.bytes()));
+            let reason = "it is not HTTP/2, which was agreed on";
+            let unreadable = Unreadable { status, reason, first_line: line };
+            note_unreadable(settings, arrival, progress, unreadable);
+            linger(wire(b""), NOT_HTTP2, &connected).await;
         }
         End::Done(Outcome::Linger) => linger(wire(b""), b"", &connected).await,
         End::Done(Outcome::Failed) | End::Overdue(Overdue::Client) => progress.fails.set(true),

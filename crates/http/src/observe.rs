@@ -80,6 +80,11 @@ impl Arrival {
         self.origin.id
     }
 
+    /// What was agreed upon with the peer, with TLS.
+    pub(crate) fn agreed(&self) -> Option<&Agreed> {
+        self.origin.tls.as_deref()
+    }
+
     /// Its handshake is done.
     pub(crate) fn is_secured(&mut self, agreed: Agreed) {
         self.origin.tls = Some(Arc::new(agreed));

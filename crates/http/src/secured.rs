@@ -22,7 +22,32 @@ use crate::progress::Progress;
 use crate::watch::Watch;
 
 /// What is offered (ALPN).
-pub(crate) const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
+pub(crate) const PROTOCOLS: [&str; 3] = [HTTP2, "http/1.1", "http/1.0"];
+const HTTP2: &str = "h2";
+
+/// Which HTTP a client may begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// Without TLS: HTTP/1, or HTTP/2 by prior knowledge (RFC 9113, section 3.3).
+    Either,
+    Http1,
+    Http2,
+}
+
+impl Speaks {
+    /// What was agreed upon is kept (RFC 7301, section 3.2). Over TLS HTTP/2 is nothing but what ALPN chose (RFC 9113,
+    /// section 3.2).
+    pub(crate) fn of(agreed: Option<&Agreed>) -> Self {
+        match agreed.map(Agreed::alpn) {
+            None => Self::Either,
+            Some(Some(HTTP2)) => Self::Http2,
+            Some(_) => Self::Http1,
+        }
+    }
+}
+
+/// The server's preface, which is empty settings, and a GOAWAY with `PROTOCOL_ERROR` (RFC 9113, sections 3.4 and 6.8).
+pub(crate) const NOT_HTTP2: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
 
 /// The first byte of a handshake's record (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;

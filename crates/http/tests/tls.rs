@@ -42,6 +42,15 @@ impl Site {
         self.connector.connect(&self.tls, "localhost")
     }
 
+    /// A connection of a client that offers these, and the one that is agreed upon.
+    #[track_caller]
+    fn offering(&self, offered: &[&str], agreed: &str) -> Client {
+        let client = self.connector.clone().offering(offered).connect(&self.tls, "localhost");
+        let found = client.tls().and_then(testkit::tls::Tls::alpn);
+        assert_eq!(found.unwrap_or_default(), agreed);
+        client
+    }
+
     #[track_caller]
     fn stop(self) {
         self.server.signal(SIGTERM);
@@ -68,19 +77,79 @@ fn every_version_of_http_is_spoken_over_tls_beside_plain_connections() {
     assert!(connection.read_response().closes());
     assert!(connection.read_to_end().is_empty());
     assert!(connection.tls().is_some_and(testkit::tls::Tls::ended), "close_notify");
-    for offered in [&["h2", "http/1.1"][..], &[]] {
-        let connector = site.connector.clone().offering(offered);
-        let mut connection = connector.connect(&site.tls, "localhost");
-        let agreed = connection.tls().and_then(testkit::tls::Tls::alpn);
-        assert_eq!(agreed.as_deref(), offered.first().copied());
-        connection.send(PREFACE);
-        connection.send(&frame(SETTINGS, 0, 0, &[]));
-        connection.send(&frame(HEADERS, END_HEADERS_AND_STREAM, 1, &get("/")));
-        assert_eq!(frame_of(&mut connection, DATA).payload, b"hello");
-    }
-    let connector = site.connector.clone().offering(&["http/1.1"]);
-    assert_eq!(connector.connect(&site.tls, "localhost").get("/").text(), "hello");
+    let mut connection = site.offering(&["h2", "http/1.1"], "h2");
+    connection.send(PREFACE);
+    connection.send(&frame(SETTINGS, 0, 0, &[]));
+    connection.send(&frame(HEADERS, END_HEADERS_AND_STREAM, 1, &get("/")));
+    assert_eq!(frame_of(&mut connection, DATA).payload, b"hello");
+    assert_eq!(site.offering(&["http/1.0", "http/1.1"], "http/1.1").get("/").text(), "hello");
+    let mut old = site.offering(&["http/1.0"], "http/1.0");
+    old.send(b"GET / HTTP/1.0\r\n\r\n");
+    assert_eq!(old.read_response().text(), "hello");
+    let connector = site.connector.clone().offering(&["spdy/3"]);
+    assert!(connector.try_connect(&site.tls, "localhost").is_err(), "nothing in common");
     site.stop();
+}
+
+#[test]
+fn a_client_of_http2_that_begins_with_something_else_gets_a_goaway() {
+    for concurrency in ["1", "100"] {
+        let site = Site::start(&["1", concurrency, "log=line %>s"]);
+        for begin in [
+            &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
+            b"PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n",
+            b"PRI * HTTP/1.1\r\n\r\n",
+            &[0; 100],
+            b"\r\n",
+            &[b"POST /echo HTTP/1.1\r\nHost: a\r\n".as_slice(), &[b'x'; 60_000]].concat(),
+        ] {
+            for in_pieces in [false, true] {
+                let mut client = site.offering(&["h2"], "h2");
+                match in_pieces {
+                    false => client.send(begin),
+                    // Behind what decides, the connection may be gone.
+                    true => begin.iter().take(24).for_each(|byte| drop(client.try_send(&[*byte]))),
+                }
+                let settings = read_frame(&mut client).expect("the server's preface");
+                assert_eq!((settings.kind, settings.payload.len()), (SETTINGS, 0));
+                let goaway = read_frame(&mut client).expect("a reason");
+                assert_eq!((goaway.kind, goaway.stream), (GOAWAY, 0));
+                assert_eq!(goaway.payload, [0, 0, 0, 0, 0, 0, 0, 1], "PROTOCOL_ERROR");
+                assert!(client.read_to_end().is_empty() && !client.was_reset());
+            }
+        }
+        site.server.wait_line("line 400");
+        assert_eq!(site.connect().get("/").text(), "hello");
+        site.stop();
+    }
+}
+
+#[test]
+fn a_client_of_http1_that_begins_http2_is_answered_400() {
+    for concurrency in ["1", "100"] {
+        let site = Site::start(&["1", concurrency, "log=line %>s"]);
+        let opening = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(6, 0, 0, &[0; 8])].concat();
+        for (offered, agreed) in
+            [(&["http/1.1"][..], "http/1.1"), (&["http/1.0"], "http/1.0"), (&[], "")]
+        {
+            for (before, in_pieces) in [(false, false), (false, true), (true, false), (true, true)]
+            {
+                let mut client = site.offering(offered, agreed);
+                if before {
+                    assert_eq!(client.get("/").text(), "hello");
+                }
+                match in_pieces {
+                    false => client.send(&opening),
+                    true => PREFACE.iter().for_each(|byte| client.send(&[*byte])),
+                }
+                let answer = client.read_response();
+                assert_eq!((answer.status, answer.closes()), (400, true), "{agreed} {before}");
+                assert!(client.read_to_end().is_empty() && !client.was_reset());
+            }
+        }
+        site.server.wait_line("line 400");
+        site.stop();
+    }
 }
 
 #[test]

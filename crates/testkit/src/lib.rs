@@ -17,6 +17,7 @@ use std::env;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+pub mod base64;
 pub mod client;
 mod family;
 mod fds;
@@ -29,6 +30,7 @@ pub mod process;
 mod report;
 mod running;
 mod scribble;
+pub mod secret;
 mod server;
 pub mod tls;
 mod wait;

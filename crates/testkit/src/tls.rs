@@ -12,7 +12,10 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{KeyPair, PKCS_RSA_SHA256, SignatureAlgorithm};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_RSA_SHA256,
+    SignatureAlgorithm,
+};
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -47,8 +50,11 @@ impl Identity {
     fn with(names: &[&str], algorithm: &'static SignatureAlgorithm) -> Self {
         let key = KeyPair::generate_for(algorithm).expect("a key");
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let parameters = rcgen::CertificateParams::new(names).expect("names");
-        let certificate = parameters.self_signed(&key).expect("a certificate");
+        let parameters = CertificateParams::new(names).expect("names");
+        Self::of(&parameters.self_signed(&key).expect("a certificate"), &key)
+    }
+
+    fn of(certificate: &rcgen::Certificate, key: &KeyPair) -> Self {
         Self {
             der: certificate.der().clone(),
             certificate: certificate.pem(),
@@ -63,6 +69,58 @@ impl Identity {
         std::fs::write(&certificate, &self.certificate).expect("a file");
         std::fs::write(&key, &self.key).expect("a file");
         (certificate, key)
+    }
+}
+
+/// What signs the certificates of others.
+#[derive(Debug)]
+pub struct Authority {
+    /// Its own certificate, and its key.
+    pub own: Identity,
+    parameters: CertificateParams,
+}
+
+impl Authority {
+    /// One that has signed itself.
+    pub fn root(name: &str) -> Self {
+        let (parameters, key) = (Self::parameters(name), KeyPair::generate().expect("a key"));
+        let certificate = parameters.self_signed(&key).expect("a certificate");
+        Self { own: Identity::of(&certificate, &key), parameters }
+    }
+
+    /// One that this one has signed.
+    pub fn authority(&self, name: &str) -> Self {
+        let (parameters, key) = (Self::parameters(name), KeyPair::generate().expect("a key"));
+        Self { own: self.sign(&parameters, &key), parameters }
+    }
+
+    /// Another certificate for the same name and key, signed by this one.
+    pub fn cross_sign(&self, other: &Self) -> Identity {
+        self.sign(&other.parameters, &other.key())
+    }
+
+    /// A server's.
+    pub fn server(&self, names: &[&str]) -> Identity {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut parameters = CertificateParams::new(names.clone()).expect("names");
+        parameters.distinguished_name.push(DnType::CommonName, names.concat());
+        self.sign(&parameters, &KeyPair::generate().expect("a key"))
+    }
+
+    fn parameters(name: &str) -> CertificateParams {
+        let mut parameters = CertificateParams::default();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        parameters
+    }
+
+    fn key(&self) -> KeyPair {
+        KeyPair::from_pem(&self.own.key).expect("its key")
+    }
+
+    fn sign(&self, parameters: &CertificateParams, key: &KeyPair) -> Identity {
+        let issuer = Issuer::from_params(&self.parameters, self.key());
+        Identity::of(&parameters.signed_by(key, &issuer).expect("a certificate"), key)
     }
 }
 
@@ -189,6 +247,11 @@ impl Tls {
     pub fn shown(&self, identity: &Identity) -> bool {
         let shown = self.session.peer_certificates().and_then(<[_]>::first);
         shown == Some(&identity.der)
+    }
+
+    /// How many certificates the server has shown.
+    pub fn chain(&self) -> usize {
+        self.session.peer_certificates().map_or(0, <[_]>::len)
     }
 
     /// Whether the server has said that nothing more comes (close_notify).

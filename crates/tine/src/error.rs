@@ -219,3 +219,9 @@ impl std::error::Error for Error {
         self.0.source.as_ref().map(|source| source as _)
     }
 }
+/// Of JSON: where it is wrong, and not what stands there. It has what a service manager said in the environment.
+pub(crate) fn unread(error: &serde_json::Error) -> io::Error {
+    let (line, column) = (error.line(), error.column());
+    let text = format!("it is no JSON that is understood, at line {line}, column {column}");
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::linux::net::SocketAddrExt as _;
@@ -13,6 +14,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use serde::{Deserialize, Serialize};
+
+use crate::log::bounded;
 
 /// Monotonic nanoseconds.
 type Nanos = u64;
@@ -25,11 +28,13 @@ const RETRY: (Nanos, u32) = (100_000_000, 10);
 const SHORTEST: Nanos = 10_000_000;
 /// Between two requests for more time, at least.
 const EXTEND: Nanos = 1_000_000_000;
+/// Bytes of a status: a message has room for 4096 (systemd's NOTIFY_BUFFER_MAX).
+const STATUS_BYTES: usize = 2048;
 /// Longest time that is asked for, in microseconds: a year.
 const LONGEST: u64 = 365 * 24 * 3600 * 1_000_000;
 
 /// What the manager wants to hear, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Wishes {
     /// A path, or the name of an abstract socket after `@`.
     pub(crate) socket: OsString,
@@ -39,8 +44,14 @@ pub(crate) struct Wishes {
     pub(crate) main_pid: bool,
 }
 
+impl fmt::Debug for Wishes {
+    /// Without the socket's name, which is the value of a variable.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wishes").field("watchdog", &self.watchdog).finish_non_exhaustive()
+    }
+}
+
 /// The line to the manager.
-#[derive(Debug)]
 pub(crate) struct Manager {
     wishes: Wishes,
     socket: UnixDatagram,
@@ -50,6 +61,12 @@ pub(crate) struct Manager {
     again: Option<(Nanos, u32)>,
     sign_of_life: Option<Nanos>,
     extended: Option<Nanos>,
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager").field("wishes", &self.wishes).finish_non_exhaustive()
+    }
 }
 
 impl Manager {
@@ -164,9 +181,9 @@ impl Manager {
     }
 }
 
-/// What may stand in one assignment.
+/// What may stand in one assignment. The reason of a failure is in it, and that is a program's own text.
 fn line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    bounded(format_args!("{text}"), STATUS_BYTES)
 }
 
 fn micros(nanos: Nanos) -> u64 {
@@ -209,7 +226,7 @@ mod tests {
         }
         assert_eq!(read(&there), None);
         manager.attend(at);
-        assert_eq!(read(&there).as_deref(), Some("RELOADING=1\nMONOTONIC_USEC=7\nSTATUS=a b"));
+        assert_eq!(read(&there).as_deref(), Some("RELOADING=1\nMONOTONIC_USEC=7\nSTATUS=a\\nb"));
         assert_eq!(read(&there).as_deref(), Some("READY=1\nSTATUS=it serves"));
         assert_eq!(manager.deadline(), None);
     }

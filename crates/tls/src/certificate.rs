@@ -1,5 +1,7 @@
-//! One certificate with its chain and its key: read, understood, and checked against each other.
+//! One certificate with its chain and its key: read, understood, and checked against each other. No error has a byte of
+//! either file.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -7,23 +9,33 @@ use std::sync::Arc;
 
 use rustls::InconsistentKeys;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
 
+use crate::chain::{self, Link};
+use crate::der::Values;
 use crate::error::{Error, Origin, Result};
+use crate::key::{key_of, why_not};
+use crate::pem::{self, Label, Wrong};
 
 /// The largest file that is read, in bytes: a chain of many large certificates has a tenth of it.
 const FILE_BYTES: u64 = 1 << 20;
 
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Certificate {
     pub(crate) key: Arc<CertifiedKey>,
     /// The hosts it is for, in small letters; `*.` stands for one label.
     pub(crate) names: Vec<String>,
     pub(crate) origin: Origin,
+}
+
+impl fmt::Debug for Certificate {
+    /// Where it is from. rustls would write the certificates out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate").field("origin", &self.origin).finish_non_exhaustive()
+    }
 }
 
 impl Certificate {
@@ -45,16 +57,16 @@ impl Certificate {
         (certificate_at, key_at): (Origin, Origin),
         provider: &CryptoProvider,
     ) -> Result<Self> {
-        let chain = chain_of(chain, &certificate_at)?;
+        let chain = chain_of(chain, &certificate_at, provider)?;
         let key = key_of(key, &key_at)?;
         let names = names_of(&chain[0], &certificate_at)?;
-        let certified = CertifiedKey::from_der(chain, key, provider);
+        let certified = CertifiedKey::from_der(chain, key.clone_key(), provider);
         let certified = certified.map_err(|error| match error {
             rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => Error::new(format!(
                 "the key {key_at} does not belong to the certificate {certificate_at}: the first one there must \
                  be the server's own, and the key its own"
             )),
-            error => Error::because(format!("the key {key_at} cannot be used"), error),
+            _ => Error::new(format!("the key {key_at} cannot be used: {}", why_not(&key))),
         })?;
         Ok(Self { key: Arc::new(certified), names, origin: certificate_at })
     }
@@ -72,44 +84,53 @@ fn read(path: &Path, what: &str) -> Result<Vec<u8>> {
     })
 }
 
-fn chain_of(text: &[u8], origin: &Origin) -> Result<Vec<CertificateDer<'static>>> {
-    let chain = CertificateDer::pem_slice_iter(text).collect::<std::result::Result<Vec<_>, _>>();
-    match chain {
-        Ok(chain) if chain.is_empty() => Err(Error::new(format!(
+/// The certificates of a file, in the order in which they are sent: one at least.
+fn chain_of(
+    text: &[u8],
+    origin: &Origin,
+    provider: &CryptoProvider,
+) -> Result<Vec<CertificateDer<'static>>> {
+    let wrong = |Wrong { line, what }| {
+        Error::new(format!("the certificate {origin} cannot be used: line {line}: {what}"))
+    };
+    let mut links = Vec::new();
+    for section in pem::sections(text).map_err(wrong)? {
+        let mut der = section.der;
+        match section.label {
+            Label::Certificate => {}
+            // What is trusted stands behind it, and is not for clients.
+            Label::TrustedCertificate => {
+                der.truncate(Values(&der).any().map_or(0, |certificate| certificate.whole.len()));
+            }
+            Label::Unknown => {
+                let what = "a section of this kind is not known in a file of certificates";
+                return Err(wrong(Wrong { line: section.line, what }));
+            }
+            _ => continue,
+        }
+        links.push(Link { line: section.line, der: der.into() });
+    }
+    if links.is_empty() {
+        return Err(Error::new(format!(
             "there is no certificate in {origin}: it must be PEM, which begins with \
              -----BEGIN CERTIFICATE-----"
-        ))),
-        Ok(chain) => Ok(chain),
-        Err(error) => {
-            Err(Error::because(format!("the certificate {origin} cannot be read"), error))
-        }
-    }
-}
-
-fn key_of(text: &[u8], origin: &Origin) -> Result<PrivateKeyDer<'static>> {
-    let encrypted = [&b"BEGIN ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"];
-    if encrypted.iter().any(|mark| text.windows(mark.len()).any(|part| part == *mark)) {
-        return Err(Error::new(format!(
-            "the key {origin} is encrypted, and nobody is here to ask for its password: write it \
-             without (openssl pkey -in FILE -out FILE)"
         )));
     }
-    PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
-        pem::Error::NoItemsFound => Error::new(format!(
-            "there is no key in {origin}: it must be PEM, which begins with \
-             -----BEGIN PRIVATE KEY-----, RSA PRIVATE KEY or EC PRIVATE KEY"
-        )),
-        error => Error::because(format!("the key {origin} cannot be read"), error),
-    })
+    chain::in_order(links, &provider.signature_verification_algorithms).map_err(wrong)
 }
 
 fn names_of(certificate: &CertificateDer<'_>, origin: &Origin) -> Result<Vec<String>> {
-    let parsed = EndEntityCert::try_from(certificate).map_err(|error| match error {
-        webpki::Error::UnsupportedCertVersion => Error::new(format!(
-            "the certificate {origin} is of version 1, which nobody accepts any more: make one of \
-             version 3, with the host in subjectAltName"
-        )),
-        error => Error::because(format!("the certificate {origin} cannot be used"), error),
+    let parsed = EndEntityCert::try_from(certificate).map_err(|error| {
+        Error::new(match error {
+            webpki::Error::UnsupportedCertVersion => format!(
+                "the certificate {origin} is of version 1, which clients do not accept any more: make one of \
+                 version 3, with the host in subjectAltName"
+            ),
+            webpki::Error::UnsupportedCriticalExtension => format!(
+                "the certificate {origin} cannot be used: it has a critical extension that is not known"
+            ),
+            _ => format!("the certificate {origin} cannot be used: it is damaged"),
+        })
     })?;
     Ok(parsed.valid_dns_names().map(str::to_ascii_lowercase).collect())
 }

@@ -2,6 +2,7 @@
 //! it can use.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -11,12 +12,18 @@ use crate::certificate::Certificate;
 use crate::error::{Error, Result};
 
 /// See the module.
-#[derive(Debug)]
 pub(crate) struct Choice {
     /// In the order in which they were given: the first is for whoever asks for no host, or an unknown one.
     all: Vec<Arc<CertifiedKey>>,
     /// By name, `*.` included, in that order.
     named: HashMap<String, Vec<Arc<CertifiedKey>>>,
+}
+
+impl fmt::Debug for Choice {
+    /// How many there are: this is part of what rustls shows of a configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Choice").field("certificates", &self.all.len()).finish_non_exhaustive()
+    }
 }
 
 impl Choice {

@@ -14,8 +14,12 @@
 mod acceptor;
 mod agreed;
 mod certificate;
+mod chain;
 mod choice;
+mod der;
 mod error;
+mod key;
+mod pem;
 mod session;
 mod ticket_keys;
 mod ticketer;

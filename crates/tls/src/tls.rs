@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
-use tine::{BoxError, Prefork, Service, Worker};
+use tine::{BoxError, Prefork, Region, Service, Worker};
 
 use crate::acceptor::Acceptor;
 use crate::certificate::Certificate;
@@ -64,14 +64,16 @@ impl fmt::Debug for Tls {
 
 impl Tls {
     /// Reads pairs of a certificate's file and its key's, both PEM. The certificate's has the whole chain, the
-    /// server's own first; the key is PKCS#8, PKCS#1 or SEC1, not encrypted.
+    /// server's own first; the key is PKCS#8, PKCS#1 or SEC1, not encrypted. Every certificate of the file is sent, in the
+    /// order in which each signs one before it.
     ///
     /// A client is shown the certificate for the host it asks for (SNI), by the names in `subjectAltName`;
     /// the first pair is for whoever asks for none, or for one that is unknown. Two for one host, of
     /// different kinds (ECDSA, RSA), are tried in their order.
     ///
     /// # Errors
-    /// The first file that cannot be read, is no certificate or key, or does not belong to the other.
+    /// The first file that cannot be read, is no certificate or key, or does not belong to the other; a certificate
+    /// of a chain that cannot be used, with its line. No text has a byte of a file.
     pub fn from_files<P: AsRef<Path>>(pairs: impl IntoIterator<Item = (P, P)>) -> Result<Self> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let read = |(certificate, key): (P, P)| {
@@ -140,6 +142,11 @@ impl Tls {
     /// # Errors
     /// None is to be expected: the system has no random bytes.
     pub fn acceptor(&self, worker: &Worker, protocols: &[&str]) -> Result<Acceptor> {
+        Ok(Acceptor::new(Arc::new(self.config(worker.region(NAME), protocols)?)))
+    }
+
+    /// `tickets`: where the keys of tickets are, if all workers share them.
+    fn config(&self, tickets: Option<&Region>, protocols: &[&str]) -> Result<ServerConfig> {
         let failed = |error| Error::because("cannot set TLS up", error);
         let config = ServerConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()
@@ -148,11 +155,11 @@ impl Tls {
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         // What one worker remembers is no use to the others.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = match worker.region(NAME) {
+        config.ticketer = match tickets {
             Some(region) => Arc::new(Ticketer::new(region, self.period())),
             None => own_ticketer().map_err(failed)?,
         };
-        Ok(Acceptor::new(Arc::new(config)))
+        Ok(config)
     }
 
     /// Serves sessions one after the other: [`Worker::serve`], with TLS on the listeners that are marked for it
@@ -177,4 +184,39 @@ impl Tls {
 
 fn own_ticketer() -> std::result::Result<Arc<dyn ProducesTickets>, rustls::Error> {
     aws_lc_rs::Ticketer::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use testkit::secret::Secrets;
+    use testkit::tls::Identity;
+
+    #[test]
+    fn what_is_shown_for_debugging_has_no_byte_of_a_key_a_certificate_or_a_ticket_key() {
+        for identity in [Identity::new(&["localhost"]), Identity::rsa(&["localhost"])] {
+            let tls = Tls::from_pem([(&identity.certificate, &identity.key)]).expect("a pair");
+            let region = Region::create(NAME, VERSION, WORDS).expect("a region");
+            ticket_keys::rotate(&region, LIFE, tine::now());
+            let mut secrets = Secrets::default();
+            secrets.add_pem(&identity.certificate);
+            secrets.add_pem(&identity.key);
+            let words = region.words().iter().skip(1);
+            let words =
+                words.flat_map(|it| it.load(std::sync::atomic::Ordering::Relaxed).to_le_bytes());
+            secrets.add_bytes(&words.collect::<Vec<u8>>());
+            let acceptor =
+                Acceptor::new(Arc::new(tls.config(Some(&region), &["h2"]).expect("TLS")));
+            let certificate = Certificate::new(
+                identity.certificate.as_bytes(),
+                identity.key.as_bytes(),
+                (Origin::Memory(1), Origin::Memory(1)),
+                &tls.provider,
+            );
+            let shown =
+                format!("{tls:?} {acceptor:#?} {:?} {certificate:?} {region:?}", tls.choice);
+            assert!(shown.contains("certificates: 1"), "{shown}");
+            secrets.assert_none_in(&shown, "what is shown");
+        }
+    }
 }

@@ -119,6 +119,37 @@ fn so_does_one_among_workers_by_exec() {
 }
 
 #[test]
+fn a_session_resumes_in_every_worker_of_every_pool_of_a_service_across_a_reload() {
+    let it = start(&["localhost"], |_| "--pools 127.0.0.1:0/tls,127.0.0.1:0/tls".to_owned());
+    let connector = Connector::trusting(&[&it.identities[0]]);
+    let addresses = it.running.addresses(2);
+    let mut client = connector.connect(&addresses[0], "localhost");
+    assert!(ask(&mut client, "x").1.ends_with("full x"));
+    drop(client);
+    let mut before = BTreeSet::new();
+    for generation in [1, 2] {
+        let mut pids = BTreeSet::new();
+        it.running.wait_until("two new workers of each pool have answered", || {
+            // Each is kept, so that it occupies the worker that it has met.
+            let mut clients = Vec::new();
+            for address in addresses.iter().flat_map(|address| [address, address]) {
+                let mut client = connector.connect(address, "localhost");
+                let (pid, rest) = ask(&mut client, "x");
+                assert!(rest.ends_with("resumed x"), "generation {generation}: {rest} {pids:?}");
+                pids.insert(pid);
+                clients.push(client);
+            }
+            pids.difference(&before).count() >= 4
+        });
+        before = pids;
+        if generation == 1 {
+            it.running.signal(HUP);
+        }
+    }
+    it.stop();
+}
+
+#[test]
 fn keys_are_rotated_and_sessions_in_use_go_on() {
     let it =
         start(&["localhost"], |_| "--workers 2 --listen 127.0.0.1:0/tls --life 1000".to_owned());

@@ -126,7 +126,7 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn say(text: &str) {
     // Without a standard error the exit code must do.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", tine::log::escaped(text));
 }
 
 /// An exit code and the reason.

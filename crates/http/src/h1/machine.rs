@@ -10,8 +10,9 @@ use super::Refusal;
 use super::decode::{Decoded, Decoder};
 use super::encode::{self, Asked, CHUNK_END, Encoded, Framing, chunk_line, last_chunk};
 use super::head::{BodyFraming, Bounds, Head, Parsed, Reader};
+use crate::secured::Speaks;
 
-/// How HTTP/2 with prior knowledge begins (RFC 9113, section 3.4).
+/// How HTTP/2 begins (RFC 9113, section 3.4).
 pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What is left of a body that its service does not want is read and thrown away up to so many bytes; beyond
@@ -42,8 +43,10 @@ pub(crate) enum Next {
     Call(Box<Head>, usize),
     /// It is no request that can be understood; the connection ends with this answer.
     Refuse(Refusal),
-    /// The client speaks HTTP/2 with prior knowledge.
+    /// The client speaks HTTP/2.
     Http2,
+    /// The client does not begin with HTTP/2, and it was agreed on (RFC 7301, section 3.2).
+    NotHttp2,
 }
 
 /// What becomes of a piece of an answer's body.
@@ -69,6 +72,7 @@ enum Intake {
 #[derive(Debug)]
 pub(crate) struct Machine {
     stage: Stage,
+    speaks: Speaks,
     bounds: Bounds,
     reader: Reader,
     /// Requests so far.
@@ -87,9 +91,11 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(bounds: Bounds) -> Self {
+    /// `speaks`: which HTTP the client may begin with.
+    pub(crate) fn new(bounds: Bounds, speaks: Speaks) -> Self {
         Self {
             stage: Stage::Head,
+            speaks,
             bounds,
             reader: Reader::default(),
             requests: 0,
@@ -109,14 +115,17 @@ impl Machine {
 
     /// Reads a request's head from all that has come of it.
     pub(crate) fn read(&mut self, input: &[u8]) -> Next {
-        if self.requests == 0 {
-            let common = input.len().min(PREFACE.len());
-            if common > 0 && input[..common] == PREFACE[..common] {
-                return if common == PREFACE.len() { Next::Http2 } else { Next::More };
-            }
-        }
         if input.is_empty() {
             return Next::More;
+        }
+        if self.requests == 0 && self.speaks != Speaks::Http1 {
+            let common = input.len().min(PREFACE.len());
+            match (input[..common] == PREFACE[..common], self.speaks) {
+                (true, _) if common == PREFACE.len() => return Next::Http2,
+                (true, _) => return Next::More,
+                (false, Speaks::Http2) => return Next::NotHttp2,
+                (false, _) => {}
+            }
         }
         match self.reader.read(input, &self.bounds) {
             Parsed::Partial => Next::More,

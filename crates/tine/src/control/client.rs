@@ -1,21 +1,23 @@
 //! The other side of the control socket: for programs that look after services.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf, absolute};
 use std::time::{Duration, Instant};
 
 use tine_os::poll;
 use tine_os::process::{Pid, pidfd};
-use tine_os::socket::{peer_credentials, unix_connect};
+use tine_os::socket::Credentials;
 
+use super::call::Call;
 use super::command::{Answer, Request, Verb};
-use super::{Canary, PATIENCE, REPLY_MAX, Status, find};
+use super::find::Directory;
+use super::{Canary, PATIENCE, Status, find};
+use crate::log::escaped;
 use crate::{Error, Result};
 
 /// Between two attempts to connect.
-const AGAIN: Duration = Duration::from_millis(10);
+pub(super) const AGAIN: Duration = Duration::from_millis(10);
 
 /// Between two questions whether a reload is over: mostly it is in milliseconds, and then it need not be asked about often.
 const RELOADED: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(64)];
@@ -42,29 +44,41 @@ pub enum By {
 pub struct Client {
     path: PathBuf,
     pid: Option<Pid>,
+    /// The user that listens there.
+    uid: u32,
     process: Option<OwnedFd>,
 }
 
 impl Client {
-    /// The service with this control socket, if it answers.
+    /// The service with this control socket, if it answers. It must be root's, this user's, or that of the
+    /// owner of its directory, if no other user can write there. No other process is spoken to.
     ///
     /// # Errors
-    /// [`Error::is_config`] if there is none, or it will not talk to this user; else the system's.
+    /// [`Error::is_config`] if there is none, it will not talk to this user, or is a stranger's; else the system's.
     pub fn connect(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let path = absolute(path)
             .map_err(|error| Error::os(format!("no path: {}", path.display()), error))?;
-        let mut client = Self { path, pid: None, process: None };
+        Self::meet(&path, |peer| find::is_believed(&path, peer))
+    }
+
+    /// The service with this control socket, if `is_its` accepts the process that listens there.
+    fn meet(path: &Path, is_its: impl FnOnce(Credentials) -> bool) -> Result<Self> {
+        let mut client = Self { path: path.to_owned(), pid: None, uid: 0, process: None };
         let none = |error| match client.dial_error(error) {
             error if error.is_refused() => Error::config(error.to_string()),
             error => error,
         };
         let mut call =
             Call::dial(&client.path, Instant::now() + PATIENCE, || false).map_err(none)?;
+        if !is_its(call.peer) {
+            return Err(stranger(&client.path, call.peer));
+        }
         // That it answers afterwards shows that the descriptor is this process's, and not one's that
         // was given its number since.
-        client.process = call.pid.and_then(|pid| pidfd(pid).ok());
-        client.pid = call.pid.filter(|_| client.process.is_some());
+        client.process = call.peer.pid.and_then(|pid| pidfd(pid).ok());
+        client.pid = call.peer.pid.filter(|_| client.process.is_some());
+        client.uid = call.peer.uid;
         match client.ask(&mut call, Verb::Ping) {
             Err(error) if error.is_refused() => Err(Error::config(error.to_string())),
             answer => answer.map(|_| client),
@@ -79,7 +93,7 @@ impl Client {
         Self::find_in(&find::visible_directories(), by)
     }
 
-    pub(super) fn find_in(directories: &[PathBuf], by: &By) -> Result<Self> {
+    pub(super) fn find_in(directories: &[Directory], by: &By) -> Result<Self> {
         let none =
             |which: String| Error::config(format!("no service {which}{}", seen(directories)));
         let found = match by {
@@ -100,16 +114,7 @@ impl Client {
                 last
             }
         };
-        let client = Self::connect(&found.path)?;
-        match client.pid() {
-            Some(pid) if pid != found.pid => Err(Error::config(format!(
-                "{} should be process {}'s, and is process {pid}'s: \
-                 whoever may write there is not to be trusted",
-                found.path.display(),
-                found.pid,
-            ))),
-            _ => Ok(client),
-        }
+        Self::meet(&found.path, |peer| found.is_its(peer))
     }
 
     /// The supervisor's process; `None` if it is in another pid namespace.
@@ -269,7 +274,8 @@ impl Client {
             _ => Error::os(format!("cannot talk to {}", self.name()), error),
         })?;
         match answer.error {
-            Some(text) => Err(self.error(&text)),
+            // It may repeat what a failed program said.
+            Some(text) => Err(self.error(&escaped(&text))),
             None if !answer.ok => Err(self.error("it refused without a reason")),
             None => Ok(answer),
         }
@@ -280,10 +286,11 @@ impl Client {
         let until = Instant::now() + PATIENCE;
         let call = Call::dial(&self.path, until, || self.is_running());
         let call = call.map_err(|error| self.dial_error(error))?;
-        match (self.pid, call.pid) {
+        match (self.pid, call.peer.pid) {
             (Some(known), Some(pid)) if known != pid => {
                 Err(self.error(&format!("it has ended, and process {pid} has its place")))
             }
+            _ if call.peer.uid != self.uid => Err(stranger(&self.path, call.peer)),
             _ => Ok(call),
         }
     }
@@ -315,9 +322,20 @@ impl Client {
     }
 }
 
-/// Where was looked, for whoever found nothing.
-fn seen(directories: &[PathBuf]) -> String {
-    let shown: Vec<_> = directories.iter().map(|it| it.display().to_string()).collect();
+/// A socket at which another user listens than should.
+fn stranger(path: &Path, peer: Credentials) -> Error {
+    let process = peer.pid.map_or("a process".to_owned(), |pid| format!("process {pid}"));
+    Error::config(format!(
+        "{process} of user {} listens at {}, and may not be believed: every user that can write in that \
+         directory can put a socket there",
+        peer.uid,
+        path.display(),
+    ))
+}
+
+/// Where was looked, if nothing was found.
+fn seen(directories: &[Directory]) -> String {
+    let shown: Vec<_> = directories.iter().map(|it| it.path.display().to_string()).collect();
     match shown.as_slice() {
         [] => " that this user could see".into(),
         shown => format!(": there is no control socket of one in {}", shown.join(", ")),
@@ -330,65 +348,4 @@ fn ambiguous(all: &[find::Instance]) -> Error {
         "several services run, as processes {}: choose one with --pid, --port or --control",
         pids.join(", ")
     ))
-}
-
-/// One connection.
-struct Call {
-    stream: UnixStream,
-    pid: Option<Pid>,
-    until: Instant,
-}
-
-impl Call {
-    /// Tries again while the service's queue is full, and while it has no socket but is `expected` to have
-    /// one soon: it executes itself anew.
-    fn dial(path: &Path, until: Instant, expected: impl Fn() -> bool) -> io::Result<Self> {
-        loop {
-            let error = match unix_connect(path) {
-                Ok(socket) => {
-                    let pid = peer_credentials(&socket)?.pid;
-                    return Ok(Self { stream: socket.into(), pid, until });
-                }
-                Err(error) => error,
-            };
-            let may_come = match error.kind() {
-                ErrorKind::WouldBlock => true,
-                ErrorKind::ConnectionRefused | ErrorKind::NotFound => expected(),
-                _ => false,
-            };
-            if !may_come || Instant::now() >= until {
-                return Err(error);
-            }
-            std::thread::sleep(AGAIN);
-        }
-    }
-
-    /// [`ErrorKind::ConnectionReset`] if the line was not read, [`ErrorKind::UnexpectedEof`] if its answer was lost:
-    /// a Unix socket tells the two apart (unix(7); closing one with something unread resets the other side).
-    fn ask(&mut self, verb: Verb) -> io::Result<Answer> {
-        // A new connection has room for a line. Somebody who is turned away is told so before he asks.
-        let unheard = match self.stream.write_all(verb.line().as_bytes()) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => true,
-            written => written.map(|()| false)?,
-        };
-        let mut line = Vec::new();
-        let mut part = [0; 16 << 10];
-        while line.last() != Some(&b'\n') {
-            let left = self.until.saturating_duration_since(Instant::now());
-            if !poll::readable(&self.stream, Some(left))? {
-                return Err(ErrorKind::TimedOut.into());
-            }
-            match self.stream.read(&mut part) {
-                Ok(0) if unheard => return Err(ErrorKind::ConnectionReset.into()),
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) if line.len() + count <= REPLY_MAX => {
-                    line.extend_from_slice(&part[..count])
-                }
-                Ok(_) => return Err(ErrorKind::FileTooLarge.into()),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(serde_json::from_slice(&line)?)
-    }
 }

@@ -7,6 +7,10 @@
 //! | others | `/tmp/tine-UID`, theirs alone with mode 0700 |
 //!
 //! In it, `PID.sock` is a service's socket, and `port-PORT.sock` leads to the one that listens on a TCP port.
+//!
+//! Every user can make a directory in `/tmp`, and root looks into those of all users. So a directory counts only if it
+//! is its user's and no other user can write in it. A socket counts only if the kernel says that this user listens
+//! there, as the process that the file's name says ([`Instance::is_its`]). No other process is spoken to.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
@@ -15,13 +19,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tine_os::privilege::effective_uid;
-use tine_os::socket::probe_unix;
+use tine_os::socket::{Credentials, peer_credentials, probe_unix, unix_connect};
 
 use crate::pidfile::is_alive;
 use crate::{Error, Result};
 
 /// A service that executes itself anew has no socket for a moment.
 const GAP: Duration = Duration::from_secs(1);
+/// Sockets of one directory that are looked at; no user has as many services.
+const SOCKETS_MAX: usize = 1024;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -68,8 +74,7 @@ pub(super) fn prepare(directory: &Path) -> Result<()> {
         _ => {}
     }
     let found = fs::symlink_metadata(directory).map_err(failed)?;
-    let others = if directory.starts_with("/tmp") { 0o077 } else { 0o022 };
-    if found.is_dir() && found.uid() == effective_uid() && found.mode() & others == 0 {
+    if is_of(directory, &found, effective_uid()) {
         return Ok(());
     }
     let kind = if found.is_dir() { "directory" } else { "file that is none" };
@@ -84,7 +89,7 @@ pub(super) fn prepare(directory: &Path) -> Result<()> {
 /// Removes the sockets of services that ended without doing so, and links that lead nowhere. Failures do
 /// no harm: what stays is not taken for a service.
 pub(super) fn sweep(directory: &Path) {
-    for Instance { pid, path } in sockets(directory) {
+    for Instance { pid, path, .. } in sockets(directory, effective_uid()) {
         // Neither suffices alone: a service in another pid namespace has a socket and, here, no process;
         // one that executes itself anew has a process and, for a moment, no socket.
         if matches!(is_alive(pid), Ok(false)) && matches!(probe_unix(&path), Ok(false)) {
@@ -136,19 +141,33 @@ fn link_path(socket: &Path, port: u16) -> PathBuf {
 pub(super) struct Instance {
     pub(super) pid: u32,
     pub(super) path: PathBuf,
+    /// The user whose directory it is in.
+    pub(super) owner: u32,
 }
 
 impl Instance {
-    fn of(path: PathBuf) -> Option<Self> {
+    fn of(path: PathBuf, owner: u32) -> Option<Self> {
         let pid = path.file_name()?.to_str()?.strip_suffix(".sock")?.parse().ok()?;
         let is_socket =
             fs::symlink_metadata(&path).is_ok_and(|found| found.file_type().is_socket());
-        is_socket.then_some(Self { pid, path })
+        is_socket.then_some(Self { pid, path, owner })
+    }
+
+    /// Whether the process that listens at its socket is the right one. A process of another pid namespace has no number here.
+    pub(super) fn is_its(&self, peer: Credentials) -> bool {
+        peer.uid == self.owner && peer.pid.is_none_or(|pid| pid.get() == self.pid)
+    }
+
+    /// The same, asked now. One that is too busy to be asked may be.
+    fn is_true(&self) -> bool {
+        match unix_connect(&self.path).and_then(peer_credentials) {
+            Ok(peer) => self.is_its(peer),
+            Err(error) => error.kind() == ErrorKind::WouldBlock,
+        }
     }
 
     /// Whether it listens. One that has a process, and no socket, is given a moment.
-    fn is_live(&self) -> bool {
-        let until = Instant::now() + GAP;
+    fn is_live(&self, until: Instant) -> bool {
         while is_alive(self.pid).unwrap_or(true) {
             match probe_unix(&self.path) {
                 Ok(false) if Instant::now() < until => std::thread::sleep(LOOK),
@@ -160,25 +179,36 @@ impl Instance {
 }
 
 /// The services that run, in order of their pids.
-pub(super) fn running(directories: &[PathBuf]) -> Vec<Instance> {
-    let mut all: Vec<_> = directories.iter().flat_map(|it| sockets(it)).collect();
-    all.retain(Instance::is_live);
+pub(super) fn running(directories: &[Directory]) -> Vec<Instance> {
+    let all = directories.iter().flat_map(|it| sockets(&it.path, it.owner));
+    let mut all: Vec<_> = all.collect();
+    // The moment is for all of them: a directory may be full of sockets with which nothing happens.
+    let until = Instant::now() + GAP;
+    all.retain(|it| it.is_live(until) && it.is_true());
     all.sort();
     all
 }
 
 /// The service that listens on a TCP port.
-pub(super) fn with_port(directories: &[PathBuf], port: u16) -> Option<Instance> {
-    directories.iter().find_map(|directory| {
-        let target = fs::read_link(directory.join(format!("port-{port}.sock"))).ok()?;
+pub(super) fn with_port(directories: &[Directory], port: u16) -> Option<Instance> {
+    let until = Instant::now() + GAP;
+    directories.iter().find_map(|Directory { path, owner }| {
+        let target = fs::read_link(path.join(format!("port-{port}.sock"))).ok()?;
         // Links are made to files beside them, whoever made this one.
-        let instance = Instance::of(directory.join(target.file_name()?))?;
-        instance.is_live().then_some(instance)
+        let instance = Instance::of(path.join(target.file_name()?), *owner)?;
+        (instance.is_live(until) && instance.is_true()).then_some(instance)
     })
 }
 
+/// Where a user's services have their sockets.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Directory {
+    pub(super) path: PathBuf,
+    pub(super) owner: u32,
+}
+
 /// The directories whose services this process may control: its user's, or for root everybody's.
-pub(super) fn visible_directories() -> Vec<PathBuf> {
+pub(super) fn visible_directories() -> Vec<Directory> {
     let uid = effective_uid();
     let in_session = |uid: u32| PathBuf::from(format!("/run/user/{uid}/tine"));
     let mut found = Vec::new();
@@ -197,15 +227,32 @@ pub(super) fn visible_directories() -> Vec<PathBuf> {
     found.retain(|(directory, owner)| is_directory_of(directory, *owner));
     found.sort();
     found.dedup();
-    found.into_iter().map(|(directory, _)| directory).collect()
+    found.into_iter().map(|(path, owner)| Directory { path, owner }).collect()
 }
 
 fn is_directory_of(path: &Path, uid: u32) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == uid)
+    fs::symlink_metadata(path).is_ok_and(|found| is_of(path, &found, uid))
 }
 
-fn sockets(directory: &Path) -> impl Iterator<Item = Instance> {
-    entries(directory).filter_map(|(_, path)| Instance::of(path))
+/// Whether what was found at a path is a directory of this user in which no other user can put anything.
+fn is_of(path: &Path, found: &fs::Metadata, uid: u32) -> bool {
+    let others = if path.starts_with("/tmp") { 0o077 } else { 0o022 };
+    found.is_dir() && found.uid() == uid && found.mode() & others == 0
+}
+
+/// Whether the process that listens at a typed path may be believed. It must be root's, this user's, or that of the
+/// directory's owner, if no other user can write there.
+pub(super) fn is_believed(path: &Path, peer: Credentials) -> bool {
+    let owner = || {
+        let found = fs::metadata(path.parent()?).ok()?;
+        (found.mode() & 0o022 == 0).then_some(found.uid())
+    };
+    peer.uid == 0 || peer.uid == effective_uid() || owner() == Some(peer.uid)
+}
+
+fn sockets(directory: &Path, owner: u32) -> impl Iterator<Item = Instance> {
+    let all = entries(directory).filter_map(move |(_, path)| Instance::of(path, owner));
+    all.take(SOCKETS_MAX)
 }
 
 /// Names that are text, and paths; nothing of a directory that cannot be read.

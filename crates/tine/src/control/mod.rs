@@ -18,11 +18,15 @@
 //! What cannot be done is answered `{"tine":1,"ok":false,"error":"…"}`. The connection is good for more,
 //! unless the line was no JSON, or too long.
 //!
+//! A client finds services in directories of its user, and root in those of all users ([`Client::find`]). It talks only
+//! to a process of the directory's owner, and escapes what it shows of an answer.
+//!
 //! Root and the user of the service may connect: the socket's mode says so, and the kernel is asked who it
 //! is. Sixteen at once are served, the others wait. Who says nothing for five seconds, or does not read an
 //! answer within five, is dropped; who waits for the end may be silent. Who shuts down his sending side is
 //! answered and dropped. Twelve may wait for the end; whoever comes after them is dropped like the others.
 
+mod call;
 mod client;
 mod command;
 mod connection;

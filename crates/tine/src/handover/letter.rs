@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::control::Report;
+use crate::error::unread;
 use crate::listen::Left;
 use crate::notify::Wishes;
 use crate::supervisor::procs::Totals;
@@ -125,7 +126,7 @@ impl Letter {
         let text = tine_os::memory::read_sealed(file).map_err(os)?;
         // The version first: of another one nothing else may be as it is here.
         let all: BTreeMap<String, serde_json::Value> =
-            serde_json::from_slice(&text).map_err(|error| os(error.into()))?;
+            serde_json::from_slice(&text).map_err(|error| os(unread(&error)))?;
         let found = all.get("version").and_then(serde_json::Value::as_u64);
         if found != Some(u64::from(VERSION)) {
             return Err(Error::config(format!(
@@ -134,6 +135,6 @@ impl Letter {
                 found.unwrap_or(0)
             )));
         }
-        serde_json::from_slice(&text).map_err(|error| os(error.into()))
+        serde_json::from_slice(&text).map_err(|error| os(unread(&error)))
     }
 }

@@ -150,7 +150,7 @@ fn in_use(holder: Option<u32>) -> String {
 
 fn process_named(pid: u32) -> String {
     let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    format!("process {pid} ({})", command.trim())
+    format!("process {pid} ({})", crate::log::escaped(command.trim()))
 }
 
 /// The process that has a socket in the way of `address`, if it can be seen from here.

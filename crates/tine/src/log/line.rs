@@ -19,6 +19,16 @@ pub(crate) fn bounded(text: fmt::Arguments<'_>, room: usize) -> String {
     text
 }
 
+/// A text as a log line shows it: what a terminal or a reader would obey is escaped.
+///
+/// ```
+/// assert_eq!(tine::log::escaped("v1\u{1b}[2J\n"), "v1\\u{1b}[2J\\n");
+/// ```
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    bounded(format_args!("{text}"), usize::MAX)
+}
+
 struct Bounded {
     text: String,
     room: usize,
@@ -52,14 +62,14 @@ impl Bounded {
 impl fmt::Write for Bounded {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
         let fits = self.cut == 0 && self.text.len() + piece.len() <= self.room;
-        if fits && !piece.chars().any(is_obeyed) {
+        if fits && !piece.chars().any(is_unprintable) {
             self.text.push_str(piece);
             return Ok(());
         }
         let mut written = String::new();
         for c in piece.chars() {
             written.clear();
-            match is_obeyed(c) {
+            match is_unprintable(c) {
                 true => written.extend(c.escape_default()),
                 false => written.push(c),
             }
@@ -71,7 +81,8 @@ impl fmt::Write for Bounded {
 
 /// Whether a character does something rather than show something: controls, what ends a line or a paragraph
 /// in Unicode, what is invisible, and what turns the direction of a text around (Unicode TR 36).
-fn is_obeyed(c: char) -> bool {
+#[must_use]
+pub fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
         || c == '\u{feff}'

@@ -32,6 +32,7 @@ use std::rc::Rc;
 
 pub use level::Level;
 pub(crate) use line::bounded;
+pub use line::{escaped, is_unprintable};
 pub use own::LogFile;
 pub use syslog::{Facility, Syslog};
 

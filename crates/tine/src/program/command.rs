@@ -1,6 +1,7 @@
 //! A foreign program as a value: what to run, with what, and where.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use super::{env_dir, environment};
 /// ```
 /// let command = tine::Command::new("php-cgi").args(["-d", "cgi.fix_pathinfo=1"]).env("APP", "shop");
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a command is run by a pool"]
 pub struct Command {
     program: OsString,
@@ -23,6 +24,19 @@ pub struct Command {
     variables: Vec<(OsString, Option<OsString>)>,
     directory: Option<PathBuf>,
     env_directory: Option<PathBuf>,
+}
+
+impl fmt::Debug for Command {
+    /// Without arguments, and without the values of variables: passwords stand there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variables: Vec<&OsStr> =
+            self.variables.iter().map(|(name, _)| name.as_os_str()).collect();
+        f.debug_struct("Command")
+            .field("program", &self.program)
+            .field("variables", &variables)
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Command {
@@ -106,7 +120,10 @@ impl Command {
         }
         let path = self.path();
         let places = std::env::split_paths(&path).map(|place| directory.join(place));
-        let mut found = Err(format!("no program {:?} on the PATH {path:?}", self.program));
+        // No message has the value of a variable: the number of its directories has to do.
+        let many = std::env::split_paths(&path).count();
+        let mut found =
+            Err(format!("no program {:?} on the PATH, in {many} directories", self.program));
         for place in places {
             let file = place.join(&self.program);
             match check_file(&file) {
@@ -184,7 +201,7 @@ mod tests {
         assert!(refused(Command::new("/etc/passwd")).contains("not executable (mode 0644)"));
         assert!(refused(Command::new("/etc")).contains("/etc is no file"));
         assert!(refused(Command::new("sh").current_dir("/no")).contains("directory /no"));
-        assert!(refused(Command::new("sh").env("PATH", "/etc")).contains("PATH \"/etc\""));
+        assert!(refused(Command::new("sh").env("PATH", "/etc")).contains("PATH, in 1 directories"));
         assert!(refused(Command::new("")).contains("no name"));
         Command::new("sh").check().expect("there is one");
         Command::new("./sh").current_dir("/bin").check().expect("there is one");

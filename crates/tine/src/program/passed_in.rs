@@ -57,7 +57,8 @@ fn text(name: &str) -> Result<String> {
 
 fn number(name: &str) -> Result<u32> {
     let value = text(name)?;
-    value.parse().map_err(|_| Error::config(format!("{name}={value:?}: it is a number")))
+    // What a variable says is repeated nowhere.
+    value.parse().map_err(|_| Error::config(format!("{name} is no number")))
 }
 
 fn by_systemd() -> Result<Vec<Told>> {
@@ -76,13 +77,12 @@ fn by_systemd() -> Result<Vec<Told>> {
 /// and taken (row S6).
 fn by_server_starter(text: &str) -> Result<Vec<Told>> {
     let mut told: Vec<Told> = Vec::new();
-    for part in text.split(';').filter(|part| !part.is_empty()) {
+    for (index, part) in text.split(';').enumerate().filter(|(_, part)| !part.is_empty()) {
         let pair = part.rsplit_once('=');
         let pair = pair.and_then(|(name, number)| Some((name, number.parse::<RawFd>().ok()?)));
         let Some((name, number @ 0..)) = pair else {
-            return Err(Error::config(format!(
-                "{SERVER_STARTER_PORT}={text:?}: {part:?} is no NAME=NUMBER"
-            )));
+            let text = format!("{SERVER_STARTER_PORT}: part {} is no NAME=NUMBER", index + 1);
+            return Err(Error::config(text));
         };
         if !told.iter().any(|(other, _)| *other == number) {
             told.push((number, Some(name.to_owned())));

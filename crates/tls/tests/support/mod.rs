@@ -31,6 +31,14 @@ pub fn start(hosts: &[&str], arguments: impl FnOnce(&Path) -> String) -> Served 
     Served { running, identities, directory }
 }
 
+/// With these pairs, each as [`pair`] has it.
+#[track_caller]
+pub fn start_with(directory: TempDir, pairs: impl Iterator<Item = impl AsRef<str>>) -> Served {
+    let server = fixture(directory.path()).args(["--listen", "127.0.0.1:0/tls"]);
+    let server = pairs.fold(server, |server, pair| server.arg("--pair").arg(pair.as_ref()));
+    Served { running: server.start(), identities: Vec::new(), directory }
+}
+
 pub fn fixture(directory: &Path) -> Server {
     let control = directory.join("control");
     Server::command(testkit::bin("tls_fixture")).arg("--control").arg(control)

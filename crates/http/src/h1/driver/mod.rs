@@ -26,6 +26,7 @@ use crate::h1::output::Output;
 use crate::h1::upgrade::Upgrade;
 use crate::observed::{Answer, Answering, Observed};
 use crate::refusal::{Unreadable, first_line, note_unreadable};
+use crate::secured::Speaks;
 use crate::send::Piece;
 use crate::service::HttpService;
 use crate::wire::Wire;
@@ -44,6 +45,8 @@ pub(crate) enum Outcome {
     Linger,
     /// The client speaks HTTP/2.
     Http2,
+    /// The client does not, and it was agreed on.
+    NotHttp2,
     /// The stream is the application's.
     Upgraded,
     /// The socket, the service or the answer's body has failed.
@@ -96,8 +99,8 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         };
         Self {
             stream: Some(stream),
+            machine: Machine::new(bounds, Speaks::of(connected.arrival.agreed())),
             service: Observed { inner, connected, sends_files: I::SENDS_FILES },
-            machine: Machine::new(bounds),
             input: Input::default(),
             output: Output::new(),
             work: Work::Nothing,
@@ -156,6 +159,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
                 return Poll::Ready(Ok(Step::Again));
             }
             Next::Http2 => return Poll::Ready(Ok(Step::Done(Outcome::Http2))),
+            Next::NotHttp2 => return Poll::Ready(Ok(Step::Done(Outcome::NotHttp2))),
             Next::More => {}
         }
         if self.eof {

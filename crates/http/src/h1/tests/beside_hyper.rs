@@ -17,6 +17,7 @@ use proptest::prelude::*;
 use super::{BOUNDS, Decoded, cut};
 use crate::h1::head::Head;
 use crate::h1::machine::{Machine, Next, Stage};
+use crate::secured::Speaks;
 
 /// What a client got: statuses and bodies in order, and whether the last one ends the connection.
 type Answers = Vec<(u16, String, bool)>;
@@ -155,7 +156,7 @@ impl Pure<'_> {
                         self.refused = Some(refusal.reason);
                         self.answer(refusal.status.as_u16(), String::new(), false);
                     }
-                    Next::Http2 => return,
+                    Next::Http2 | Next::NotHttp2 => return,
                     Next::More if self.more() => {}
                     Next::More => return,
                 },
@@ -213,7 +214,7 @@ impl Pure<'_> {
 
 fn by_the_machine(pieces: &[&[u8]]) -> (Answers, Option<&'static str>) {
     let mut pure = Pure {
-        machine: Machine::new(BOUNDS),
+        machine: Machine::new(BOUNDS, Speaks::Http1),
         pieces: pieces.to_vec().into_iter(),
         input: Vec::new(),
         out: Vec::new(),

@@ -13,6 +13,7 @@ use tine_os::pass::{MOST, receive_message_with_fds, send_message_with_fds};
 
 use super::super::action::Assignment;
 use super::super::run::Supervisor;
+use crate::error::unread;
 use crate::log::LogFile;
 
 /// Layout of the letter. The image that reads it is the one that wrote it, unless `/proc/self/exe` lies.
@@ -133,7 +134,7 @@ pub(super) fn receive(channel: &OwnedFd) -> io::Result<(Letter, Descriptors)> {
     let Some((text, mut found)) = receive_message_with_fds(channel, &mut buffer)? else {
         return Err(nonsense("nothing was left in the channel"));
     };
-    let letter: Letter = serde_json::from_slice(text).map_err(io::Error::other)?;
+    let letter: Letter = serde_json::from_slice(text).map_err(|error| unread(&error))?;
     if letter.version != VERSION {
         return Err(nonsense("it was started by another version of this program"));
     }
