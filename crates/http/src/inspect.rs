@@ -270,7 +270,7 @@ impl Inspector {
     }
 
     fn rest_of_line(&mut self, bytes: &[u8]) -> usize {
-        let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else { return bytes.len() };
+        let Some(end) = line_end(bytes) else { return bytes.len() };
         self.at = At::Line(false);
         end + 1
     }
@@ -370,6 +370,22 @@ impl Inspector {
             _ => At::Over,
         };
     }
+}
+
+/// Where the first LF is. Most of a header is passed by this, so it looks at eight bytes at once: a byte of `word` is zero
+/// where there is one, and the lowest bit of `found` is in the first of these.
+fn line_end(bytes: &[u8]) -> Option<usize> {
+    const EACH: u64 = u64::MAX / 0xff;
+    let (chunks, rest) = bytes.as_chunks();
+    for (index, chunk) in chunks.iter().enumerate() {
+        let word = u64::from_le_bytes(*chunk) ^ (EACH * b'\n' as u64);
+        let found = word.wrapping_sub(EACH) & !word & (EACH * 0x80);
+        if found != 0 {
+            return Some(8 * index + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let end = rest.iter().position(|&byte| byte == b'\n')?;
+    Some(bytes.len() - rest.len() + end)
 }
 
 #[cfg(test)]

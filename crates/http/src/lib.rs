@@ -35,6 +35,7 @@ mod introduce;
 mod io;
 mod known;
 mod limits;
+mod linger;
 mod observe;
 mod observed;
 mod options;

@@ -113,3 +113,22 @@ fn the_first_line_is_kept_as_far_as_there_is_room() {
     inspector.look(&[b'x'; 10 * FIRST_LINE]);
     assert_eq!(inspector.first_line().len(), FIRST_LINE);
 }
+
+#[test]
+fn the_end_of_a_line_is_found_wherever_it_is() {
+    for length in 0..40 {
+        // Bytes that differ from LF by one, by a sign, or by a borrow.
+        for other in [b'x', 0x00, 0x09, 0x0b, 0x8a, 0x80, 0xff] {
+            let mut line = vec![other; length];
+            assert_eq!(line_end(&line), None);
+            for end in 0..length {
+                line[end..].fill(b'\n');
+                assert_eq!(line_end(&line), Some(end), "{other:#x} {length}");
+                line.fill(other);
+                line[end] = b'\n';
+                assert_eq!(line_end(&line), Some(end), "{other:#x} {length}");
+                line.fill(other);
+            }
+        }
+    }
+}
