@@ -112,7 +112,7 @@ pub(crate) const ASKED: u8 = 3;
 pub(crate) const LINGER_SILENCE: Duration = Duration::from_secs(5);
 /// After so many reads of what such a client sends it is the turn of others.
 pub(crate) const LINGER_READS: u32 = 16;
-/// How long it is listened to in a worker that leaves: what holds that up is no request.
+/// How long it is listened to in a worker that leaves, where it goes on sending; else [`Limits::drain_idle`].
 pub(crate) const LINGER_LEAVING: Duration = Duration::from_secs(10);
 /// The same, where somebody else waits for the worker, because it is isolated or has as many connections as it may: a round
 /// trip and a half of most clients.

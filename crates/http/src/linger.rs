@@ -59,20 +59,27 @@ pub(crate) async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8], connect
     }
 }
 
-/// Waits until another client waits for what a connection holds that is only listened to, or its worker leaves.
+/// Waits until a connection that is only listened to is to end: another client waits for what it holds, or its worker leaves.
 async fn until_wanted(settings: &Settings, progress: &Progress) {
     let began = tine::now();
+    let (mut read, mut silent_since) = (progress.read.get(), began);
     loop {
         sleep(TICK).await;
+        let now = tine::now();
+        if read != progress.read.get() {
+            (read, silent_since) = (progress.read.get(), now);
+        }
+        let lasts = |since: u64, least: u64| now >= since.saturating_add(least);
         let wanted = match settings.context.is_isolated() {
             true => settings.context.is_wanted_elsewhere(),
             false => progress.wanted.get() > 0,
         };
-        let now = tine::now();
-        let listened = now.saturating_sub(began);
-        let least = nanos(LINGER_LEAST).max(progress.patience(now));
-        let leaves = settings.context.is_leaving() && listened >= nanos(LINGER_LEAVING);
-        if (wanted && listened >= least) || leaves {
+        if wanted && lasts(began, nanos(LINGER_LEAST).max(progress.patience(now))) {
+            return;
+        }
+        let drained = lasts(silent_since, nanos(settings.limits.drain_idle))
+            || lasts(began, nanos(LINGER_LEAVING));
+        if settings.context.is_leaving() && drained {
             return;
         }
     }
