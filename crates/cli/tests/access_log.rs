@@ -215,7 +215,7 @@ fn what_hyper_refuses_by_itself_has_a_line() {
     connection.send(b"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n");
     assert_eq!(connection.read_response().status, 400);
     drop(connection);
-    assert_eq!(site.wait_lines(1), ["127.0.0.1 \"-\" 400 -"]);
+    assert_eq!(site.wait_lines(1), ["127.0.0.1 \"GET / HTTP/1.1\" 400 -"]);
     stop(&server);
 }
 

@@ -5,16 +5,14 @@
 //! with nothing unread in its socket: a request that is already on its way is answered.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
 use http::StatusCode;
 use tine::{Activity, Conn, Context, Level, Stream as Socket};
 use tine_tls::Acceptor;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::channel::Channel;
 use crate::connected::Connected;
@@ -22,9 +20,10 @@ use crate::crowd::Crowd;
 use crate::fresh::Fresh;
 use crate::h1::driver::{Driver, Outcome};
 use crate::http2::{self, Streams};
-use crate::limits::{LINGER_LEAST, LINGER_LEAVING, LINGER_SILENCE, Limits, TICK};
+use crate::limits::Limits;
+use crate::linger::linger;
 use crate::observe::Observer;
-use crate::progress::{Progress, nanos};
+use crate::progress::Progress;
 use crate::refusal::{Unreadable, first_line, note_unreadable};
 use crate::rest::Rests;
 use crate::secured::{Failure, NOT_HTTP2, shake};
@@ -83,14 +82,16 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
                 false => None,
             };
             let mut stream = Fresh::new(stream, isolated);
-            let arrival = settings.observer.arrive(&mut stream, peer, local).await;
+            let arrival =
+                settings.observer.arrive(&mut stream, &settings.context, peer, local).await;
             if let Some(connected) = arrival.map(|arrival| Connected::new(&settings, arrival)) {
                 begin(stream, secure, service, connected).await;
             }
         }
         Socket::Unix(stream) => {
             let mut stream = Fresh::new(stream, isolated);
-            let arrival = settings.observer.arrive(&mut stream, peer, None).await;
+            let arrival =
+                settings.observer.arrive(&mut stream, &settings.context, peer, None).await;
             if let Some(connected) = arrival.map(|arrival| Connected::new(&settings, arrival)) {
                 begin(stream, secure, service, connected).await;
             }
@@ -271,64 +272,5 @@ async fn until_gone(progress: &Progress, context: &Context) {
         biased;
         () = gone.as_mut() => {}
         () = context.leaving() => gone.await,
-    }
-}
-
-/// Lets a client that is still sending read its answer: gives it, if hyper has not, ends our side, and
-/// listens to it for a while (RFC 9112, section 9.6), which is shorter where others wait for this worker.
-async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8], connected: &Connected) {
-    let Connected { settings, progress, .. } = connected;
-    settings.context.record().set(Activity::Closing);
-    // What makes room counts it among those that go, and notes here that it is to go now.
-    progress.unwanted.set(true);
-    progress.wanted.set(0);
-    let _member = settings.crowd.join(progress.clone(), Waker::noop().clone());
-    let listen = async {
-        // Where hyper has answered it may also have ended our side, and even no bytes can be written then.
-        if !answer.is_empty() {
-            poll_fn(|cx| Pin::new(&mut wire).poll_write(cx, answer)).await?;
-        }
-        poll_fn(|cx| wire.poll_end_writing(cx)).await?;
-        let mut unwanted = vec![0; 16 * 1024];
-        loop {
-            // A client that does not take its answers would be read from for nothing.
-            while tine::bytes_unsent(&wire).unwrap_or(0) > 0 {
-                sleep(TICK).await;
-            }
-            let mut buffer = ReadBuf::new(&mut unwanted);
-            let read = poll_fn(|cx| Pin::new(&mut wire).poll_read(cx, &mut buffer));
-            match timeout(LINGER_SILENCE, read).await {
-                Ok(read) => read?,
-                Err(_) => break,
-            }
-            if buffer.filled().is_empty() {
-                break;
-            }
-        }
-        io::Result::Ok(())
-    };
-    // Whatever goes wrong now, nobody is there to be told.
-    tokio::select! {
-        _ = timeout(settings.limits.linger_timeout, listen) => {}
-        () = until_wanted(settings, progress) => {}
-    }
-}
-
-/// Waits until somebody else waits for what a connection holds that is only listened to, or its worker leaves.
-async fn until_wanted(settings: &Settings, progress: &Progress) {
-    let began = tine::now();
-    loop {
-        sleep(TICK).await;
-        let wanted = match settings.context.is_isolated() {
-            true => settings.context.is_wanted_elsewhere(),
-            false => progress.wanted.get() > 0,
-        };
-        let now = tine::now();
-        let listened = now.saturating_sub(began);
-        let least = nanos(LINGER_LEAST).max(progress.patience(now));
-        let leaves = settings.context.is_leaving() && listened >= nanos(LINGER_LEAVING);
-        if (wanted && listened >= least) || leaves {
-            return;
-        }
     }
 }

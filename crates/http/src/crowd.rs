@@ -1,9 +1,10 @@
-//! The connections of a worker that serves many at once: whom it asks to leave when it is full and others
+//! The connections of a worker that serves many at once: which of them it asks to leave when it is full and clients
 //! wait.
 //!
 //! A connection is here from its beginning to its end, at no cost a request. Only when there is need are
 //! they looked at, all of them: those that have been silent for longest end first, then those whose request's header has
-//! been coming for longest, and if there are not enough of those, others are told by their next answer.
+//! been coming for longest, and if there are not enough of those, the oldest of the others are told by their next answer,
+//! whatever they do: a client that asks again and again is never silent when it is looked at.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -193,6 +194,32 @@ mod tests {
         other.since.set(SECOND);
         crowd.make_room(1, 2 * SECOND);
         assert!(other.unwanted.get());
+    }
+
+    #[test]
+    fn the_oldest_of_the_lively_is_told_and_the_next_when_that_is_long_in_answering() {
+        let crowd = Rc::new(Crowd::default());
+        let lively = |began: u64| {
+            let (progress, member) = member(&crowd, began, false);
+            progress.requests.set(1);
+            progress.since.set(10 * SECOND);
+            (progress, member)
+        };
+        let (young, _a) = lively(3);
+        let (oldest, _b) = lively(1);
+        let (old, _c) = lively(2);
+        let told = || [&oldest, &old, &young].map(|it| it.last.get());
+        crowd.make_room(1, 10 * SECOND);
+        assert_eq!(told(), [true, false, false]);
+        // It has begun a request that takes its time.
+        oldest.busy.set(1);
+        crowd.make_room(1, 10 * SECOND + SECOND / 20);
+        assert_eq!(told(), [true, false, false], "its answer may come soon");
+        for lively in [&old, &young] {
+            lively.since.set(11 * SECOND);
+        }
+        crowd.make_room(1, 11 * SECOND);
+        assert_eq!(told(), [true, true, false]);
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod id;
 mod introduce;
 mod known;
 mod limits;
+mod linger;
 mod observe;
 mod observed;
 mod options;

@@ -101,7 +101,9 @@ pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(10);
 pub(crate) const ASKED: u8 = 3;
 /// How long a client is [listened to](Limits::linger_timeout) that sends nothing any more; as in nginx (`lingering_timeout`).
 pub(crate) const LINGER_SILENCE: Duration = Duration::from_secs(5);
-/// The same, in a worker that leaves: what holds it up is no request.
+/// After so many reads of what such a client sends it is the turn of others.
+pub(crate) const LINGER_READS: u32 = 16;
+/// How long it is listened to in a worker that leaves, where it goes on sending; else [`Limits::drain_idle`].
 pub(crate) const LINGER_LEAVING: Duration = Duration::from_secs(10);
 /// The same, where somebody else waits for the worker, because it is isolated or has as many connections as it may: a round
 /// trip and a half of most clients.

@@ -10,11 +10,13 @@ use http::{HeaderName, Request, StatusCode};
 use tine::{Context, Level, Log, Record, RequestLine, Worker};
 use tine_tls::Agreed;
 use tokio::io::AsyncRead;
+use tokio::time::sleep;
 
 use crate::access_log::{self, Line, Open, Writer};
 use crate::client::{Client, Origin};
 use crate::forwarded::{self, Forwarded};
 use crate::id::{ConnectionId, Numbers, RequestId};
+use crate::limits::{HEAD_LEAST, TICK};
 use crate::options::Options;
 use crate::proxy::{self, Malformed, Proxied};
 use crate::refusal::Unreadable;
@@ -141,6 +143,7 @@ impl Observer {
     pub(crate) async fn arrive<S: AsyncRead + Unpin>(
         &self,
         stream: &mut S,
+        context: &Context,
         peer: Option<SocketAddr>,
         local: Option<SocketAddr>,
     ) -> Option<Arrival> {
@@ -149,7 +152,7 @@ impl Observer {
         let mut origin = Origin { id, peer, source: peer, local, trusted, tls: None };
         if self.proxy_protocol && trusted {
             // Rare, and large: a connection that waits for a request should not carry it.
-            match Box::pin(proxy::read(stream)).await {
+            match Box::pin(proxied(stream, context)).await {
                 Ok(Proxied::Own) => {}
                 Ok(Proxied::For(from, to)) => {
                     (origin.source, origin.local) = (Some(from), Some(to));
@@ -254,6 +257,24 @@ impl Observer {
         if told <= TOLD {
             self.log.line(Level::Info, format_args!("{}: {text}", arrival.origin.id));
         }
+    }
+}
+
+/// Reads a PROXY header. In an isolated worker that others wait for it has no more time than a request's.
+async fn proxied<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    context: &Context,
+) -> Result<Proxied, Malformed> {
+    let others_wait = async {
+        sleep(HEAD_LEAST).await;
+        while !(context.is_isolated() && context.is_wanted_elsewhere()) {
+            sleep(TICK).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        header = proxy::read(stream) => header,
+        () = others_wait => Err(Malformed::Displaced),
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) enum Malformed {
     Wrong(&'static str),
     Io(io::Error),
     Late,
+    /// It is not complete, and others wait for the worker.
+    Displaced,
     /// The connection ended before its first byte, by a reset perhaps.
     Nothing,
 }
@@ -45,6 +47,7 @@ impl fmt::Display for Malformed {
             Self::Wrong(what) => f.write_str(what),
             Self::Io(error) => error.fmt(f),
             Self::Nothing => f.write_str("the connection ended without a byte"),
+            Self::Displaced => f.write_str("it is not complete, while other clients wait"),
             Self::Late => write!(f, "it was not there within {} s", DEADLINE.as_secs()),
         }
     }

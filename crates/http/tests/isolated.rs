@@ -161,6 +161,20 @@ fn half_a_hello_of_tls_holds_no_worker_that_others_wait_for() {
 }
 
 #[test]
+fn half_a_header_of_a_proxy_holds_no_worker_that_others_wait_for() {
+    let (_server, address) = start(&["1", "1", "trust=127.0.0.1", "proxy=yes"]);
+    let begun = Instant::now();
+    let mut half: Vec<_> = (0..4).map(|_| Client::connect(&address)).collect();
+    half.iter_mut().for_each(|client| client.send(b"PROXY TCP4 192.0.2.1 "));
+    let mut waiting = Client::connect(&address);
+    waiting.set_deadline(Duration::from_secs(30));
+    waiting.send(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(waiting.read_response().text(), "hello");
+    // Where nobody waits each of them has 5 s.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_client_that_was_refused_and_goes_on_sending_holds_no_worker_that_others_wait_for() {
     for first in ["GET / HTTP/1.1\r\nHost: a\r\nX", "GET / HTTP/9.9\r\n\r\n"] {
         let (_server, address) = start(&["1", "1", "header_timeout=300"]);

@@ -120,9 +120,9 @@ fn a_request_that_cannot_be_read_is_logged_with_its_first_line_and_the_reason() 
         assert_eq!(client.read_response().status, status, "{request:?}");
         let logged = format!(r#"{{"line":"{line}","status":{status}}}"#);
         server.wait_until(&logged, || server.lines().iter().any(|it| it.ends_with(&logged)));
-        let begun = format!(": a request of 127.0.0.1:");
+        let begun = ": a request of 127.0.0.1:";
         let told = format!(" cannot be read ({status}): ");
-        let told = |it: &String| it.contains(&begun) && it.contains(&told) && it.contains(reason);
+        let told = |it: &String| it.contains(begun) && it.contains(&told) && it.contains(reason);
         server.wait_until(reason, || server.lines().iter().any(told));
     }
     stop(&server);

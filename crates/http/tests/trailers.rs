@@ -3,9 +3,11 @@
 
 mod support;
 
+use std::time::Duration;
+
 use support::start;
 use testkit::tls::{Connector, Identity};
-use testkit::{Client, TempDir};
+use testkit::{Client, DEADLINE, TempDir};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const NEXT: &str = "GET /pid HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -79,10 +81,10 @@ fn so_it_is_in_whatever_pieces_it_comes() {
         let begun = request.len() - end.len();
         for cut in begun - 3..=begun + fault {
             let mut client = Client::connect(&address);
-            client.send(&[request[..cut].as_bytes(), b""].concat());
-            client.set_deadline(std::time::Duration::from_millis(20));
+            client.send(&request.as_bytes()[..cut]);
+            client.set_deadline(Duration::from_millis(20));
             assert!(client.try_read_response().is_err(), "it waits for the rest");
-            client.set_deadline(testkit::DEADLINE);
+            client.set_deadline(DEADLINE);
             client.send(format!("{}{NEXT}", &request[cut..]).as_bytes());
             is_refused(client, end);
         }

@@ -255,6 +255,21 @@ fn a_tcp_queue_is_counted() {
 }
 
 #[test]
+fn the_round_trip_of_a_connection_is_what_the_kernel_has_measured() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    for end in [&client, &accepted] {
+        let round_trip = diag::round_trip(end).unwrap();
+        assert!(!round_trip.is_zero() && round_trip < DEADLINE, "{round_trip:?}");
+    }
+    let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    assert!(diag::round_trip(&unix).is_err());
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    assert!(diag::round_trip(&udp).is_err());
+}
+
+#[test]
 fn a_unix_queue_is_counted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
