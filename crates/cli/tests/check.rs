@@ -105,6 +105,9 @@ fn beside_the_service_that_runs_it_is_fine_and_says_who_has_what() {
     server.wait_until("it serves", || place.at("http.sock").exists() && place.at("pid").exists());
     let address = format!("127.0.0.1:{}", place.port);
     assert_eq!(client::get(&address, "/").text(), "hello");
+    server.wait_until("its last word of a start", || {
+        std::fs::read_to_string(place.at("log")).is_ok_and(|log| log.contains("serving "))
+    });
     server.wait_until("its line", || !std::fs::read(place.at("access")).expect("a log").is_empty());
     let before = place.files();
     let text = ends_with(0, &place.tine(&format!("{ALL} --check")).start());
