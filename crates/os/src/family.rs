@@ -30,6 +30,20 @@ pub fn children(pid: Pid) -> io::Result<Vec<Pid>> {
     Ok(found)
 }
 
+/// The children of a process, their children, and so on, as far as they can be seen.
+///
+/// # Errors
+/// As [`children`] for the process itself.
+pub fn descendants(root: Pid) -> io::Result<Vec<Pid>> {
+    let mut found = children(root)?;
+    let mut next = 0;
+    while let Some(&pid) = found.get(next) {
+        found.extend(children(pid).unwrap_or_default());
+        next += 1;
+    }
+    Ok(found)
+}
+
 /// Sends a signal to the children of a process, their children, and so on, as far as they can be seen; says how
 /// many got it. A number that has become a stranger's meanwhile is left alone.
 ///

@@ -48,8 +48,8 @@ pub(crate) struct Start {
     ///
     /// lived: when it has lived for --interval. notify: when it says READY=1 to NOTIFY_SOCKET (sd_notify). ack: when it
     /// writes something to the descriptor whose number is in EINHORN_SOCK_FD, or to number N. tcp, http: when it takes a
-    /// connection, or answers GET /PATH with 200 to 399, on a socket of its own, which it gets beside the others; with a
-    /// host and a port, there.
+    /// connection, or answers GET /PATH with 200 to 399, on its first listener, or on one more that it gets beside the
+    /// others; with a host and a port, there.
     #[arg(long, value_name = "WHAT", default_value = "lived")]
     ready: String,
 

@@ -35,6 +35,7 @@ pub use bind::{bind_all, bind_sharded};
 pub(crate) use check::Check;
 pub(crate) use left::{Left, Leftovers};
 pub use options::ListenOptions;
+pub(crate) use refusal::socket_address;
 
 /// What sort of socket a listener is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

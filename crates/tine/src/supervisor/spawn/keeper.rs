@@ -305,7 +305,12 @@ impl Keeper {
         while let Some(info) = self.signals.read() {
             match info.signal {
                 Signal::CHLD => self.children_changed(),
-                Signal::QUIT => self.kill_at = Some(0),
+                Signal::QUIT => {
+                    self.kill_at = Some(0);
+                    if !self.ready && !self.leaving && self.failure.is_empty() {
+                        self.failure.push_str(self.sign.undone());
+                    }
+                }
                 // Under Server::Starter a program that signals its parent has its superdaemon start it anew.
                 Signal::HUP if self.passes_hup => {
                     drop(process::send(&self.supervisor, Signal::HUP))
