@@ -9,7 +9,7 @@ use tine::{Accept, Bytes, Level, Span, Workers};
 use tine_http::Forwarded;
 use tine_http::access_log::Format;
 
-use crate::args::{Control, EXIT_CODES, seconds};
+use crate::args::{Control, EXIT_CODES, mode, seconds};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
@@ -25,6 +25,13 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     #[arg(default_value_if("cert", ArgPredicate::IsPresent, "127.0.0.1:8443/tls"))]
     pub(crate) listen: Vec<String>,
+
+    /// Mode of the files of Unix sockets, in octal; clients need the right to write
+    ///
+    /// By default every user of this machine may connect who may enter the directory it is in, as to a port on
+    /// 127.0.0.1. With 0660 it is those of the workers' user and group.
+    #[arg(long, value_name = "MODE", default_value = "0666", value_parser = mode)]
+    pub(crate) unix_mode: u32,
 
     #[command(flatten)]
     pub(crate) tls: Tls,

@@ -10,7 +10,7 @@ use tine::{Level, Probe, Readiness, Signal, Workers};
 
 use super::sockets::{Socket, numbers};
 use super::{Asked, ask};
-use crate::args::{Control, EXIT_CODES, seconds};
+use crate::args::{Control, EXIT_CODES, mode, seconds};
 use crate::failure::{self, Failure};
 
 const EXAMPLES: &str = "\
@@ -26,6 +26,13 @@ pub(crate) struct Start {
     /// descriptor number N; may be given several times
     #[arg(long, value_name = "ADDR[=N]")]
     listen: Vec<String>,
+
+    /// Mode of the files of Unix sockets, in octal; clients need the right to write
+    ///
+    /// By default every user of this machine may connect who may enter the directory it is in, as to a port on
+    /// 127.0.0.1. With 0660 it is those of the program's user and group.
+    #[arg(long, value_name = "MODE", default_value = "0666", value_parser = mode)]
+    unix_mode: u32,
 
     /// Listen on the sockets that whoever started this has passed in, too: systemd, start_server or Einhorn
     #[arg(long)]
@@ -191,7 +198,8 @@ pub(crate) fn run(typed: Start) -> Result<(), Failure> {
 
 fn asked(typed: Start) -> Result<Asked, Failure> {
     let wrong = |text: String| Failure::Reason(2, text);
-    let sockets: Vec<Socket> = typed.listen.iter().map(|it| Socket::of_address(it)).collect();
+    let socket = |text: &String| Socket::of_address(text, typed.unix_mode);
+    let sockets: Vec<Socket> = typed.listen.iter().map(socket).collect();
     numbers(&sockets).map_err(wrong)?;
     Ok(Asked {
         ready: readiness(&typed.ready, typed.interval).map_err(wrong)?,

@@ -38,9 +38,16 @@ pub(super) fn inet(want: &Want<'_>, address: SocketAddr, error: io::Error) -> Re
         ErrorKind::AddrNotAvailable => {
             format!("{error} (this machine does not have it; free_bind listens before it comes)")
         }
+        ErrorKind::InvalidInput if is_of_some_link(address) => {
+            format!("{error} (which link it is of must be said: [{}%eth0]:port)", address.ip())
+        }
         _ => error.to_string(),
     };
     refused(want, address, &reason, error)
+}
+
+fn is_of_some_link(address: SocketAddr) -> bool {
+    matches!(address, SocketAddr::V6(six) if six.ip().is_unicast_link_local() && six.scope_id() == 0)
 }
 
 fn refused(want: &Want<'_>, address: SocketAddr, reason: &str, error: io::Error) -> Refused {

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, TcpStream};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::time::Duration;
@@ -35,8 +35,16 @@ impl Client {
     /// Connects to a listener of this address; `None` if that takes no connections.
     pub(super) fn connect(address: &str, patience: Duration) -> io::Result<Option<Self>> {
         Ok(match address.parse::<Endpoint>() {
-            Ok(Endpoint::Tcp(Inet { host: Host::Ip(ip), port: Port::Number(port), .. })) => {
-                let to = SocketAddr::from((reachable(ip), port));
+            // As listeners are described, these are addresses and numbers.
+            Ok(Endpoint::Tcp(Inet { host, port: Port::Number(port), .. })) => {
+                let to = match host {
+                    Host::Ip(ip) => SocketAddr::from((reachable(ip), port)),
+                    Host::Link { ip, zone } => {
+                        let scope = zone.parse().map_err(io::Error::other)?;
+                        SocketAddrV6::new(ip, port, 0, scope).into()
+                    }
+                    Host::Any | Host::Name(_) => return Ok(None),
+                };
                 Some(Self::Tcp(TcpStream::connect_timeout(&to, patience)?))
             }
             Ok(Endpoint::Unix { name: UnixName::Path(path), .. }) => {
