@@ -124,7 +124,7 @@ fn an_address_of_one_link_is_served_by_its_interfaces_name_and_number() {
         wait_until("an answer", DEADLINE, || hello(&address));
         let reload = daemon.place.run("reload --control %/control");
         assert!(reload.status.success(), "{reload:?}");
-        assert_eq!(daemon.addresses(), [address.clone()], "it is kept");
+        assert_eq!(daemon.addresses()[0], address, "it is kept");
         assert!(hello(&address));
         daemon.stop();
     }

@@ -4,12 +4,14 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::time::Duration;
 
 use tine_os::diag::unix_peer;
 use tine_os::family::descendants;
+use tine_os::poll::readable;
 use tine_os::process::Pid;
 
 use crate::endpoint::{Endpoint, Host, Inet, Port, UnixName};
@@ -76,8 +78,11 @@ impl Client {
             }
         };
         Ok(match inode {
-            Some(0) => Taken::No,
-            Some(inode) if descendants(root)?.into_iter().any(|pid| has(pid, inode)) => {
+            // A process that has accepted it, and has ended, leaves as little behind; but its end is there to read.
+            Some(0) if !readable(self, Some(Duration::ZERO))? => Taken::No,
+            Some(inode)
+                if inode > 0 && descendants(root)?.into_iter().any(|pid| has(pid, inode)) =>
+            {
                 Taken::ByFamily
             }
             _ => Taken::ByOthers,
@@ -94,6 +99,15 @@ impl Client {
                 stream.set_read_timeout(Some(patience))?;
                 stream.set_write_timeout(Some(patience))
             }
+        }
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
         }
     }
 }
@@ -147,6 +161,29 @@ fn inode_of(table: &str, server: SocketAddr, client: SocketAddr) -> Option<u64> 
     })
 }
 
+/// The events of an epoll that are reported for connections: `EPOLLIN` (epoll_ctl(2)).
+const READABLE: u32 = 1;
+
+/// Whether a process below `root` has the listener of this inode in an epoll, by which it learns of connections.
+pub(super) fn is_watched(root: Pid, listener: u64) -> bool {
+    let watches = |pid: Pid| {
+        let Ok(infos) = fs::read_dir(format!("/proc/{pid}/fdinfo")) else { return false };
+        let info = |entry: fs::DirEntry| fs::read_to_string(entry.path()).unwrap_or_default();
+        infos.flatten().map(info).any(|text| text.lines().any(|line| watches(line, listener)))
+    };
+    descendants(root).is_ok_and(|family| family.into_iter().any(watches))
+}
+
+/// Whether a line of an epoll's in proc_pid_fdinfo(5) is of this inode: `tfd: 5 events: 19 data: … ino:1f …`.
+fn watches(line: &str, inode: u64) -> bool {
+    let hexadecimal = |name: &str| {
+        let (_, rest) = line.split_once(name)?;
+        u64::from_str_radix(rest.split_whitespace().next()?, 16).ok()
+    };
+    let readable = hexadecimal(" events:").is_some_and(|it| it & u64::from(READABLE) != 0);
+    line.starts_with("tfd:") && readable && hexadecimal(" ino:") == Some(inode)
+}
+
 fn has(pid: Pid, inode: u64) -> bool {
     let wanted = format!("socket:[{inode}]");
     let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
@@ -168,11 +205,14 @@ mod tests {
         let client = Client::connect(address, PATIENCE).expect("it listens").expect("a stream");
         let childless = tine_os::process::pid();
         assert_eq!(client.is_taken(childless).expect("it can be told"), Taken::No, "{address}");
-        let _taken = accept();
+        let taken = accept();
         let told = client.is_taken(childless).expect("it can be told");
         assert_eq!(told, Taken::ByOthers, "{address}");
         let parent = tine_os::process::parent().expect("it has one");
         assert_eq!(client.is_taken(parent).expect("it can be told"), Taken::ByFamily, "{address}");
+        drop(taken);
+        let told = client.is_taken(parent).expect("it can be told");
+        assert_eq!(told, Taken::ByOthers, "{address}: closed at once");
     }
 
     #[test]
@@ -191,6 +231,21 @@ mod tests {
         let listener = UnixListener::bind_addr(&name.expect("a name")).expect("a socket");
         let address = format!("unix:@tine-{}", std::process::id());
         watched(&address, || Box::new(listener.accept().expect("a client")));
+    }
+
+    #[test]
+    fn it_is_told_which_family_waits_for_connections_in_an_epoll() {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let copy = listener.as_fd().try_clone_to_owned().expect("a copy");
+        let inode = fs::File::from(copy).metadata().expect("it is open").ino();
+        let parent = tine_os::process::parent().expect("it has one");
+        assert!(!is_watched(parent, inode));
+        let epoll = tine_os::poll::Epoll::new().expect("an epoll");
+        epoll.add(&listener, 0, tine_os::poll::Interest::READ).expect("it is added");
+        assert!(is_watched(parent, inode));
+        assert!(!is_watched(parent, inode + 1) && !is_watched(tine_os::process::pid(), inode));
     }
 
     #[test]

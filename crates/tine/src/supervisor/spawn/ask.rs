@@ -10,10 +10,11 @@ use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use tine_os::cpu::{allowed, stay_on};
 use tine_os::diag::tcp_queue;
 use tine_os::process::Pid;
 
-use super::accepted::{Client, Taken};
+use super::accepted::{Client, Taken, is_watched};
 use crate::program::Probe;
 
 /// Between two questions: at first, doubling, and at most.
@@ -21,6 +22,9 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 /// How long after the first listener the second is asked, and so on. A connection that no process ever accepts stays in
 /// the queue for good: so those that the command may not serve at all are asked only when it has to be.
 const NEXT: Duration = Duration::from_secs(3);
+/// After so many connections that other processes have taken, it is enough that the command waits for them: one that
+/// does so with `EPOLLEXCLUSIVE` gets none while an older process is idle.
+const LOST: u32 = 8;
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of an answer's first line, at most.
@@ -29,8 +33,8 @@ const LINE_BYTES: usize = 256;
 /// What is asked, and where.
 pub(super) struct Question<'a> {
     pub(super) probe: &'a Probe,
-    /// The addresses of the command's listeners.
-    pub(super) listeners: &'a [String],
+    /// The addresses of the command's listeners, and their inodes.
+    pub(super) listeners: &'a [(String, u64)],
     /// The listener that no other process has.
     pub(super) own: Option<&'a TcpListener>,
     /// All that are below this process are the command's.
@@ -41,7 +45,13 @@ pub(super) struct Question<'a> {
 pub(super) fn until_it_answers(question: &Question<'_>) -> i32 {
     let mut doors: Vec<Door<'_>> = question.doors();
     let mut pause = PAUSE.0;
+    let mut processors = allowed().unwrap_or_default().into_iter().cycle();
     loop {
+        // Of two processes that wait for a connection the same one gets it each time, and which one depends on the
+        // processor that the client is on. Without the right to choose one it is asked from where it is.
+        if let Some(processor) = processors.next() {
+            let _ = stay_on(processor);
+        }
         let answers = match &question.probe.address {
             Some(address) => question.elsewhere(address).unwrap_or(false),
             None => doors.iter_mut().any(|door| door.answers(question)),
@@ -57,6 +67,10 @@ pub(super) fn until_it_answers(question: &Question<'_>) -> i32 {
 /// A listener of the command's, and a connection to it that waits to be accepted.
 struct Door<'a> {
     address: String,
+    /// The listener's own inode.
+    inode: u64,
+    /// Connections that other processes have taken.
+    lost: u32,
     /// Set if no other process has it.
     own: Option<&'a TcpListener>,
     waits: Option<Client>,
@@ -68,13 +82,13 @@ struct Door<'a> {
 impl<'a> Question<'a> {
     fn doors(&self) -> Vec<Door<'a>> {
         let now = Instant::now();
-        let door = |address, own, not_before| {
-            let (waits, pause) = (None, PAUSE.0);
-            Door { address, own, waits, not_before, pause }
+        let door = |(address, inode), own, not_before| {
+            let (waits, pause, lost) = (None, PAUSE.0, 0);
+            Door { address, inode, lost, own, waits, not_before, pause }
         };
         let own = self.own.and_then(|own| {
             let address = own.local_addr().ok()?.to_string();
-            Some(door(address, Some(own), now))
+            Some(door((address, 0), Some(own), now))
         });
         let shared = self.listeners.iter().zip(0..);
         let shared = shared.map(|(it, index)| door(it.clone(), None, now + NEXT * index));
@@ -119,15 +133,21 @@ impl Door<'_> {
         if taken == Taken::No {
             return false;
         }
+        self.not_before = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(PAUSE.1);
         let client = self.waits.take();
         let is_ours = taken == Taken::ByFamily;
+        if !is_ours {
+            self.lost += 1;
+        }
+        if self.lost >= LOST && question.probe.path.is_none() {
+            // It would take connections, if others let it.
+            return is_watched(question.keeper, self.inode);
+        }
         let ours = client.filter(|_| is_ours);
         // A Unix socket has no name that a Host field could have.
         let host = self.address.split_once("unix:").map_or(&*self.address, |_| "localhost");
-        let answers = ours.is_some_and(|it| question.is_answered(it, host).unwrap_or(false));
-        self.not_before = Instant::now() + self.pause;
-        self.pause = (self.pause * 2).min(PAUSE.1);
-        answers
+        ours.is_some_and(|it| question.is_answered(it, host).unwrap_or(false))
     }
 }
 

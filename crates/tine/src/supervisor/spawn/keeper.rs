@@ -126,7 +126,9 @@ impl Keeper {
             .map_err(|error| (error.to_string(), status::CANNOT_BOOT))?;
         let (command, mut spawn) = produce(&kit, producer)?;
         let user = kit.plan.privileges.identity.as_ref().map(|identity| identity.uid);
-        let sign = Sign::expect(&producer.readiness, user, &mut spawn.listeners).map_err(failed)?;
+        let sockets: Vec<_> = kit.listeners.iter().map(|it| it.as_fd()).collect();
+        let sign = Sign::expect(&producer.readiness, user, &mut spawn.listeners, &sockets);
+        let sign = sign.map_err(failed)?;
         let taken = [&TAKEN, kit.passed.all()].concat();
         signal::block(&taken).map_err(failed)?;
         let signals = SignalFd::new(&taken).map_err(failed)?;

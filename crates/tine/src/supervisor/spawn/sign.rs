@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::TcpListener;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::Command as Process;
 use std::time::Duration;
@@ -39,8 +40,8 @@ pub(super) enum Sign {
 /// A command that is asked, and by which process.
 pub(super) struct Answer {
     probe: Probe,
-    /// Where the command's listeners are.
-    listeners: Vec<String>,
+    /// Where the command's listeners are, and their inodes.
+    listeners: Vec<(String, u64)>,
     /// One more, with its number at the command's. The keeper has it until somebody asks.
     own: Option<(TcpListener, RawFd)>,
     asker: Option<Pid>,
@@ -55,6 +56,7 @@ impl Sign {
         readiness: &Readiness,
         user: Option<u32>,
         listeners: &mut Vec<Passed>,
+        sockets: &[impl AsFd],
     ) -> io::Result<Self> {
         Ok(match readiness {
             Readiness::Lived(time) => Self::Lived(*time),
@@ -71,15 +73,16 @@ impl Sign {
                 Self::Ack { ours, theirs, number }
             }
             Readiness::Answers(probe) => {
-                let shared: Vec<_> = listeners.iter().map(|one| one.address.clone()).collect();
+                let addresses: Vec<_> = listeners.iter().map(|it| it.address.clone()).collect();
+                let inodes = sockets.iter().map(inode).collect::<io::Result<Vec<_>>>()?;
                 let own = match probe.address {
                     Some(_) => None,
                     None => Some(own_socket(listeners)?),
                 };
-                let undone = undone(probe, &shared, own.as_ref().map(|own| own.1));
+                let undone = undone(probe, &addresses, own.as_ref().map(|own| own.1));
                 Self::Answer(Answer {
                     probe: probe.clone(),
-                    listeners: shared,
+                    listeners: addresses.into_iter().zip(inodes).collect(),
                     own,
                     asker: None,
                     undone,
@@ -215,6 +218,11 @@ fn undone(probe: &Probe, listeners: &[String], own: Option<RawFd>) -> String {
         }
         (None, address) => format!("{what} at {}", address.as_deref().unwrap_or_default()),
     }
+}
+
+fn inode(socket: &impl AsFd) -> io::Result<u64> {
+    let copy = socket.as_fd().try_clone_to_owned()?;
+    Ok(File::from(copy).metadata()?.ino())
 }
 
 /// A socket that nobody but the command has.
