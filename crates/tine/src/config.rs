@@ -265,7 +265,7 @@ pub struct PoolConfig {
     /// Without a connection for this long the pool goes to its floor. Default 30 s, as in Net::Server.
     pub quiet: Duration,
     /// First and longest delay before a place is tried again after quick failures; it doubles, half of
-    /// it drawn. Default 100 ms to 30 s.
+    /// it drawn. Two that are equal are a pace: from one beginning to the next. Default 100 ms to 30 s.
     pub backoff: (Duration, Duration),
     /// How long a successor that is ready serves beside the worker it succeeds, before that one is asked to leave:
     /// for workers that take work before they are told to, as foreign commands do (row S10). Default 0.

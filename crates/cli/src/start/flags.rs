@@ -72,7 +72,8 @@ pub(crate) struct Start {
     #[arg(long, value_name = "N", default_value_t = 3)]
     attempts: u32,
 
-    /// How long to wait between failures: it doubles from MIN to MAX
+    /// How long to wait between failures: it doubles from MIN to MAX, half of it drawn; one number is a pace, from one
+    /// beginning to the next
     #[arg(long, value_name = "MIN..MAX", default_value = "0.1..30", value_parser = range)]
     retry_delay: (Duration, Duration),
 
@@ -255,7 +256,7 @@ pub(super) fn readiness(text: &str, interval: Duration) -> Result<Readiness, Str
 }
 
 /// `SECONDS`, or `MIN..MAX`.
-fn range(text: &str) -> Result<(Duration, Duration), String> {
+pub(super) fn range(text: &str) -> Result<(Duration, Duration), String> {
     match text.split_once("..") {
         None => seconds(text).map(|time| (time, time)),
         Some((min, max)) => Ok((seconds(min)?, seconds(max)?)),

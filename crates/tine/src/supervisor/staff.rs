@@ -194,8 +194,13 @@ impl State {
             _ if open => rules.backoff.1,
             n => doubled(rules.backoff, n - 1),
         };
-        // Half fixed, half drawn: places that failed together are not tried together.
-        let wait = base / 2 + self.draw((0, base - base / 2));
+        let wait = if rules.backoff.0 == rules.backoff.1 {
+            // A pace: from one beginning to the next.
+            worker.since.saturating_add(base).saturating_sub(now)
+        } else {
+            // Half fixed, half drawn: places that failed together are not tried together.
+            base / 2 + self.draw((0, base - base / 2))
+        };
         self.pools[worker.pool].places[worker.place].not_before = now + wait;
         self.give_up_if_never_ready(rules, worker, exit);
         wait

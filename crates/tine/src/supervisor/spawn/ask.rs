@@ -10,7 +10,6 @@ use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tine_os::cpu::{allowed, stay_on};
 use tine_os::diag::tcp_queue;
 use tine_os::process::Pid;
 
@@ -45,13 +44,7 @@ pub(super) struct Question<'a> {
 pub(super) fn until_it_answers(question: &Question<'_>) -> i32 {
     let mut doors: Vec<Door<'_>> = question.doors();
     let mut pause = PAUSE.0;
-    let mut processors = allowed().unwrap_or_default().into_iter().cycle();
     loop {
-        // Of two processes that wait for a connection the same one gets it each time, and which one depends on the
-        // processor that the client is on. Without the right to choose one it is asked from where it is.
-        if let Some(processor) = processors.next() {
-            let _ = stay_on(processor);
-        }
         let answers = match &question.probe.address {
             Some(address) => question.elsewhere(address).unwrap_or(false),
             None => doors.iter_mut().any(|door| door.answers(question)),
