@@ -37,7 +37,7 @@ use courtesy::Courtesy;
 pub use mode::Accept;
 pub(crate) use share::Share;
 use steer::Steer;
-use trouble::Trouble;
+use trouble::{IN_A_ROW, Trouble};
 use turn::Turn;
 use watch::Watch;
 
@@ -338,7 +338,7 @@ impl Acceptor {
             }
             return Ok(Next::Datagram(listener));
         }
-        for _ in 0..64 {
+        for failures in 1..=IN_A_ROW {
             match accept(&*listener, self.nonblocking) {
                 Ok((socket, peer)) => {
                     self.pause = None;
@@ -354,8 +354,8 @@ impl Acceptor {
                 }
                 Err(error) => match Trouble::of(&error) {
                     Trouble::Empty => break,
-                    Trouble::Transient => {}
-                    Trouble::Exhausted => {
+                    Trouble::Transient if failures < IN_A_ROW => {}
+                    Trouble::Transient | Trouble::Exhausted => {
                         self.rest(&error);
                         return Ok(Next::Nothing);
                     }
