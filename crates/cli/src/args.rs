@@ -163,6 +163,14 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| "it is a number of seconds, such as 30 or 0.5".to_owned())
 }
 
+/// A mode of files, in octal: `0660`, `660`.
+pub(crate) fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("it is three octal digits: 0660, say".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -192,6 +200,8 @@ mod tests {
             ("tine serve --max-memory much", "--max-memory"),
             ("tine serve --max-memory 1M..", "--max-memory"),
             ("tine serve --solo --user nobody", "--user"),
+            ("tine serve --unix-mode 0888", "--unix-mode"),
+            ("tine start --unix-mode 1777 -- x", "--unix-mode"),
             ("tine serve --access-log a --access-log-format %h%Z", "%Z at byte 3"),
             ("tine serve --access-log-format json", "--access-log"),
             ("tine serve --proxy-protocol", "--trust"),

@@ -189,3 +189,25 @@ fn a_file_that_is_no_socket_is_not_removed_and_a_stale_socket_is() {
     daemon.says(&format!("heeds {pid}"));
     daemon.stop();
 }
+
+#[test]
+fn standard_input_and_descriptors_that_it_was_given_go_on_to_the_program() {
+    let place = Place::new();
+    std::fs::write(place.path("input"), "of the input\n").expect("a file");
+    std::fs::write(place.path("three"), "of three\n").expect("a file");
+    std::fs::write(place.path("nine"), "of nine\n").expect("a file");
+    place.script(
+        "app",
+        "read -r input; read -r three <&3; read -r nine <&9
+echo \"found $input, $three, $nine, $SERVER_STARTER_PORT\"
+exec sleep 600",
+    );
+    let at = |name: &str| place.path(name).display().to_string();
+    let redirect = format!("exec \"$@\" < {} 3< {} 9< {}", at("input"), at("three"), at("nine"));
+    let line = "--port=127.0.0.1:0 -- %/app";
+    let daemon =
+        place.start_with("start_server", line, |server| server.wrap(["sh", "-c", &redirect, "sh"]));
+    // The socket keeps out of their way.
+    daemon.says("found of the input, of three, of nine, 127.0.0.1:0=4");
+    daemon.stop();
+}

@@ -35,6 +35,34 @@ fn generations_count_every_attempt_and_the_old_one_serves_while_the_new_fails() 
 }
 
 #[test]
+fn a_program_that_fails_is_tried_again_each_interval_and_not_more_slowly_each_time() {
+    let begun = Instant::now();
+    let daemon =
+        program("--interval=1", "[ $SERVER_STARTER_GENERATION = 5 ] || exit 3\nexec sleep 60");
+    daemon.wait_until("the fifth is ready", || daemon.place.text("status").starts_with("5:"));
+    // Each begins a second after the one before, whenever that ended, and the fifth has lived for one.
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(4900) && took < Duration::from_secs(9), "{took:?}");
+    daemon.stop();
+    let options = "--interval=1 --retry-delay=0.01..0.02";
+    let daemon = program(options, "[ $SERVER_STARTER_GENERATION = 9 ] || exit 3\nexec sleep 60");
+    daemon.wait_until("the ninth is ready", || daemon.place.text("status").starts_with("9:"));
+    daemon.stop();
+}
+
+#[test]
+fn a_restart_before_the_first_process_is_ready_fails_at_once() {
+    let daemon = program("--interval=1", "exit 3");
+    daemon.wait_line("seems to have failed to start");
+    let restart = daemon.place.run(RESTART);
+    let text = String::from_utf8_lossy(&restart.stderr);
+    // ENOENT: the original's number, too.
+    assert_eq!(restart.status.code(), Some(2), "{text}");
+    assert!(text.starts_with("failed to open file:") && text.contains("status"), "{text}");
+    daemon.stop();
+}
+
+#[test]
 fn a_new_generation_is_given_up_after_so_many_failures_if_that_is_said() {
     let daemon = program(
         "--attempts=2 --ready=ack --boot-timeout=9",

@@ -89,6 +89,30 @@ fn plackup_with_twiggy_is_replaced_under_load_without_a_loss() {
 }
 
 #[test]
+fn h2o_is_replaced_under_load_without_a_loss() {
+    if !require_peer("h2o") {
+        return;
+    }
+    let place = Place::new();
+    let port = free_port();
+    // It knows its sockets by what they are called, and begins as root only if that is said.
+    let user = if testkit::is_root() { "user: root\n" } else { "" };
+    let site = place.path("").display().to_string();
+    let text = format!(
+        "{user}num-threads: 2\nlisten:\n  host: 127.0.0.1\n  port: {port}\nhosts:\n  default:\n    paths:\n      /:\n        \
+         file.dir: {site}\n"
+    );
+    std::fs::write(place.path("h2o.conf"), text).expect("a file");
+    let line = format!("--interval=2 --port=127.0.0.1:{port} -- h2o -c %/h2o.conf");
+    let daemon = place.start("start_server", &line);
+    let address = format!("127.0.0.1:{port}");
+    wait_until("an answer", DEADLINE, || hello(&address));
+    daemon.wait_line("starting new worker");
+    replaced_under_load(&daemon, &address, "killing old workers", 0);
+    daemon.stop();
+}
+
+#[test]
 fn under_debians_start_server_a_server_of_tines_own_is_replaced_under_load_without_a_loss() {
     if !require_peer("start_server") {
         return;

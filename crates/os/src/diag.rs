@@ -1,5 +1,5 @@
-//! What the kernel knows about a socket: how many connections wait in a listening one's queue to be accepted, and how
-//! long a round trip to a connection's peer takes.
+//! What the kernel knows about a socket: how many connections wait in a listening one's queue to be accepted; how long
+//! a round trip to a connection's peer takes; whether a connection was accepted.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -78,8 +78,20 @@ pub fn unix_queue(fd: impl AsFd) -> io::Result<(u32, u32)> {
     }
     // Socket inode numbers are 32 bits wide in this protocol.
     let inode = u32::try_from(stat.st_ino).map_err(io::Error::other)?;
-    let answer = ask_unix_diag(&queue_question(inode))?;
-    queue_lengths(&answer)
+    let answer = ask_unix_diag(&question(inode, UDIAG_SHOW_RQLEN))?;
+    let lengths = attribute(&answer, UNIX_DIAG_RQLEN)?;
+    u32_at(lengths, 0).zip(u32_at(lengths, 4)).ok_or_else(nonsense)
+}
+
+/// The inode of the socket at the other end of a connected Unix socket; 0 while no process has accepted it.
+///
+/// # Errors
+/// As [`unix_queue`]; `InvalidData` if there is no other end any more.
+pub fn unix_peer(fd: impl AsFd) -> io::Result<u32> {
+    let stat = rustix::fs::fstat(&fd)?;
+    let inode = u32::try_from(stat.st_ino).map_err(io::Error::other)?;
+    let answer = ask_unix_diag(&question(inode, UDIAG_SHOW_PEER))?;
+    u32_at(attribute(&answer, UNIX_DIAG_PEER)?, 0).ok_or_else(nonsense)
 }
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -91,12 +103,14 @@ const HEADER: usize = 16;
 const REQUEST: usize = 24;
 /// `struct unix_diag_msg`, in bytes (sock_diag(7)); attributes follow it.
 const MESSAGE: usize = 16;
-/// Ask for the queue's lengths: bit and attribute have different numbers.
+/// Ask for the queue's lengths, for the other end: bit and attribute have different numbers.
 const UDIAG_SHOW_RQLEN: u32 = 0x10;
 const UNIX_DIAG_RQLEN: u16 = 4;
+const UDIAG_SHOW_PEER: u32 = 0x04;
+const UNIX_DIAG_PEER: u16 = 2;
 
-/// One netlink message: tell the queue's lengths of the Unix socket with this inode.
-fn queue_question(inode: u32) -> Vec<u8> {
+/// One netlink message: show this of the Unix socket with this inode.
+fn question(inode: u32, show: u32) -> Vec<u8> {
     let mut question = Vec::with_capacity(HEADER + REQUEST);
     let length = (HEADER + REQUEST) as u32;
     question.extend(length.to_ne_bytes());
@@ -106,7 +120,7 @@ fn queue_question(inode: u32) -> Vec<u8> {
     question.extend([libc::AF_UNIX as u8, 0, 0, 0]); // family, protocol, padding
     question.extend(u32::MAX.to_ne_bytes()); // in whatever state
     question.extend(inode.to_ne_bytes());
-    question.extend(UDIAG_SHOW_RQLEN.to_ne_bytes());
+    question.extend(show.to_ne_bytes());
     question.extend([0xff; 8]); // the cookie: none
     question
 }
@@ -128,11 +142,12 @@ fn ask_unix_diag(question: &[u8]) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// Finds the lengths in the answer. It comes from the kernel, and is read as if it came from
-/// anywhere.
-fn queue_lengths(answer: &[u8]) -> io::Result<(u32, u32)> {
-    let nonsense =
-        || io::Error::new(io::ErrorKind::InvalidData, "an answer without the queue's length");
+fn nonsense() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "an answer without what was asked for")
+}
+
+/// Finds an attribute in the answer. It comes from the kernel, and is read as if it came from anywhere.
+fn attribute(answer: &[u8], wanted: u16) -> io::Result<&[u8]> {
     let length = u32_at(answer, 0).ok_or_else(nonsense)? as usize;
     let answer = answer.get(..length).ok_or_else(nonsense)?;
     match u16_at(answer, 4) {
@@ -147,8 +162,8 @@ fn queue_lengths(answer: &[u8]) -> io::Result<(u32, u32)> {
     // Each attribute: length with this head (u16), kind (u16), value, padding to 4 bytes
     // (rtnetlink(7)).
     while let (Some(length), Some(kind)) = (u16_at(rest, 0), u16_at(rest, 2)) {
-        if kind == UNIX_DIAG_RQLEN {
-            return u32_at(rest, 4).zip(u32_at(rest, 8)).ok_or_else(nonsense);
+        if kind == wanted {
+            return rest.get(4..usize::from(length)).ok_or_else(nonsense);
         }
         let next = usize::from(length.max(4)).next_multiple_of(4);
         rest = rest.get(next..).unwrap_or_default();
@@ -177,11 +192,11 @@ mod tests {
         answer[..4].copy_from_slice(&length.to_ne_bytes());
         answer[4..6].copy_from_slice(&NLMSG_ERROR.to_ne_bytes());
         answer[HEADER..HEADER + 4].copy_from_slice(&(-libc::ENOENT).to_ne_bytes());
-        let error = queue_lengths(&answer).unwrap_err();
+        let error = attribute(&answer, UNIX_DIAG_RQLEN).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
 
         for length in 0..answer.len() {
-            let error = queue_lengths(&answer[..length]).unwrap_err();
+            let error = attribute(&answer[..length], UNIX_DIAG_RQLEN).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         }
     }

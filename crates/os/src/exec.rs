@@ -53,6 +53,21 @@ pub fn place(wanted: &[(BorrowedFd<'_>, RawFd)], spare: impl AsFd) -> io::Result
     Ok(spare)
 }
 
+/// The descriptors from 3 on that the next `exec` would not close: at the beginning of a program those that the process
+/// that started it has left open for it.
+///
+/// # Errors
+/// If `/proc` cannot be read.
+pub fn inherited() -> io::Result<Vec<RawFd>> {
+    // SAFETY: two integers; a number that is not open any more is an error, and left out.
+    let flags = |number: RawFd| unsafe { libc::fcntl(number, libc::F_GETFD) };
+    let stays = |number: &RawFd| {
+        let flags = flags(*number);
+        *number >= FIRST && flags != -1 && flags & libc::FD_CLOEXEC == 0
+    };
+    Ok(open_numbers()?.into_iter().filter(stays).collect())
+}
+
 /// Has a program begin with this signal ignored. (`SIGPIPE` is given its default by the standard library at the last
 /// moment, whatever it was before.)
 pub fn ignoring(command: &mut Command, signal: Signal) {

@@ -31,6 +31,20 @@ pub fn children(pid: Pid) -> io::Result<Vec<Pid>> {
     Ok(found)
 }
 
+/// The children of a process, their children, and so on, as far as they can be seen.
+///
+/// # Errors
+/// As [`children`] for the process itself.
+pub fn descendants(root: Pid) -> io::Result<Vec<Pid>> {
+    let mut found = children(root)?;
+    let mut next = 0;
+    while let Some(&pid) = found.get(next) {
+        found.extend(children(pid).unwrap_or_default());
+        next += 1;
+    }
+    Ok(found)
+}
+
 /// What became of a signal to a whole [family](signal_descendants).
 #[derive(Debug, Default)]
 pub struct Told {

@@ -307,6 +307,16 @@ pub fn end_writing(socket: impl AsFd) -> io::Result<()> {
     Ok(net::shutdown(socket, net::Shutdown::Write)?)
 }
 
+/// The index of a network interface by its name.
+///
+/// # Errors
+/// `ENODEV` if there is none of this name.
+pub fn interface_index(name: &str) -> io::Result<u32> {
+    let socket = new(AddressFamily::INET, SocketType::DGRAM)
+        .or_else(|_| new(AddressFamily::INET6, SocketType::DGRAM))?;
+    Ok(net::netdevice::name_to_index(socket, name)?)
+}
+
 /// Whether this machine lets a socket be bound to an IPv6 address.
 #[must_use]
 pub fn ipv6_available() -> bool {

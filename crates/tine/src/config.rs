@@ -265,7 +265,8 @@ pub struct PoolConfig {
     pub settle: Duration,
     /// Without a connection for this long the pool goes to its floor. Default 30 s, as in Net::Server.
     pub quiet: Duration,
-    /// First and longest delay before a place is tried again; it doubles, half of it drawn. Default 100 ms to 30 s.
+    /// First and longest delay before a place is tried again; it doubles, half of it drawn. Two that are equal are
+    /// a pace: from one beginning to the next. Default 100 ms to 30 s.
     ///
     /// A place waits after a worker that could not boot or ended within a second without having served, and after one
     /// that the kernel killed for want of memory. A worker that was killed from outside, or ended within a second of

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `8080`, `*:8080`, `:8080` | TCP on every address of the machine, IPv4 and IPv6 through one socket |
 //! | `127.0.0.1:8080`, `[::1]:8080`, `localhost:http` | TCP on one address, or on all a name has; ports may have a name from `/etc/services` |
-//! | `0`, nothing at all | a port the kernel chooses |
+//! | `[fe80::1%eth0]:8080`, `[fe80::1%2]:8080` | TCP on an address of one link: the interface's name or index |
+//! | `0` | a port the kernel chooses |
 //! | `host:53/udp`, `udp:host:53`, `udp://host:53` | UDP |
 //! | `host:443/tls`, `443/ssl`, `tls:host:443` | TCP, marked for TLS |
 //! | `80/IPv4`, `80/IPv6`, `80/IPv4/IPv6` | IPv4 alone, IPv6 alone, two separate sockets |
@@ -28,10 +29,11 @@
 //! | `tcp:80`, `udp:53` | port 80 of the host `tcp` | the protocol in front |
 //! | `80/tcp/udp`, `/run/s.sock\|tcp` | the last word wins | refused |
 //! | `localhost:70000`, `256.0.0.1:80` | fails when it is bound | refused |
+//! | nothing, or blanks | port 20203 | refused: it is a variable that was not set, more often than not |
 
 use crate::{Error, Result};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 pub use tine_os::socket::UnixName;
@@ -76,6 +78,13 @@ pub enum Host {
     Any,
     /// One address.
     Ip(IpAddr),
+    /// An IPv6 address of one link, which others may have, too (RFC 4007): `fe80::1%eth0`.
+    Link {
+        /// It begins with `fe80::/10`.
+        ip: Ipv6Addr,
+        /// The interface's name, or its index.
+        zone: String,
+    },
     /// A name, with all the addresses it has.
     Name(String),
 }
@@ -172,7 +181,12 @@ impl From<SocketAddr> for Endpoint {
 impl From<SocketAddr> for Inet {
     fn from(address: SocketAddr) -> Self {
         Self {
-            host: Host::Ip(address.ip()),
+            host: match address {
+                SocketAddr::V6(six) if six.scope_id() != 0 => {
+                    Host::Link { ip: *six.ip(), zone: six.scope_id().to_string() }
+                }
+                _ => Host::Ip(address.ip()),
+            },
             port: Port::Number(address.port()),
             family: Family::Any,
             tls: false,
@@ -205,6 +219,7 @@ impl fmt::Display for Inet {
             Host::Any => f.write_str("*")?,
             Host::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]")?,
             Host::Ip(ip) => write!(f, "{ip}")?,
+            Host::Link { ip, zone } => write!(f, "[{ip}%{zone}]")?,
             Host::Name(name) => f.write_str(name)?,
         }
         match &self.port {
@@ -212,7 +227,7 @@ impl fmt::Display for Inet {
             Port::Service(name) => write!(f, ":{name}")?,
         }
         match (&self.host, self.family) {
-            (Host::Ip(_), _) | (_, Family::Any) => Ok(()),
+            (Host::Ip(_) | Host::Link { .. }, _) | (_, Family::Any) => Ok(()),
             (_, Family::V4) => f.write_str("/IPv4"),
             (_, Family::V6) => f.write_str("/IPv6"),
         }

@@ -241,3 +241,19 @@ fn a_signal_that_the_kernel_refuses_is_told_of_and_tried_again() {
     service.wait_serving(1);
     service.stop();
 }
+
+#[test]
+fn accepts_that_go_on_failing_are_tried_with_pauses_and_serve_when_they_work_again() {
+    for error in ["EPERM", "ECONNABORTED", "EACCES"] {
+        let service = start("--workers 1");
+        let worker = service.wait_serving(1)[0];
+        let inject = format!("accept,accept4:error={error}:when=1..450");
+        let Some(_strace) = Strace::attach(worker, &inject) else { return };
+        let (answer, took) = timed(|| service.ask("pid"));
+        assert_eq!(answer, worker.to_string(), "{error}");
+        // Seven times 64 failures, with pauses of 10, 20, 40 ms and so on behind each.
+        assert!(took >= Duration::from_millis(1270), "{error}: {took:?}");
+        assert_eq!(service.count_lines("cannot accept: "), 1, "{error}");
+        service.stop();
+    }
+}

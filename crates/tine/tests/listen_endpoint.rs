@@ -55,7 +55,6 @@ fn every_shape_of_the_port_grammar_is_read() {
         ("/tmp/s.sock|sock_stream|unix", "unix:/tmp/s.sock"),
         ("/tmp/s.sock|sock_dgram|unix", "unixdgram:/tmp/s.sock"),
         ("0", "*:0/IPv4"),
-        ("", "*:0/IPv4"),
     ]);
 }
 
@@ -108,7 +107,15 @@ fn nonsense_is_refused_with_a_way_out() {
         ("bad host:80", "host cannot be told"),
         ("bad|host|80", "host cannot be told"),
         ("h\u{f6}st:80", "neither a name nor an address"),
-        ("[fe80::1%eth0]:80", "zone"),
+        ("", "it is empty"),
+        (" \t", "it is empty"),
+        ("tcp:", "it is empty"),
+        ("[fe80::1%]:80", "not an interface"),
+        ("[fe80::1%0]:80", "not an interface"),
+        ("[fe80::1%no/such]:80", "not an interface"),
+        ("[fe80::1%longer-than-sixteen]:80", "not an interface"),
+        ("[2001:db8::1%eth0]:80", "only addresses of a link"),
+        ("10.0.0.1%eth0:80", "not an IPv6 address"),
         ("::1:20203", "[::1]:port"),
         ("::1:8080", "[::1]:port"),
         ("::1", "[::1]:port"),
@@ -188,6 +195,8 @@ fn what_is_written_can_be_read_back() {
         "*:80",
         "localhost:http/IPv6",
         "[::1]:1/ssl",
+        "[fe80::1%eth0.7]:1/ssl",
+        "udp:[fe80::1%2]:53",
         "udp:*:53/IPv4",
         "unix:a b|tcp",
         "unixdgram:@x/unix",

@@ -149,6 +149,15 @@ fn the_backlog_is_what_was_asked_for() {
 }
 
 #[test]
+fn the_backlog_is_4096_unless_it_is_said_or_what_the_kernel_makes_of_that() {
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("the kernel's bound");
+    let most: u32 = most.trim().parse().expect("a number");
+    let (listeners, _) = bind_with(&["127.0.0.1:0"], &ListenOptions::default());
+    assert_eq!(listeners[0].queue().expect("it listens"), (0, 4096.min(most)));
+    assert_eq!(ListenOptions::default().backlog, 4096);
+}
+
+#[test]
 fn clients_over_the_backlog_wait_and_are_not_refused() {
     let (listeners, _) =
         bind_with(&["127.0.0.1:0"], &ListenOptions { backlog: 1, ..ListenOptions::default() });

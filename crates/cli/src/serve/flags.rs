@@ -10,7 +10,7 @@ use tine_http::Forwarded;
 use tine_http::access_log::Format;
 
 use super::limits::HttpLimits;
-use crate::args::{Control, EXIT_CODES, log_path, seconds};
+use crate::args::{Control, EXIT_CODES, log_path, mode, seconds};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
@@ -36,6 +36,13 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     #[arg(default_value_if("cert", ArgPredicate::IsPresent, "127.0.0.1:8443/tls"))]
     pub(crate) listen: Vec<String>,
+
+    /// Mode of the files of Unix sockets, in octal; clients need the right to write
+    ///
+    /// By default every user of this machine may connect who may enter the directory it is in, as to a port on
+    /// 127.0.0.1. With 0660 it is those of the workers' user and group.
+    #[arg(long, value_name = "MODE", default_value = "0666", value_parser = mode)]
+    pub(crate) unix_mode: u32,
 
     #[command(flatten)]
     pub(crate) tls: Tls,

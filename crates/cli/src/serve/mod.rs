@@ -1,6 +1,7 @@
 //! `tine serve`: a pool of workers around the files of a directory.
 
 use tine::endpoint::Endpoint;
+use tine::listen::ListenOptions;
 use tine::log::LogFile;
 use tine::{BoxError, Log, Nursery, Prefork, Tidy, Worker};
 use tine_http::access_log::AccessLog;
@@ -136,7 +137,9 @@ fn server(typed: Serve) -> Result<Prefork, Failure> {
     if typed.inherited {
         server = server.inherited();
     } else {
-        server = typed.listen.into_iter().fold(server, Prefork::listen);
+        let socket = ListenOptions { unix_mode: Some(typed.unix_mode), ..ListenOptions::default() };
+        let listen = |server: Prefork, address| server.listen_with(address, socket.clone());
+        server = typed.listen.into_iter().fold(server, listen);
     }
     server = server.max_unavailable(typed.max_unavailable);
     if let Some(workers) = typed.max_surge {

@@ -11,7 +11,7 @@ use tine::{Level, Probe, Readiness, Signal, Workers};
 
 use super::sockets::{Socket, numbers};
 use super::{Asked, ask};
-use crate::args::{Control, EXIT_CODES, log_path, seconds};
+use crate::args::{Control, EXIT_CODES, log_path, mode, seconds};
 use crate::failure::{self, Failure};
 
 const EXAMPLES: &str = "\
@@ -27,6 +27,13 @@ pub(crate) struct Start {
     /// descriptor number N; may be given several times
     #[arg(long, value_name = "ADDR[=N]")]
     listen: Vec<String>,
+
+    /// Mode of the files of Unix sockets, in octal; clients need the right to write
+    ///
+    /// By default every user of this machine may connect who may enter the directory it is in, as to a port on
+    /// 127.0.0.1. With 0660 it is those of the program's user and group.
+    #[arg(long, value_name = "MODE", default_value = "0666", value_parser = mode)]
+    unix_mode: u32,
 
     /// Listen on the sockets that whoever started this has passed in, too: systemd, start_server or Einhorn
     #[arg(long)]
@@ -49,8 +56,8 @@ pub(crate) struct Start {
     ///
     /// lived: when it has lived for --interval. notify: when it says READY=1 to NOTIFY_SOCKET (sd_notify). ack: when it
     /// writes something to the descriptor whose number is in EINHORN_SOCK_FD, or to number N. tcp, http: when it takes a
-    /// connection, or answers GET /PATH with 200 to 399, on a socket of its own, which it gets beside the others; with a
-    /// host and a port, there.
+    /// connection, or answers GET /PATH with 200 to 399, on its first listener, or on one more that it gets beside the
+    /// others; with a host and a port, there.
     #[arg(long, value_name = "WHAT", default_value = "lived")]
     ready: String,
 
@@ -66,7 +73,8 @@ pub(crate) struct Start {
     #[arg(long, value_name = "N", default_value_t = 3)]
     attempts: u32,
 
-    /// How long to wait between failures: it doubles from MIN to MAX
+    /// How long to wait between failures: it doubles from MIN to MAX, half of it drawn; one number is a pace, from one
+    /// beginning to the next
     #[arg(long, value_name = "MIN..MAX", default_value = "0.1..30", value_parser = range)]
     retry_delay: (Duration, Duration),
 
@@ -194,7 +202,8 @@ pub(crate) fn run(typed: Start) -> Result<(), Failure> {
 
 fn asked(typed: Start) -> Result<Asked, Failure> {
     let wrong = |text: String| Failure::Reason(2, text);
-    let sockets: Vec<Socket> = typed.listen.iter().map(|it| Socket::of_address(it)).collect();
+    let socket = |text: &String| Socket::of_address(text, typed.unix_mode);
+    let sockets: Vec<Socket> = typed.listen.iter().map(socket).collect();
     numbers(&sockets).map_err(wrong)?;
     Ok(Asked {
         ready: readiness(&typed.ready, typed.interval).map_err(wrong)?,
@@ -250,7 +259,7 @@ pub(super) fn readiness(text: &str, interval: Duration) -> Result<Readiness, Str
 }
 
 /// `SECONDS`, or `MIN..MAX`.
-fn range(text: &str) -> Result<(Duration, Duration), String> {
+pub(super) fn range(text: &str) -> Result<(Duration, Duration), String> {
     match text.split_once("..") {
         None => seconds(text).map(|time| (time, time)),
         Some((min, max)) => Ok((seconds(min)?, seconds(max)?)),

@@ -167,7 +167,11 @@ impl Asked {
         }
         let mut producer = match self.as_server_starter {
             // What is not there yet may come: there it is tried, and not looked for before.
-            true => Producer::new(move |_| Ok(command.clone())).ignore_pipe(),
+            true if self.inherited => Producer::new(move |_| Ok(command.clone())).ignore_pipe(),
+            true => {
+                let producer = Producer::new(move |_| Ok(command.clone())).ignore_pipe();
+                producer.inherit_descriptors()
+            }
             false => Producer::from(command),
         };
         if self.sockets.iter().any(|socket| socket.number.is_some()) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tine::{Level, Readiness, Signal, Workers};
 
-use super::flags::readiness;
+use super::flags::{range, readiness};
 use super::getopt::{self, Known, Takes, Typed};
 use super::sockets::{Socket, numbers};
 use super::{Asked, ask, command_of};
@@ -34,7 +34,7 @@ const fn ours(name: &'static str, takes: Takes) -> Known {
     Known { name, takes, shortens: false }
 }
 
-const KNOWN: [Known; 32] = [
+const KNOWN: [Known; 33] = [
     original("port", Takes::Text),
     original("path", Takes::Text),
     original("interval", Takes::Number),
@@ -58,6 +58,7 @@ const KNOWN: [Known; 32] = [
     ours("ready", Takes::Text),
     ours("boot-timeout", Takes::Number),
     ours("attempts", Takes::Number),
+    ours("retry-delay", Takes::Text),
     ours("old-timeout", Takes::Number),
     ours("stop-timeout", Takes::Number),
     ours("replace-interval", Takes::Number),
@@ -96,6 +97,7 @@ Options that Server::Starter does not have (not to be shortened):
   --boot-timeout=SECONDS       within which it must [30 over the interval]
   --attempts=N                 give up after so many failures: a start ends, of a new generation the old one goes on
                                [never]
+  --retry-delay=MIN..MAX       how long to wait between failures, doubling [each --interval]
   --old-timeout=SECONDS        kill old processes that have not left by then [never]
   --stop-timeout=SECONDS       the same when all is to stop [never]
   --replace-interval=SECONDS   replace processes one by one, one in so long
@@ -238,7 +240,10 @@ fn run(given: Given) -> Result<(), Died> {
                 "--restart option requires --pid-file and --status-file to be set as well",
             );
         };
-        let client = ask::find(ask::pid_in(&pid_file)?, control.as_ref())?;
+        let pid = ask::pid_in(&pid_file)?;
+        // Before a process of the first generation is ready there is nothing that could be replaced.
+        has_generation(&given.path("status-file").unwrap_or_default())?;
+        let client = ask::find(pid, control.as_ref())?;
         return Ok(ask::restart(&client, timeout, true)?);
     }
     if given.has("stop") {
@@ -262,6 +267,20 @@ fn run(given: Given) -> Result<(), Died> {
     }
     say(&format!("start_server (pid:{}) starting now...", std::process::id()));
     Ok(asked.run()?)
+}
+
+/// Whether a status file names a process.
+fn has_generation(path: &Path) -> Result<(), Died> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let code = error.raw_os_error().and_then(|errno| u8::try_from(errno).ok());
+        Died(code.unwrap_or(DIED), format!("failed to open file:{}:{error}", path.display()))
+    })?;
+    let is_one =
+        |line: &str| line.split_once(':').is_some_and(|(number, _)| number.parse::<u64>().is_ok());
+    if text.lines().any(is_one) {
+        return Ok(());
+    }
+    died("no active process found in the status file")
 }
 
 /// A new log is as everybody's files are; see umask(2).
@@ -301,7 +320,10 @@ fn asked(given: &Given) -> Result<Asked, Died> {
         ready,
         boot_timeout: given.seconds("boot-timeout").unwrap_or(patience),
         attempts: given.count("attempts"),
-        backoff: (first, first.max(Duration::from_secs(30))),
+        backoff: given
+            .text("retry-delay")
+            .map_or(Ok((first, first)), |it| range(&it))
+            .or_else(died)?,
         kill_old_delay: settings.kill_old_delay,
         old_timeout: given.seconds("old-timeout"),
         stop_timeout: given.seconds("stop-timeout"),

@@ -68,10 +68,10 @@ impl Socket {
         Self { address, name: Some(path.to_owned()), number: None, mode: Some(0o777) }
     }
 
-    /// Tine's `--listen`: an address, and `=N` after it.
-    pub(super) fn of_address(text: &str) -> Self {
+    /// Tine's `--listen`: an address, and `=N` after it. `mode`: of its file, if it has one.
+    pub(super) fn of_address(text: &str, mode: u32) -> Self {
         let (address, number) = split_number(text);
-        Self { address: address.to_owned(), name: None, number, mode: None }
+        Self { address: address.to_owned(), name: None, number, mode: Some(mode) }
     }
 }
 
@@ -89,8 +89,9 @@ fn split_number(text: &str) -> (&str, Option<i32>) {
 fn address_of(host: &str) -> Result<String, String> {
     let failed = |why: &str| format!("failed to resolve host:{host}:{why}");
     if host.contains(':') {
-        let ip: Ipv6Addr = host.parse().map_err(|_| failed("it is no IPv6 address"))?;
-        return Ok(format!("[{ip}]"));
+        let (bare, zone) = host.split_once('%').map_or((host, None), |(ip, zone)| (ip, Some(zone)));
+        let ip: Ipv6Addr = bare.parse().map_err(|_| failed("it is no IPv6 address"))?;
+        return Ok(zone.map_or_else(|| format!("[{ip}]"), |zone| format!("[{ip}%{zone}]")));
     }
     if host.is_empty() {
         return Err(failed("it is empty"));
@@ -129,6 +130,7 @@ mod tests {
             ("[::1]:8080", "[::1]:8080", "[::1]:8080", None),
             ("::1:8080", "[::1]:8080", "[::1]:8080", None),
             ("[::]:80", "[::]:80", "[::]:80", None),
+            ("[fe80::1%eth0]:80", "[fe80::1%eth0]:80", "[fe80::1%eth0]:80", None),
             ("u443", "udp:0.0.0.0:443", "443", None),
             ("127.0.0.1:u443", "udp:127.0.0.1:443", "127.0.0.1:443", None),
             ("8080=0", "0.0.0.0:8080", "8080", Some(0)),
@@ -163,8 +165,9 @@ mod tests {
 
     #[test]
     fn an_address_may_have_a_number_after_it() {
-        let socket = Socket::of_address("127.0.0.1:80=4");
+        let socket = Socket::of_address("127.0.0.1:80=4", 0o600);
         assert_eq!((socket.address.as_str(), socket.number), ("127.0.0.1:80", Some(4)));
-        assert_eq!(Socket::of_address("unix:/a=b").address, "unix:/a=b");
+        let socket = Socket::of_address("unix:/a=b", 0o600);
+        assert_eq!((socket.address.as_str(), socket.mode), ("unix:/a=b", Some(0o600)));
     }
 }

@@ -52,7 +52,7 @@ pub fn program(options: &str, text: &str) -> Daemon {
 }
 
 /// A directory for a superdaemon's files.
-pub struct Place(TempDir);
+pub struct Place(pub TempDir);
 
 impl Place {
     pub fn new() -> Self {

@@ -35,6 +35,8 @@ impl UnixName {
         let path = || {
             address
                 .path_bytes()
+                // That has a final NUL where the path is as long as it may be.
+                .and_then(|bytes| bytes.split(|&byte| byte == 0).next())
                 .map(|path| Self::Path(Path::new(OsStr::from_bytes(path)).to_owned()))
         };
         match address.abstract_name() {

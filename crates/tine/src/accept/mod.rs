@@ -38,7 +38,7 @@ use courtesy::Courtesy;
 pub use mode::Accept;
 pub(crate) use share::Share;
 use steer::Steer;
-use trouble::Trouble;
+use trouble::{IN_A_ROW, Trouble};
 use turn::Turn;
 pub use upkeep::Tidy;
 pub(crate) use upkeep::Upkeep;
@@ -350,7 +350,7 @@ impl Acceptor {
             return Ok(Next::Datagram(listener));
         }
         let mut may_tidy = true;
-        for _ in 0..64 {
+        for failures in 1..=IN_A_ROW {
             match accept(&*listener, self.nonblocking) {
                 Ok((socket, peer)) => {
                     self.pause = None;
@@ -366,9 +366,9 @@ impl Acceptor {
                 }
                 Err(error) => match Trouble::of(&error) {
                     Trouble::Empty => break,
-                    Trouble::Transient => {}
+                    Trouble::Transient if failures < IN_A_ROW => {}
                     Trouble::Exhausted if may_tidy && self.tidies_after(&error) => may_tidy = false,
-                    Trouble::Exhausted => {
+                    Trouble::Transient | Trouble::Exhausted => {
                         self.rest(&error);
                         return Ok(Next::Nothing);
                     }

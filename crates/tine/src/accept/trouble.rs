@@ -6,16 +6,22 @@ use std::time::{Duration, Instant};
 use super::Acceptor;
 use crate::seat::{FAILURE, Leave};
 
-/// First and longest pause when descriptors run out.
+/// After so many failures in a row, each of one connection alone, it is none of theirs: a security module forbids all,
+/// say.
+pub(super) const IN_A_ROW: u32 = 64;
+/// First and longest pause when descriptors run out, or when nothing but failures comes.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Accept failures that concern one connection or pass by themselves: the next one is tried at once
 /// (`accept(2)`, "Error handling"; Apache's list is A2 of its specification).
-const TRANSIENT: [i32; 11] = [
+const TRANSIENT: [i32; 14] = [
     4,   // EINTR
     1,   // EPERM: a firewall's rule
+    13,  // EACCES: a security module's
+    64,  // ENONET
     71,  // EPROTO
     92,  // ENOPROTOOPT
+    95,  // EOPNOTSUPP
     100, // ENETDOWN
     101, // ENETUNREACH
     103, // ECONNABORTED
@@ -42,7 +48,7 @@ const EAGAIN: i32 = 11;
 pub(super) enum Trouble {
     /// Nobody waits here.
     Empty,
-    /// Try the next connection.
+    /// Try the next connection; rest a while when they all end so.
     Transient,
     /// Rest a while.
     Exhausted,
@@ -71,8 +77,8 @@ impl Acceptor {
         is_theirs && self.upkeep.free_descriptors()
     }
 
-    /// Out of descriptors or memory: nothing is taken for a while, twice as long each time. Said once an
-    /// episode.
+    /// Out of descriptors or memory, or nothing but failures: nothing is taken for a while, twice as long each time. Said
+    /// once an episode.
     pub(super) fn rest(&mut self, error: &io::Error) {
         self.watch.shut();
         self.end_turn();

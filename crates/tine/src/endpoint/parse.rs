@@ -81,7 +81,7 @@ pub(super) fn parse(text: &str, families: &[Family]) -> Parsed<Vec<Endpoint>> {
     let (host, port) = split(rest)?;
     let (host, port) = (host_from(host)?, port_from(port)?);
     let families = match (&host, words.families.as_slice()) {
-        (Host::Ip(_), _) => &[Family::Any],
+        (Host::Ip(_) | Host::Link { .. }, _) => &[Family::Any],
         (_, []) => families,
         (_, said) => said,
     };
@@ -219,7 +219,10 @@ fn unix(name: &str, datagram: bool, tls: bool) -> Parsed<Endpoint> {
 fn split(text: &str) -> Parsed<(&str, &str)> {
     const STRONG: [char; 4] = [',', '|', ' ', '\t'];
     if text.is_empty() {
-        return Ok(("*", "0"));
+        return Err(
+            "it is empty: write host:port, a port, or unix:PATH; 0 is a port the kernel chooses"
+                .into(),
+        );
     }
     let (host, port) = if let Some(after) = text.strip_prefix('[') {
         let Some((host, port)) = after.split_once(']') else {
@@ -286,10 +289,8 @@ fn host_from(text: &str) -> Parsed<Host> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Ok(Host::Ip(ip));
     }
-    if text.contains('%') {
-        return Err(format!(
-            "\"{text}\" has a zone, which cannot be given here: bind the socket yourself and pass it in"
-        ));
+    if let Some((ip, zone)) = text.split_once('%') {
+        return link_from(ip, zone);
     }
     if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') || text.contains(':') {
         return Err(format!("\"{text}\" is not an IP address"));
@@ -300,6 +301,26 @@ fn host_from(text: &str) -> Parsed<Host> {
         ));
     }
     Ok(Host::Name(text.into()))
+}
+
+/// Bytes of an interface's name, at most (`IFNAMSIZ`, less the final NUL).
+const ZONE_BYTES: usize = 15;
+
+/// An address before the `%`, and the interface behind it.
+fn link_from(ip: &str, zone: &str) -> Parsed<Host> {
+    let Ok(ip) = ip.parse::<Ipv6Addr>() else {
+        return Err(format!("\"{ip}\" is not an IPv6 address, and only those have a zone"));
+    };
+    if !ip.is_unicast_link_local() {
+        return Err(format!("{ip} has no zone: only addresses of a link (fe80::…) have one"));
+    }
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '%' | '[' | ']');
+    if zone.is_empty() || zone.len() > ZONE_BYTES || zone.contains(odd) || zone == "0" {
+        return Err(format!(
+            "\"{zone}\" is not an interface: write its name or number, [{ip}%eth0]:port"
+        ));
+    }
+    Ok(Host::Link { ip, zone: zone.into() })
 }
 
 fn port_from(text: &str) -> Parsed<Port> {

@@ -109,11 +109,16 @@ impl Claim {
     /// Whether the kernel would let only one of the two be bound.
     fn excludes(&self, other: &Self) -> bool {
         let (one, two) = (self.address.ip(), other.address.ip());
+        let link = |claim: &Self| match claim.address {
+            SocketAddr::V6(six) => six.scope_id(),
+            SocketAddr::V4(_) => 0,
+        };
+        let same = one == two && link(self) == link(other);
         let dual = |claim: &Self| {
             claim.address.is_ipv6() && claim.address.ip().is_unspecified() && !claim.v6only
         };
         let meet = match one.is_ipv4() == two.is_ipv4() {
-            true => one == two || one.is_unspecified() || two.is_unspecified(),
+            true => same || one.is_unspecified() || two.is_unspecified(),
             false => dual(self) || dual(other),
         };
         let port = self.address.port();

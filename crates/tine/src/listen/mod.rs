@@ -35,6 +35,7 @@ pub use bind::{bind_all, bind_sharded};
 pub(crate) use check::Check;
 pub(crate) use left::{Left, Leftovers};
 pub use options::ListenOptions;
+pub(crate) use refusal::socket_address;
 
 /// What sort of socket a listener is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -282,7 +283,8 @@ impl Listeners {
     }
 
     /// Shuts our own sockets down for every process that has them: clients are refused from now on, waiting
-    /// `accept`s end. Adopted sockets are left alone. Tries all; the first failure is reported.
+    /// `accept`s end with an error. Not for sockets that a foreign program has, which takes that for a failure: adopted
+    /// ones are left alone. Tries all; the first failure is reported.
     pub fn close_for_good(&self) -> io::Result<()> {
         first_failure(self.iter().map(|listener| listener.close_for_good()))
     }

@@ -40,7 +40,8 @@ pub struct ListenOptions {
     /// `IPV6_V6ONLY`. Default: off for the host `*`, which means both; on for `[::]` and everything else.
     /// On for `*` means two sockets instead of one.
     pub v6only: Option<bool>,
-    /// Mode of a Unix socket's file. Default: what the umask leaves.
+    /// Mode of a Unix socket's file; clients need the right to write to it. Default: what the umask leaves, which often
+    /// is nothing for other users; 0600 where it has an owner.
     pub unix_mode: Option<u32>,
     /// Owner of a Unix socket's file, a uid. Default: whoever makes it.
     pub unix_uid: Option<u32>,

@@ -38,9 +38,16 @@ pub(super) fn inet(want: &Want<'_>, address: SocketAddr, error: io::Error) -> Re
         ErrorKind::AddrNotAvailable => {
             format!("{error} (this machine does not have it; free_bind listens before it comes)")
         }
+        ErrorKind::InvalidInput if is_of_some_link(address) => {
+            format!("{error} (which link it is of must be said: [{}%eth0]:port)", address.ip())
+        }
         _ => error.to_string(),
     };
     refused(want, address, &reason, error)
+}
+
+fn is_of_some_link(address: SocketAddr) -> bool {
+    matches!(address, SocketAddr::V6(six) if six.ip().is_unicast_link_local() && six.scope_id() == 0)
 }
 
 fn refused(want: &Want<'_>, address: SocketAddr, reason: &str, error: io::Error) -> Refused {
@@ -167,13 +174,18 @@ fn inet_inode(table: &str, kind: Kind, address: SocketAddr) -> Option<u64> {
     const LISTENING: &str = "0A";
     table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let (ip, port) = fields.get(1)?.split_once(':')?;
-        let ip = hexadecimal_ip(ip)?;
-        let same_port = u16::from_str_radix(port, 16).ok()? == address.port();
+        let there = socket_address(fields.get(1)?)?;
+        let (ip, same_port) = (there.ip(), there.port() == address.port());
         let overlaps = ip == address.ip() || ip.is_unspecified() || address.ip().is_unspecified();
         let listens = kind == Kind::Udp || *fields.get(3)? == LISTENING;
         if same_port && overlaps && listens { fields.get(9)?.parse().ok() } else { None }
     })
+}
+
+/// An address and a port in such a table.
+pub(crate) fn socket_address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    Some((hexadecimal_ip(ip)?, u16::from_str_radix(port, 16).ok()?).into())
 }
 
 /// An address as the kernel prints it: words of 32 bits in the machine's own byte order.

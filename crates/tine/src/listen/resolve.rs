@@ -3,9 +3,9 @@
 use super::{Kind, ListenOptions};
 use crate::endpoint::{Endpoint, Family, Host, Inet, Port, UnixName};
 use crate::{Error, Result};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::{fs, io};
-use tine_os::socket::Address;
+use tine_os::socket::{Address, interface_index};
 
 const SERVICES: &str = "/etc/services";
 
@@ -56,7 +56,12 @@ impl Want<'_> {
     pub(super) fn is_open_at(&self, address: &str) -> bool {
         let Place::Inet { address: wanted, .. } = self.place else { return false };
         let there = address.strip_prefix("udp:").unwrap_or(address).parse::<SocketAddr>();
-        self.port_is_open() && there.is_ok_and(|there| there.ip() == wanted.ip())
+        // But for the port, so that zones are compared, too.
+        let at = |mut address: SocketAddr| {
+            address.set_port(0);
+            address
+        };
+        self.port_is_open() && there.is_ok_and(|there| at(there) == at(wanted))
     }
 
     fn port_is_open(&self) -> bool {
@@ -113,6 +118,10 @@ fn expand<'a>(endpoint: &'a Endpoint, options: &'a ListenOptions) -> Result<Vec<
     let (four, six) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     Ok(match (&inet.host, inet.family) {
         (Host::Ip(ip), _) => vec![want(place(*ip, v6only), Without6::Fail, false)],
+        (Host::Link { ip, zone }, _) => {
+            let address = SocketAddrV6::new(*ip, port, 0, interface(endpoint, zone)?).into();
+            vec![want(Place::Inet { address, v6only }, Without6::Fail, false)]
+        }
         (Host::Any, Family::V4) => vec![want(place(four, true), Without6::Fail, false)],
         (Host::Any, Family::V6) => vec![want(place(six, v6only), Without6::Fail, false)],
         (Host::Any, Family::Any) if options.v6only == Some(true) => {
@@ -157,6 +166,16 @@ fn look_up(endpoint: &Endpoint, name: &str, family: Family) -> Result<Vec<IpAddr
         return Err(Error::bind(text, io::ErrorKind::AddrNotAvailable.into()));
     }
     Ok(addresses)
+}
+
+/// The index of an interface that is called by its name or its index.
+fn interface(endpoint: &Endpoint, zone: &str) -> Result<u32> {
+    if let Ok(index) = zone.parse() {
+        return Ok(index);
+    }
+    interface_index(zone).map_err(|error| {
+        Error::bind(format!("cannot listen on {endpoint}: interface \"{zone}\": {error}"), error)
+    })
 }
 
 fn port_number(endpoint: &Endpoint, inet: &Inet) -> Result<u16> {

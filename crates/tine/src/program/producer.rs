@@ -32,6 +32,8 @@ pub struct Producer {
     /// What asks it to leave for a successor, and when the service stops.
     pub(crate) leaves_on: (Signal, Signal),
     pub(crate) ignores_pipe: bool,
+    /// Descriptors that it finds as this process has them: 0, its input, and those from 3 on.
+    pub(crate) inherits: Vec<RawFd>,
 }
 
 impl fmt::Debug for Producer {
@@ -108,6 +110,7 @@ impl Producer {
             every_dialect: false,
             leaves_on: (Signal::TERM, Signal::TERM),
             ignores_pipe: false,
+            inherits: Vec::new(),
         }
     }
 
@@ -154,6 +157,16 @@ impl Producer {
     /// default.
     pub fn ignore_pipe(mut self) -> Self {
         self.ignores_pipe = true;
+        self
+    }
+
+    /// The command finds standard input as this process has it, and the descriptors that are open now and would outlive
+    /// an exec: those that this process was started with, if this is said before any others are opened. Listeners get
+    /// other numbers. Default: its input is empty, and it has no descriptor of this process's.
+    pub fn inherit_descriptors(mut self) -> Self {
+        // Without /proc it cannot be told which there are.
+        self.inherits = tine_os::exec::inherited().unwrap_or_default();
+        self.inherits.push(0);
         self
     }
 
@@ -258,7 +271,7 @@ impl Producer {
             _ => None,
         };
         while numbers.len() < listeners {
-            if !numbers.contains(&next) && ack != Some(next) {
+            if !numbers.contains(&next) && ack != Some(next) && !self.inherits.contains(&next) {
                 numbers.push(next);
             }
             next += 1;

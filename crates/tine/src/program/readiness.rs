@@ -28,13 +28,14 @@ pub enum Readiness {
 ///
 /// | text | asked |
 /// |---|---|
-/// | `tcp` | whether it takes a connection on a socket of its own |
-/// | `http:/PATH` | whether `GET /PATH` there is answered with 200 to 399 |
+/// | `tcp` | whether it takes a connection |
+/// | `http:/PATH` | whether it answers `GET /PATH` with 200 to 399 |
 /// | `tcp:HOST:PORT` | whether this address takes connections |
 /// | `http://HOST:PORT/PATH` | whether it answers so |
 ///
-/// The socket of its own is one more listener, on 127.0.0.1, which no other process has: on those that it shares
-/// with the generation before, that one would answer.
+/// The first two are asked on the command's listeners, where it counts which process has accepted the connection, for the
+/// generation before has them, too; the first at once, each further one 3 s later. And on one more listener, on
+/// 127.0.0.1, which no other process has, for commands that serve all listeners they have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// `HOST:PORT`; `None`: a socket of its own.

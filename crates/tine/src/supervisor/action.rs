@@ -45,7 +45,7 @@ pub enum Action {
     LameDuck,
     /// Take no new connections; those in the queues can still be taken.
     StopNew,
-    /// Close the listeners for good.
+    /// Shut the listeners down that only workers of our own have.
     CloseListeners,
     /// Reopen the log files.
     Reopen,

@@ -9,8 +9,8 @@ impl State {
     pub fn deadline(&self) -> Option<Nanos> {
         let workers = self.workers.values().filter_map(Worker::deadline);
         let own = match self.phase {
-            Phase::Stopping { closed: false, look } => Some(look),
-            Phase::Stopping { closed: true, .. } | Phase::Ended => None,
+            Phase::Stopping { .. } => self.queue_deadline(),
+            Phase::Ended => None,
             Phase::Running => self.staffing_deadline(),
         };
         workers.chain(own).min()

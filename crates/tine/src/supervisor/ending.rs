@@ -27,14 +27,16 @@ impl State {
             self.watch(pool, false, actions);
         }
         actions.push(Action::Note(Note::Stopping { workers, seconds }));
+        self.begin_last_queues(rules, now);
         let ids: Vec<_> = self.workers.keys().copied().collect();
         for id in ids {
-            self.dismiss(rules, id, Why::Stop, now, actions);
+            self.dismiss_at_stop(rules, id, now, actions);
         }
     }
 
     /// No more patience: everyone gets `SIGTERM` now and `SIGKILL` after the grace.
     pub(super) fn stop_now(&mut self, rules: &[Rules], now: Nanos, actions: &mut Vec<Action>) {
+        self.forget_last_queues();
         for (&id, worker) in &mut self.workers {
             let grace = rules[worker.pool].term_grace;
             if let Stage::Draining { rung: rung @ Rung::Asked, next, .. } = &mut worker.stage {
@@ -140,7 +142,8 @@ impl State {
 
     /// Everything whose time is over.
     pub(super) fn expire(&mut self, rules: &[Rules], now: Nanos, actions: &mut Vec<Action>) {
-        if let Phase::Stopping { closed: false, look } = &mut self.phase
+        self.expire_last_queues(now, actions);
+        if let Phase::Stopping { look, .. } = &mut self.phase
             && *look <= now
         {
             *look = now + QUEUE_LOOK;

@@ -80,8 +80,16 @@ pub enum Event {
     },
     /// A hook of the program's said no; its words are with whoever called it.
     HookFailed,
-    /// No connection waits in any listener's queue (only told while stopping).
+    /// No connection waits in the queue of any listener that has workers of our own (only told while stopping).
     QueuesEmpty,
+    /// So many connections wait for the commands of a pool, in queues to which none are added any more (only told while
+    /// stopping).
+    Queued {
+        /// The pool's index.
+        pool: usize,
+        /// How many.
+        waiting: u32,
+    },
     /// The program that is there now could serve: it has resolved everything.
     Probed,
     /// It could not, or did not say so, or could not take over; why.

@@ -59,8 +59,13 @@ impl State {
         };
         // With an open breaker one place goes on by its own delays, so that the pool comes back when the cause is gone.
         let base = if open && self.has_others(worker.pool) { longest } else { own };
-        // Half fixed, half drawn: places that failed together are not tried together.
-        let wait = base / 2 + self.draw((0, base - base / 2));
+        let wait = if first == longest {
+            // A pace: from one beginning to the next.
+            worker.since.saturating_add(base).saturating_sub(now)
+        } else {
+            // Half fixed, half drawn: places that failed together are not tried together.
+            base / 2 + self.draw((0, base - base / 2))
+        };
         self.pools[worker.pool].places[worker.place].not_before = now + wait;
         self.give_up_if_never_ready(rules, worker, exit);
         wait

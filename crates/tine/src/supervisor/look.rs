@@ -27,10 +27,25 @@ impl Supervisor {
                     }
                 }
             }
-            Phase::Stopping { closed: false, .. } if self.queued(None) == 0 => {
-                self.happen(Event::QueuesEmpty);
+            Phase::Stopping { closed, .. } => self.look_at_queues(closed),
+            Phase::Ended => {}
+        }
+    }
+
+    /// The queues of our own workers together, whose listeners are shut down when all are empty; and those of commands,
+    /// each for itself.
+    fn look_at_queues(&mut self, closed: bool) {
+        let is_own = |pool: &usize| !self.rules[*pool].command;
+        if !closed && (0..self.pools.len()).filter(is_own).all(|pool| self.queued(pool) == 0) {
+            self.happen(Event::QueuesEmpty);
+        }
+        for pool in 0..self.pools.len() {
+            if self.state.pools[pool].last_queue.is_some() {
+                // To sockets of others clients come as before, and wait for the next service there.
+                let own = self.pools[pool].listeners.iter().filter(|it| !it.adopted());
+                let waiting = total(own);
+                self.happen(Event::Queued { pool, waiting });
             }
-            _ => {}
         }
     }
 
@@ -78,7 +93,7 @@ impl Supervisor {
                 i64::try_from(idle).unwrap_or(i64::MAX) - i64::from(min_spare.max(1))
             });
         }
-        let mut load = Load { queued: self.queued(Some(pool)), ..Load::default() };
+        let mut load = Load { queued: self.queued(pool), ..Load::default() };
         for (&id, proc) in serving() {
             load.taken =
                 load.taken.wrapping_add(proc.board(&self.board).record(proc.record).taken());
@@ -92,12 +107,14 @@ impl Supervisor {
         load
     }
 
-    /// Connections that wait in the queues of one pool, or of all.
-    pub(super) fn queued(&self, pool: Option<usize>) -> u32 {
-        let pools =
-            self.pools.iter().enumerate().filter(|(i, _)| pool.is_none_or(|pool| pool == *i));
-        let listeners = pools.flat_map(|(_, pool)| &pool.listeners);
-        let queue = |listener: &Rc<Listener>| listener.queue().map_or(0, |(now, _)| now);
-        listeners.map(queue).fold(0, u32::saturating_add)
+    /// Connections that wait in the queues of a pool.
+    pub(super) fn queued(&self, pool: usize) -> u32 {
+        total(self.pools[pool].listeners.iter())
     }
+}
+
+/// Connections that wait in the queues of these.
+fn total<'a>(listeners: impl Iterator<Item = &'a Rc<Listener>>) -> u32 {
+    let queue = |listener: &Rc<Listener>| listener.queue().map_or(0, |(now, _)| now);
+    listeners.map(queue).fold(0, u32::saturating_add)
 }

@@ -1,6 +1,6 @@
 //! The supervisor: one thread, one epoll loop, no client's byte.
 //!
-//! Its mind is pure ([`step`], [`size`], [`staff`], [`failures`], [`helpers`], [`ending`], [`reload`], [`succeed`], [`weight`], [`scale`],
+//! Its mind is pure ([`step`], [`size`], [`staff`], [`failures`], [`helpers`], [`ending`], [`last_queue`], [`reload`], [`succeed`], [`weight`], [`scale`],
 //! [`deadline`] over [`state`]); its hands are [`run`], [`perform`], [`forks`], [`spawn`], [`procs`] and [`handover`]; its eyes are
 //! [`look`], [`watch`] and [`sample`]; its mouth is [`note`], [`report`], [`verdict`] and [`casualty`], and [`hooked`] where
 //! the program listens.
@@ -18,6 +18,7 @@ pub(crate) mod held;
 mod helpers;
 mod hooked;
 mod lame_duck;
+mod last_queue;
 mod look;
 mod note;
 mod notified;

@@ -10,7 +10,7 @@ use tine_os::signal::Signal;
 
 use super::action::{Action, Note, Tell};
 use super::handover::Leaving;
-use super::run::{KIND, LISTENER, Supervisor};
+use super::run::{KIND, LISTENER, Pool, Supervisor};
 use super::state::WorkerId;
 use crate::daemon::Ready as Birth;
 use crate::handover::Probe;
@@ -42,10 +42,17 @@ impl Supervisor {
             Action::Watch { pool, on } => self.watch_listeners(pool, on),
             Action::LameDuck => self.post_lame_duck(),
             Action::StopNew => {
-                self.on_listeners("stop new connections", |all| all.stop_new().and(all.unlink()))
+                self.on_listeners(
+                    "stop new connections",
+                    |_| true,
+                    |all| all.stop_new().and(all.unlink()),
+                );
             }
+            // The listeners of commands are never shut down: an accept that fails in a foreign program is an error there,
+            // and often its end. The last process that has such a socket closes it.
             Action::CloseListeners => {
-                self.on_listeners("close listeners", Listeners::close_for_good)
+                let own = |pool: &Pool| !pool.plan.rules.command;
+                self.on_listeners("close listeners", own, Listeners::close_for_good);
             }
             Action::Reopen => self.reopen_logs(),
             Action::Note(note) => {
@@ -130,8 +137,13 @@ impl Supervisor {
         }
     }
 
-    fn on_listeners(&self, what: &str, act: impl Fn(&Listeners) -> std::io::Result<()>) {
-        for pool in &self.pools {
+    fn on_listeners(
+        &self,
+        what: &str,
+        which: impl Fn(&Pool) -> bool,
+        act: impl Fn(&Listeners) -> std::io::Result<()>,
+    ) {
+        for pool in self.pools.iter().filter(|pool| which(pool)) {
             if let Err(error) = act(&pool.bound) {
                 crate::log::warning!(self.log, "cannot {what}: {error}");
             }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::last_queue::LastQueue;
 use super::scale::Sizing;
 use super::state::{Nanos, Rules, WorkerId};
 use super::turnover::Turnover;
@@ -64,6 +65,9 @@ pub struct Pool {
     pub taken: (u64, Nanos),
     /// The listeners are watched, because nobody else does.
     pub watched: bool,
+    /// The service stops, and the pool's commands take what is queued before they are asked to leave.
+    #[serde(default)]
+    pub last_queue: Option<LastQueue>,
     /// When to look at the load again; `None` while nothing can change by itself.
     pub look_at: Option<Nanos>,
 }
@@ -94,6 +98,7 @@ impl Pool {
             grown_at: 0,
             taken: (0, 0),
             watched: false,
+            last_queue: None,
             look_at: None,
         }
     }

@@ -71,9 +71,9 @@ struct World {
 }
 
 impl World {
-    fn new((sizing, turnover): (Sizing, Turnover)) -> Self {
+    fn new((sizing, turnover, command): (Sizing, Turnover, bool)) -> Self {
         let drain_timeout = 60 * SECOND;
-        let rules = Rules { memory: (50, 150), turnover, drain_timeout, ..rules(sizing) };
+        let rules = Rules { memory: (50, 150), turnover, drain_timeout, command, ..rules(sizing) };
         let rules = vec![Rules { lame_duck: 5 * SECOND, ..rules }];
         let state = State::new(&rules, 7);
         let mut world = Self {
@@ -285,6 +285,9 @@ impl World {
             let at = self.state.deadline().expect("a stopping service has a deadline");
             self.now = self.now.max(at);
             self.tell(Event::Time);
+            // A queue that hardly becomes shorter.
+            let waiting = 9 - u32::try_from(self.now / SECOND % 10).expect("one digit");
+            self.tell(Event::Queued { pool: 0, waiting });
         }
         panic!("the service never ends: {:?}", self.state);
     }
@@ -317,7 +320,7 @@ proptest! {
 
     #[test]
     fn whatever_happens_the_invariants_hold_and_a_stop_ends(
-        pool in (pools(), turnovers()),
+        pool in (pools(), turnovers(), any::<bool>()),
         life in proptest::collection::vec(moves(), 0..120),
     ) {
         let mut world = World::new(pool);
@@ -338,7 +341,7 @@ proptest! {
 
     #[test]
     fn a_healthy_pool_comes_back_to_rest_by_itself(
-        pool in (pools(), turnovers()),
+        pool in (pools(), turnovers(), any::<bool>()),
         life in proptest::collection::vec(moves(), 0..60),
     ) {
         let mut world = World::new(pool);

@@ -146,7 +146,7 @@ impl Supervisor {
             accept: pool.plan.accept.to_string(),
             wanted: state.wanted(),
             every: state.every.map_or(0.0, seconds),
-            queued: self.queued(Some(index)),
+            queued: self.queued(index),
             connections: pool.past.connections,
             requests: pool.past.requests,
             errors: pool.past.errors,

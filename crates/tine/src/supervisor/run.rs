@@ -262,7 +262,12 @@ impl Supervisor {
             self.epoll
                 .wait(&mut ready, self.timeout())
                 .map_err(|error| Error::os("cannot wait for events", error))?;
-            for event in ready.iter() {
+            // Signals first: a TERM that the workers got, too, is a stop, and their ends by it are no failures.
+            let is_signal = |event: &tine_os::poll::Event| event.token >> KIND == SIGNALS;
+            for event in ready.iter().filter(is_signal) {
+                self.translate(event.token);
+            }
+            for event in ready.iter().filter(|event| !is_signal(event)) {
                 self.translate(event.token);
             }
             if let Some(control) = &mut self.control {

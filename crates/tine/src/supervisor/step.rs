@@ -49,6 +49,9 @@ impl State {
             Event::Load { pool, load } => self.resize(rules, pool, &load, now, &mut actions),
             Event::HookFailed => self.hook_failed(rules, now, &mut actions),
             Event::QueuesEmpty => self.close(&mut actions),
+            Event::Queued { pool, waiting } => {
+                self.last_queue_is(pool, waiting, now, &mut actions);
+            }
             Event::Probed => self.probed(&mut actions),
             Event::ReloadFailed(text) => self.end_reload(Some(text), now, &mut actions),
             Event::Observed { trial, all } => {
@@ -130,7 +133,7 @@ impl State {
         worker.pid = Some(pid);
         worker.stage = Stage::Booting(now.saturating_add(rules[worker.pool].boot_timeout));
         if stopping {
-            self.dismiss(rules, id, Why::Stop, now, actions);
+            self.dismiss_at_stop(rules, id, now, actions);
         }
     }
 

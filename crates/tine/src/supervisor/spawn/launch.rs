@@ -1,7 +1,7 @@
 //! The last steps before a foreign program: in the process that becomes it.
 
 use std::io::{PipeWriter, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 
 use tine_os::daemon::{Standard, null, redirect};
@@ -48,7 +48,9 @@ fn steps(all: Launch<'_>, report: &mut OwnedFd) -> Result<String, Failure> {
     // Below another root there may be no such file.
     let empty = null().map_err(failed)?;
     settle(kit.plan, kit.program, kit.assignment.place)?;
-    redirect(Standard::Input, empty).map_err(failed)?;
+    if !producer.inherits.contains(&0) {
+        redirect(Standard::Input, empty).map_err(failed)?;
+    }
     // After the change of user, which clears it (prctl(2)).
     process::die_with_parent(Signal::KILL).map_err(failed)?;
     if process::parent() != Some(keeper) {
@@ -58,7 +60,9 @@ fn steps(all: Launch<'_>, report: &mut OwnedFd) -> Result<String, Failure> {
     signal::unblock_all().map_err(failed)?;
     let wanted: Vec<_> = kit.listeners.iter().zip(passed).collect();
     let wanted = wanted.iter().map(|(fd, passed)| (fd.as_fd(), passed.number));
-    let wanted: Vec<_> = wanted.chain(sign.descriptors()).collect();
+    let mut wanted: Vec<_> = wanted.chain(sign.descriptors()).collect();
+    let inherited = inherited(producer, &wanted).map_err(failed)?;
+    wanted.extend(inherited.iter().map(|(fd, number)| (fd.as_fd(), *number)));
     *report = place(&wanted, &*report).map_err(|error| {
         let numbers: Vec<String> = passed.iter().map(|one| one.number.to_string()).collect();
         let text = format!("listeners cannot be at {}: {error}", numbers.join(", "));
@@ -77,6 +81,16 @@ fn steps(all: Launch<'_>, report: &mut OwnedFd) -> Result<String, Failure> {
     let error = process.exec();
     let reason = command.check().err().unwrap_or_else(|| error.to_string());
     Ok(format!("cannot run {}: {reason}", command.program()))
+}
+
+/// What the command finds at the numbers where this process has it, as far as nothing else is to be there.
+fn inherited(
+    producer: &Producer,
+    wanted: &[(BorrowedFd<'_>, RawFd)],
+) -> std::io::Result<Vec<(OwnedFd, RawFd)>> {
+    let taken = |number: RawFd| wanted.iter().any(|(_, other)| *other == number);
+    let numbers = producer.inherits.iter().filter(|&&number| number > 0 && !taken(number));
+    numbers.map(|&number| Ok((tine_os::fd::copy_of(number)?, number))).collect()
 }
 
 /// Asks the producer.

@@ -14,6 +14,7 @@ use super::forks::Newborns;
 use super::run::Supervisor;
 use crate::program::{Way, status};
 
+mod accepted;
 mod again;
 mod ask;
 mod keeper;

@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::TcpListener;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::Command as Process;
 use std::time::Duration;
@@ -33,7 +34,19 @@ pub(super) enum Sign {
     /// It has written to the other end of this one.
     Ack { ours: UnixStream, theirs: UnixStream, number: RawFd },
     /// Something answers, as a process says that asks: its pid, while it does.
-    Answer { probe: Probe, own: Option<(TcpListener, RawFd)>, asker: Option<Pid> },
+    Answer(Answer),
+}
+
+/// A command that is asked, and by which process.
+pub(super) struct Answer {
+    probe: Probe,
+    /// Where the command's listeners are, and their inodes.
+    listeners: Vec<(String, u64)>,
+    /// One more, with its number at the command's. The keeper has it until somebody asks.
+    own: Option<(TcpListener, RawFd)>,
+    asker: Option<Pid>,
+    /// What a command that has not answered in time has left undone.
+    undone: String,
 }
 
 impl Sign {
@@ -43,6 +56,7 @@ impl Sign {
         readiness: &Readiness,
         user: Option<u32>,
         listeners: &mut Vec<Passed>,
+        sockets: &[impl AsFd],
     ) -> io::Result<Self> {
         Ok(match readiness {
             Readiness::Lived(time) => Self::Lived(*time),
@@ -59,11 +73,20 @@ impl Sign {
                 Self::Ack { ours, theirs, number }
             }
             Readiness::Answers(probe) => {
+                let addresses: Vec<_> = listeners.iter().map(|it| it.address.clone()).collect();
+                let inodes = sockets.iter().map(inode).collect::<io::Result<Vec<_>>>()?;
                 let own = match probe.address {
                     Some(_) => None,
                     None => Some(own_socket(listeners)?),
                 };
-                Self::Answer { probe: probe.clone(), own, asker: None }
+                let undone = undone(probe, &addresses, own.as_ref().map(|own| own.1));
+                Self::Answer(Answer {
+                    probe: probe.clone(),
+                    listeners: addresses.into_iter().zip(inodes).collect(),
+                    own,
+                    asker: None,
+                    undone,
+                })
             }
         })
     }
@@ -72,7 +95,9 @@ impl Sign {
     pub(super) fn descriptors(&self) -> Option<(BorrowedFd<'_>, RawFd)> {
         match self {
             Self::Ack { theirs, number, .. } => Some((theirs.as_fd(), *number)),
-            Self::Answer { own: Some((socket, number)), .. } => Some((socket.as_fd(), *number)),
+            Self::Answer(Answer { own: Some((socket, number)), .. }) => {
+                Some((socket.as_fd(), *number))
+            }
             _ => None,
         }
     }
@@ -82,7 +107,7 @@ impl Sign {
         match self {
             Self::Notice { name, .. } => drop(process.env("NOTIFY_SOCKET", name)),
             Self::Ack { number, .. } => drop(process.env("EINHORN_SOCK_FD", number.to_string())),
-            Self::Lived(_) | Self::Answer { .. } => {}
+            Self::Lived(_) | Self::Answer(_) => {}
         }
     }
 
@@ -91,7 +116,7 @@ impl Sign {
         match self {
             Self::Notice { socket, .. } => Some(socket.as_fd()),
             Self::Ack { ours, .. } => Some(ours.as_fd()),
-            Self::Lived(_) | Self::Answer { .. } => None,
+            Self::Lived(_) | Self::Answer(_) => None,
         }
     }
 
@@ -117,14 +142,14 @@ impl Sign {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(false),
                 Ok(0) | Err(_) => None,
             },
-            Self::Lived(_) | Self::Answer { .. } => None,
+            Self::Lived(_) | Self::Answer(_) => None,
         }
     }
 
     /// The command has begun: somebody asks it, if it is to answer. From then on the socket of its own is the command's
     /// and the asker's alone.
     pub(super) fn begin(&mut self) -> io::Result<()> {
-        let Self::Answer { probe, own, asker } = self else { return Ok(()) };
+        let Self::Answer(Answer { probe, listeners, own, asker, .. }) = self else { return Ok(()) };
         let own = own.take().map(|(socket, _)| socket);
         let keep: Vec<RawFd> = own.iter().map(|socket| socket.as_raw_fd()).collect();
         let keeper = process::pid();
@@ -134,7 +159,8 @@ impl Sign {
                 .and_then(|()| close_all_but(&keep));
             match begun {
                 Ok(()) if process::parent() == Some(keeper) => {
-                    ask::until_it_answers(probe, own.as_ref())
+                    let own = own.as_ref();
+                    ask::until_it_answers(&ask::Question { probe, listeners, own, keeper })
                 }
                 _ => 1,
             }
@@ -149,7 +175,7 @@ impl Sign {
     /// Whether the child that has ended was the one that asks, and with an answer.
     pub(super) fn is_answer(&mut self, pid: Pid, change: Option<process::Change>) -> bool {
         match self {
-            Self::Answer { asker, .. } if *asker == Some(pid) => {
+            Self::Answer(Answer { asker, .. }) if *asker == Some(pid) => {
                 *asker = None;
                 change == Some(process::Change::Exited(0))
             }
@@ -160,10 +186,43 @@ impl Sign {
     /// The number of the keeper's own part of it.
     pub(super) fn own_descriptor(&self) -> Option<RawFd> {
         match self {
-            Self::Answer { own, .. } => own.as_ref().map(|(socket, _)| socket.as_raw_fd()),
+            Self::Answer(answer) => answer.own.as_ref().map(|(socket, _)| socket.as_raw_fd()),
             _ => self.descriptor().map(|fd| fd.as_raw_fd()),
         }
     }
+
+    /// Why a command is not ready that goes on, for people.
+    pub(super) fn undone(&self) -> &str {
+        match self {
+            Self::Lived(_) => "",
+            Self::Notice { .. } => "the command has not said READY=1 to NOTIFY_SOCKET",
+            Self::Ack { .. } => {
+                "the command has written nothing to the descriptor in EINHORN_SOCK_FD"
+            }
+            Self::Answer(answer) => &answer.undone,
+        }
+    }
+}
+
+/// What a command has left undone that is asked.
+fn undone(probe: &Probe, listeners: &[String], own: Option<RawFd>) -> String {
+    let what = match (&probe.path, own) {
+        (Some(path), _) => format!("no answer to GET {path} with a status from 200 to 399"),
+        (None, Some(_)) => "the command has taken no connection".to_owned(),
+        (None, None) => "nothing takes connections".to_owned(),
+    };
+    match (own, &probe.address) {
+        (Some(number), _) => {
+            let own = format!("a listener of its own (descriptor {number})");
+            format!("{what} on any of: {}", [listeners, &[own]].concat().join(", "))
+        }
+        (None, address) => format!("{what} at {}", address.as_deref().unwrap_or_default()),
+    }
+}
+
+fn inode(socket: &impl AsFd) -> io::Result<u64> {
+    let copy = socket.as_fd().try_clone_to_owned()?;
+    Ok(File::from(copy).metadata()?.ino())
 }
 
 /// A socket that nobody but the command has.
