@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::connected::Connected;
 use crate::crowd::Crowd;
+use crate::date::{DateField, Wall};
 use crate::fresh::Fresh;
 use crate::http2::{self, Streams};
 use crate::io::{Channel, Heard};
@@ -46,6 +47,7 @@ pub(crate) struct Settings {
     pub(crate) in_pieces: Cell<bool>,
     pub(crate) rests: Rests,
     pub(crate) streams: Streams,
+    pub(crate) date: DateField,
     secure: Option<Acceptor>,
     http1: http1::Builder,
 }
@@ -63,8 +65,10 @@ impl Settings {
         context.when_crowded(move |waiting| first.make_room(waiting, tine::now()));
         context.when_leaving(move || second.wake());
         let http1 = limits.http1();
-        let (in_pieces, rests, streams) = (Cell::new(files), Rests::default(), Streams::default());
-        Self { http1, limits, context, observer, crowd, in_pieces, rests, streams, secure }
+        let in_pieces = Cell::new(files);
+        let (rests, streams) = (Rests::default(), Streams::default());
+        let date = DateField::new(Wall::new());
+        Self { http1, limits, context, observer, crowd, in_pieces, rests, streams, date, secure }
     }
 
     /// Ready when the worker is to leave. A connection that is alone asks the kernel; the others are woken together, and

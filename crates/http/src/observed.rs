@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{self, Poll, Waker, ready};
 
 use bytes::Buf;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -195,8 +195,14 @@ fn close<B>(response: &mut Response<B>, old: bool) {
 /// The answer is made, all but its body.
 fn made<B: Body<Error: Into<BoxError>>>(response: &mut Response<Answer<B>>) {
     let Served { connected, number, .. } = &response.body().served;
-    if let Some((name, id)) = connected.id_header(*number) {
-        response.headers_mut().insert(name, id);
+    let id = connected.id_header(*number);
+    let Connected { settings, progress, .. } = &**connected;
+    // hyper's own never goes back after the clock was ahead.
+    let date = settings.date.at(progress.now.get());
+    let headers = response.headers_mut();
+    headers.entry(DATE).or_insert(date);
+    if let Some((name, id)) = id {
+        headers.insert(name, id);
     }
     if let Some(mut line) = response.body_mut().served.line.take() {
         line.answered(response);

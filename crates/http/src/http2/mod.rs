@@ -95,6 +95,7 @@ impl<I: Channel, S: HttpService> Connection<I, S> {
     /// Ends it at once, and says that it is the client's doing.
     async fn cut(&mut self) {
         if let State::Serving(h2, _) = &mut self.state {
+            self.service.connected.progress.cut.set(true);
             h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             // Whatever is wrong with the socket, nothing is left to be said.
             let _ = timeout(CUT, self).await;

@@ -217,26 +217,22 @@ fn poll_send<S: HttpService>(
                 return Poll::Ready(Ok(()));
             }
         }
-        // A file is always there: it is not read before it can be sent.
-        if let Some(left) = body.as_mut().file_left() {
-            let most = usize::try_from(left).map_or(FRAME, |left| left.min(FRAME));
-            out.reserve_capacity(most);
-            let Poll::Ready(window) = poll_window(out, cx) else {
-                body.as_mut().waits_for_client();
-                return Poll::Pending;
-            };
-            let Poll::Ready(permit) = room.poll_take(cx, most.min(window?)) else {
-                body.as_mut().waits_for_client();
-                return Poll::Pending;
-            };
-            body.as_mut().may_read(permit);
-        }
-        match ready!(body.as_mut().poll_frame(cx)) {
+        let Poll::Ready(asks) = poll_may_ask(body.as_mut(), out, room, cx)? else {
+            body.as_mut().waits_for_client();
+            return Poll::Pending;
+        };
+        let Poll::Ready(frame) = body.as_mut().poll_frame(cx) else {
+            if asks {
+                // A body that makes others wait keeps no window from them.
+                out.reserve_capacity(0);
+            }
+            return Poll::Pending;
+        };
+        match frame {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(piece) => {
                     let ends = body.is_end_stream();
                     if piece.has_remaining() {
-                        // What asks for a window only when it has something to send keeps none from others.
                         out.reserve_capacity(1);
                         *next = Some((piece, ends));
                     } else if ends {
@@ -258,6 +254,32 @@ fn poll_send<S: HttpService>(
             }
         }
     }
+}
+
+/// Ready when the body may be asked for its next piece; whether a window was asked for before.
+///
+/// A piece that is made before it can be sent is memory that a client can have held by doing nothing. Where there surely
+/// is more, which needs a window, the window comes first. Other bodies may end without it, and are asked at once.
+fn poll_may_ask<B: Body<Error: Into<BoxError>> + 'static>(
+    mut body: Pin<&mut Answer<B>>,
+    out: &mut SendStream<Piece<B::Data>>,
+    room: &Rc<Room>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<bool, ()>> {
+    if let Some(left) = body.as_mut().file_left() {
+        let most = usize::try_from(left).map_or(FRAME, |left| left.min(FRAME));
+        out.reserve_capacity(most);
+        let window = ready!(poll_window(out, cx))?;
+        let permit = ready!(room.poll_take(cx, most.min(window)));
+        body.as_mut().may_read(permit);
+        return Poll::Ready(Ok(true));
+    }
+    let more = body.size_hint().lower() > 0;
+    if more {
+        out.reserve_capacity(1);
+        ready!(poll_window(out, cx))?;
+    }
+    Poll::Ready(Ok(more))
 }
 
 /// Bytes that may be sent now: at least one.
