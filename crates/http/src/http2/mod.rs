@@ -2,6 +2,7 @@
 
 mod linger;
 mod pings;
+mod reading_on;
 mod room;
 mod stream;
 mod streams;
@@ -49,7 +50,9 @@ const ERRORS: usize = 100;
 const CUT: Duration = Duration::from_secs(1);
 
 /// What is sent of an answer of this service.
-type Out<S> = Piece<<<S as HttpService>::Answer as Body>::Data>;
+type Out<S> = Piece<DataOf<S>>;
+/// The pieces that it makes itself.
+type DataOf<S> = <<S as HttpService>::Answer as Body>::Data;
 
 /// One connection. Ready when it has ended.
 struct Connection<I: Channel, S: HttpService> {

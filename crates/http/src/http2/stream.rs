@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{
@@ -14,16 +14,15 @@ use http::header::{
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use tine::BoxError;
-use tokio::time::{Instant, Sleep, sleep};
 
+use super::reading_on::{End, ReadingOn};
 use super::room::{FRAME, Room};
 use super::tunnel::{Pump, Tunnel};
 use super::upload::{Leftover, Upload};
-use super::{Out, join_cookies};
+use super::{DataOf, Out, join_cookies};
 use crate::body::Source;
-use crate::limits::{LINGER, LINGER_BYTES, LINGER_LEAST, LINGER_SILENCE, TICK};
+use crate::limits::LINGER_BYTES;
 use crate::observed::{Answer, Answering, Observed};
-use crate::progress::{Progress, nanos};
 use crate::send::Piece;
 use crate::service::HttpService;
 
@@ -57,9 +56,9 @@ pin_project_lite::pin_project! {
     #[project = Now]
     enum State<S: HttpService> {
         Making { #[pin] answering: Answering<S> },
-        Sending { #[pin] body: Answer<S::Answer>, out: SendStream<Out<S>>, next: Option<(Out<S>, bool)> },
+        Sending { #[pin] body: Answer<S::Answer>, out: Option<SendStream<Out<S>>>, next: Option<(Out<S>, bool)> },
         // The answer is sent, and the client still sends its request.
-        ReadingOn { pause: ReadOn },
+        ReadingOn { reading: ReadingOn<DataOf<S>> },
         Tunnelling { pump: Pin<Box<Pump<Out<S>>>> },
     }
 }
@@ -120,18 +119,20 @@ impl<S: HttpService> Future for Exchange<S> {
                     }
                 },
                 Now::Sending { body, out, next } => {
-                    let Poll::Ready(sent) = poll_send::<S>(body, out, next, this.room, cx) else {
+                    let Some(stream) = out else { return Poll::Ready(()) };
+                    let Poll::Ready(end) = poll_send::<S>(body, stream, next, this.room, cx) else {
                         read_on(this.leftover, cx);
                         return Poll::Pending;
                     };
-                    match (sent, this.leftover.as_mut().is_some_and(Leftover::is_there)) {
-                        (Ok(()), true) => State::ReadingOn { pause: ReadOn::new() },
-                        _ => return Poll::Ready(()),
+                    let (Ok(end), Some(out)) = (end, out.take()) else { return Poll::Ready(()) };
+                    match end.send(out, is_left(this.leftover)) {
+                        Some(held) => State::ReadingOn { reading: ReadingOn::new(held) },
+                        None => return Poll::Ready(()),
                     }
                 }
-                Now::ReadingOn { pause } => {
+                Now::ReadingOn { reading } => {
                     let Some(leftover) = this.leftover else { return Poll::Ready(()) };
-                    return pause.poll_done(cx, leftover, &this.connected.progress);
+                    return reading.poll_done(cx, leftover, &this.connected.progress);
                 }
                 Now::Tunnelling { pump } => return pump.as_mut().poll(cx),
             };
@@ -168,15 +169,21 @@ impl<S: HttpService> Exchange<S> {
         {
             parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        let ends = bodiless || body.is_end_stream();
-        let out = this.respond.send_response(Response::from_parts(parts, ()), ends).ok()?;
-        if !ends {
-            return Some(State::Sending { body, out, next: None });
+        let is_whole = bodiless || body.is_end_stream();
+        let holds = is_whole && is_left(this.leftover);
+        let response = Response::from_parts(parts, ());
+        let out = this.respond.send_response(response, is_whole && !holds).ok()?;
+        if !is_whole {
+            return Some(State::Sending { body, out: Some(out), next: None });
         }
-        drop(body);
-        let more = this.leftover.as_mut().is_some_and(Leftover::is_there);
-        more.then(|| State::ReadingOn { pause: ReadOn::new() })
+        let held = holds.then(|| End::Nothing.send(out, true)).flatten()?;
+        Some(State::ReadingOn { reading: ReadingOn::new(held) })
     }
+}
+
+/// Whether the service has dropped the request's body, and more of it is to come.
+fn is_left(leftover: &mut Option<Leftover>) -> bool {
+    leftover.as_mut().is_some_and(Leftover::is_there)
 }
 
 /// Reads on while the answer is made, so that what is not read fills no window that other streams need.
@@ -196,14 +203,14 @@ fn strip(headers: &mut HeaderMap) {
     OF_CONNECTION.iter().for_each(|name| drop(headers.remove(name)));
 }
 
-/// Sends the answer's body: ready when all of it is handed to h2.
+/// Sends the answer's body: ready when all of it is handed to h2 but what is returned.
 fn poll_send<S: HttpService>(
     mut body: Pin<&mut Answer<S::Answer>>,
     out: &mut SendStream<Out<S>>,
     next: &mut Option<(Out<S>, bool)>,
     room: &Rc<Room>,
     cx: &mut Context<'_>,
-) -> Poll<Result<(), ()>> {
+) -> Poll<Result<End<DataOf<S>>, ()>> {
     loop {
         // First, so that a reset wakes this task whatever it waits for.
         if out.poll_reset(cx).is_ready() {
@@ -212,10 +219,10 @@ fn poll_send<S: HttpService>(
         if next.is_some() {
             ready!(poll_window(out, cx))?;
             let Some((piece, ends)) = next.take() else { continue };
-            out.send_data(piece, ends).map_err(drop)?;
             if ends {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(End::Piece(piece)));
             }
+            out.send_data(piece, false).map_err(drop)?;
         }
         let Poll::Ready(asks) = poll_may_ask(body.as_mut(), out, room, cx)? else {
             body.as_mut().waits_for_client();
@@ -236,22 +243,19 @@ fn poll_send<S: HttpService>(
                         out.reserve_capacity(1);
                         *next = Some((piece, ends));
                     } else if ends {
-                        return Poll::Ready(out.send_data(piece, true).map_err(drop));
+                        return Poll::Ready(Ok(End::Piece(piece)));
                     }
                 }
                 Err(frame) => {
                     let Ok(trailers) = frame.into_trailers() else { continue };
-                    return Poll::Ready(out.send_trailers(trailers).map_err(drop));
+                    return Poll::Ready(Ok(End::Trailers(trailers)));
                 }
             },
             Some(Err(error)) => {
                 out.send_reset(reason(&error));
                 return Poll::Ready(Err(()));
             }
-            None => {
-                let nothing = Piece::Bytes(Bytes::new());
-                return Poll::Ready(out.send_data(nothing, true).map_err(drop));
-            }
+            None => return Poll::Ready(Ok(End::Nothing)),
         }
     }
 }
@@ -308,44 +312,4 @@ fn reason(error: &BoxError) -> Reason {
         error = inner.source();
     }
     Reason::INTERNAL_ERROR
-}
-
-/// For how long a request is read on that is answered: as over HTTP/1.
-#[derive(Debug)]
-struct ReadOn {
-    alarm: Pin<Box<Sleep>>,
-    began: Instant,
-    heard: Instant,
-    read: usize,
-}
-
-impl ReadOn {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self { alarm: Box::pin(sleep(TICK)), began: now, heard: now, read: 0 }
-    }
-
-    fn poll_done(
-        &mut self,
-        cx: &mut Context<'_>,
-        leftover: &mut Leftover,
-        progress: &Progress,
-    ) -> Poll<()> {
-        if leftover.poll_read(cx, LINGER_BYTES).is_ready() || leftover.read >= LINGER_BYTES {
-            return Poll::Ready(());
-        }
-        while self.alarm.as_mut().poll(cx).is_ready() {
-            let now = Instant::now();
-            if leftover.read > self.read {
-                (self.read, self.heard) = (leftover.read, now);
-            }
-            let wanted = progress.wanted.get();
-            let wanted = wanted > 0 && tine::now() >= wanted.saturating_add(nanos(LINGER_LEAST));
-            if wanted || now - self.began >= LINGER || now - self.heard >= LINGER_SILENCE {
-                return Poll::Ready(());
-            }
-            self.alarm.as_mut().reset(now + TICK);
-        }
-        Poll::Pending
-    }
 }

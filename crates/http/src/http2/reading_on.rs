@@ -1,0 +1,125 @@
+//! What is done for a request that is answered before all of it has come: it is read on, as over HTTP/1.
+//!
+//! The end of its answer is held back meanwhile. Some clients (curl 7) send no more once an answer has ended, wait for
+//! ever where they should, and lose the answer if the stream is reset instead.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use h2::SendStream;
+use http::HeaderMap;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::upload::Leftover;
+use crate::limits::{LINGER, LINGER_BYTES, LINGER_LEAST, LINGER_SILENCE, TICK};
+use crate::progress::{Progress, nanos};
+use crate::send::Piece;
+
+/// What an answer ends with.
+pub(super) enum End<D> {
+    Nothing,
+    Piece(Piece<D>),
+    Trailers(HeaderMap),
+}
+
+impl<D: Buf> End<D> {
+    /// Sends it; or, if the end is to be held back, what can go before that.
+    pub(super) fn send(self, mut out: SendStream<Piece<D>>, holds: bool) -> Option<Held<D>> {
+        let trailers = match self {
+            Self::Piece(piece) => {
+                out.send_data(piece, !holds).ok()?;
+                None
+            }
+            Self::Trailers(trailers) => Some(trailers),
+            Self::Nothing if holds => None,
+            Self::Nothing => {
+                out.send_data(Piece::Bytes(Bytes::new()), true).ok()?;
+                None
+            }
+        };
+        let held = Held { out, trailers };
+        if holds {
+            return Some(held);
+        }
+        if held.trailers.is_some() {
+            held.send();
+        }
+        None
+    }
+}
+
+/// The end of an answer that is held back.
+pub(super) struct Held<D: Buf> {
+    out: SendStream<Piece<D>>,
+    trailers: Option<HeaderMap>,
+}
+
+impl<D: Buf> Held<D> {
+    /// A stream that takes no more has been reset.
+    fn send(mut self) {
+        let _ = match self.trailers.take() {
+            Some(trailers) => self.out.send_trailers(trailers),
+            None => self.out.send_data(Piece::Bytes(Bytes::new()), true),
+        };
+    }
+}
+
+/// Reads on for as long as it is worth it. When this is dropped before the request has ended the stream is reset, without
+/// an error.
+pub(super) struct ReadingOn<D: Buf> {
+    /// Until the request has ended, or its client has nothing to say for a moment.
+    held: Option<Held<D>>,
+    alarm: Pin<Box<Sleep>>,
+    began: Instant,
+    heard: Instant,
+    read: usize,
+}
+
+impl<D: Buf> ReadingOn<D> {
+    pub(super) fn new(held: Held<D>) -> Self {
+        let now = Instant::now();
+        let alarm = Box::pin(sleep(TICK));
+        Self { held: Some(held), alarm, began: now, heard: now, read: 0 }
+    }
+
+    /// Ready when nothing more is to be done.
+    pub(super) fn poll_done(
+        &mut self,
+        cx: &mut Context<'_>,
+        leftover: &mut Leftover,
+        progress: &Progress,
+    ) -> Poll<()> {
+        let has_ended = leftover.poll_read(cx, LINGER_BYTES).is_ready();
+        if has_ended || leftover.read >= LINGER_BYTES {
+            return self.done();
+        }
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if leftover.read > self.read {
+                (self.read, self.heard) = (leftover.read, now);
+            }
+            let wanted = progress.wanted.get();
+            let wanted = wanted > 0 && tine::now() >= wanted.saturating_add(nanos(LINGER_LEAST));
+            let silent = now - self.heard;
+            if wanted || now - self.began >= LINGER || silent >= LINGER_SILENCE {
+                return self.done();
+            }
+            if silent >= LINGER_LEAST {
+                self.end();
+            }
+            self.alarm.as_mut().reset(now + TICK);
+        }
+        Poll::Pending
+    }
+
+    fn end(&mut self) {
+        self.held.take().into_iter().for_each(Held::send);
+    }
+
+    fn done(&mut self) -> Poll<()> {
+        self.end();
+        Poll::Ready(())
+    }
+}
