@@ -47,7 +47,8 @@ fn curl_sees_every_answer_that_comes_before_its_body_was_read() {
                     .expect("it runs");
                 let said = String::from_utf8_lossy(&curl.stdout).into_owned();
                 assert_eq!(said, status, "{path}, {size} bytes: {curl:?}");
-                assert!(curl.status.success(), "{path}, {size} bytes: {curl:?}");
+                // Of one that is not read to its end it sees the answer, and that it was told to stop.
+                assert!(curl.status.success() || size > READ_ON, "{path}, {size} bytes: {curl:?}");
             }
         }
     }
@@ -92,8 +93,6 @@ fn answered_early(address: &str) -> Client {
     let mut connection = http2(address);
     connection.send(&frame(HEADERS, END_HEADERS, 1, &post("/unread")));
     assert_eq!(frame_of(&mut connection, HEADERS).payload[0], 0x88, "a 200");
-    let answer = frame_of(&mut connection, DATA);
-    assert_eq!((&answer.payload[..], answer.flags), (&b"not read"[..], END_STREAM));
     connection
 }
 
@@ -105,8 +104,9 @@ fn a_body_that_ends_soon_after_its_answer_resets_no_stream() {
     connection.send(&frame(DATA, END_STREAM, 1, b"more"));
     connection.send(&frame(HEADERS, 5, 3, &support::get("/")));
     let next = std::iter::from_fn(|| read_frame(&mut connection))
-        .find(|frame| matches!(frame.kind, HEADERS | RST_STREAM));
-    assert_eq!(next.map(|frame| (frame.kind, frame.stream)), Some((HEADERS, 3)));
+        .filter(|frame| matches!(frame.kind, HEADERS | DATA | RST_STREAM));
+    let next: Vec<_> = next.take(3).map(|frame| (frame.kind, frame.flags, frame.stream)).collect();
+    assert_eq!(next, [(DATA, END_STREAM, 1), (HEADERS, END_HEADERS, 3), (DATA, END_STREAM, 3)]);
 }
 
 /// As a client that sends all before it reads: it is given windows for so much, and then told to stop.
@@ -146,6 +146,8 @@ fn a_body_that_does_not_go_on_after_its_answer_is_waited_for_a_moment() {
     let (_server, address) = start(&["1", "100"]);
     let mut connection = answered_early(&address);
     connection.set_deadline(DEADLINE);
+    let answer = frame_of(&mut connection, DATA);
+    assert_eq!((&answer.payload[..], answer.flags), (&b"not read"[..], END_STREAM));
     let reset = frame_of(&mut connection, RST_STREAM);
     assert_eq!((reset.stream, &reset.payload[..]), (1, &NO_ERROR[..]));
 }

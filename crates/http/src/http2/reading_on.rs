@@ -1,7 +1,8 @@
 //! What is done for a request that is answered before all of it has come: it is read on, as over HTTP/1.
 //!
-//! The end of its answer is held back meanwhile. Some clients (curl 7) send no more once an answer has ended, wait for
-//! ever where they should, and lose the answer if the stream is reset instead.
+//! The end of its answer is held back meanwhile, its last piece included. Some clients (curl 7) look at no window any more
+//! once they have all of an answer, wait for ever to send the rest, and lose the answer if the stream is reset instead.
+//! Not that of an error: there the same clients send no more, and end their request short of its length.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,44 +25,28 @@ pub(super) enum End<D> {
     Trailers(HeaderMap),
 }
 
-impl<D: Buf> End<D> {
-    /// Sends it; or, if the end is to be held back, what can go before that.
-    pub(super) fn send(self, mut out: SendStream<Piece<D>>, holds: bool) -> Option<Held<D>> {
-        let trailers = match self {
-            Self::Piece(piece) => {
-                out.send_data(piece, !holds).ok()?;
-                None
-            }
-            Self::Trailers(trailers) => Some(trailers),
-            Self::Nothing if holds => None,
-            Self::Nothing => {
-                out.send_data(Piece::Bytes(Bytes::new()), true).ok()?;
-                None
-            }
-        };
-        let held = Held { out, trailers };
-        if holds {
-            return Some(held);
-        }
-        if held.trailers.is_some() {
-            held.send();
-        }
-        None
-    }
-}
-
-/// The end of an answer that is held back.
+/// The end of an answer, and where it goes.
 pub(super) struct Held<D: Buf> {
-    out: SendStream<Piece<D>>,
-    trailers: Option<HeaderMap>,
+    pub(super) out: SendStream<Piece<D>>,
+    pub(super) end: End<D>,
 }
 
 impl<D: Buf> Held<D> {
+    /// Sends it, unless it is better held back.
+    pub(super) fn send_of_error(self, is_error: bool) -> Option<Self> {
+        if !is_error {
+            return Some(self);
+        }
+        self.send();
+        None
+    }
+
     /// A stream that takes no more has been reset.
-    fn send(mut self) {
-        let _ = match self.trailers.take() {
-            Some(trailers) => self.out.send_trailers(trailers),
-            None => self.out.send_data(Piece::Bytes(Bytes::new()), true),
+    pub(super) fn send(mut self) {
+        let _ = match self.end {
+            End::Nothing => self.out.send_data(Piece::Bytes(Bytes::new()), true),
+            End::Piece(piece) => self.out.send_data(piece, true),
+            End::Trailers(trailers) => self.out.send_trailers(trailers),
         };
     }
 }
@@ -78,10 +63,10 @@ pub(super) struct ReadingOn<D: Buf> {
 }
 
 impl<D: Buf> ReadingOn<D> {
-    pub(super) fn new(held: Held<D>) -> Self {
+    pub(super) fn new(held: Option<Held<D>>) -> Self {
         let now = Instant::now();
         let alarm = Box::pin(sleep(TICK));
-        Self { held: Some(held), alarm, began: now, heard: now, read: 0 }
+        Self { held, alarm, began: now, heard: now, read: 0 }
     }
 
     /// Ready when nothing more is to be done.

@@ -15,7 +15,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use tine::BoxError;
 
-use super::reading_on::{End, ReadingOn};
+use super::reading_on::{End, Held, ReadingOn};
 use super::room::{FRAME, Room};
 use super::tunnel::{Pump, Tunnel};
 use super::upload::{Leftover, Upload};
@@ -49,6 +49,8 @@ pin_project_lite::pin_project! {
         // Of a CONNECT.
         tunnel: Option<(Tunnel, RecvStream)>,
         head: bool,
+        // It is answered, and told that it has failed.
+        failed: bool,
     }
 }
 
@@ -92,6 +94,7 @@ impl<S: HttpService> Exchange<S> {
             leftover,
             tunnel,
             head,
+            failed: false,
         }
     }
 }
@@ -125,10 +128,12 @@ impl<S: HttpService> Future for Exchange<S> {
                         return Poll::Pending;
                     };
                     let (Ok(end), Some(out)) = (end, out.take()) else { return Poll::Ready(()) };
-                    match end.send(out, is_left(this.leftover)) {
-                        Some(held) => State::ReadingOn { reading: ReadingOn::new(held) },
-                        None => return Poll::Ready(()),
+                    let held = Held { out, end };
+                    if !is_left(this.leftover) {
+                        held.send();
+                        return Poll::Ready(());
                     }
+                    State::ReadingOn { reading: ReadingOn::new(held.send_of_error(*this.failed)) }
                 }
                 Now::ReadingOn { reading } => {
                     let Some(leftover) = this.leftover else { return Poll::Ready(()) };
@@ -151,13 +156,15 @@ impl<S: HttpService> Exchange<S> {
         let this = self.project();
         let (mut parts, body) = response.into_parts();
         strip(&mut parts.headers);
-        if let Some((tunnel, stream)) = this.tunnel.take()
-            && parts.status.is_success()
-        {
-            parts.headers.remove(CONTENT_LENGTH);
-            let out = this.respond.send_response(Response::from_parts(parts, ()), false).ok()?;
-            let pump = Box::pin(Pump::new(tunnel.open(cx)?, stream, out));
-            return Some(State::Tunnelling { pump });
+        if let Some((tunnel, stream)) = this.tunnel.take() {
+            if parts.status.is_success() {
+                parts.headers.remove(CONTENT_LENGTH);
+                let out =
+                    this.respond.send_response(Response::from_parts(parts, ()), false).ok()?;
+                let pump = Box::pin(Pump::new(tunnel.open(cx)?, stream, out));
+                return Some(State::Tunnelling { pump });
+            }
+            *this.leftover = Some(Leftover::of(stream));
         }
         let bodiless =
             *this.head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -170,14 +177,16 @@ impl<S: HttpService> Exchange<S> {
             parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         let is_whole = bodiless || body.is_end_stream();
-        let holds = is_whole && is_left(this.leftover);
+        *this.failed = parts.status.is_client_error() || parts.status.is_server_error();
+        let left = is_left(this.leftover);
+        let holds = is_whole && left && !*this.failed;
         let response = Response::from_parts(parts, ());
         let out = this.respond.send_response(response, is_whole && !holds).ok()?;
         if !is_whole {
             return Some(State::Sending { body, out: Some(out), next: None });
         }
-        let held = holds.then(|| End::Nothing.send(out, true)).flatten()?;
-        Some(State::ReadingOn { reading: ReadingOn::new(held) })
+        let held = holds.then_some(Held { out, end: End::Nothing });
+        left.then(|| State::ReadingOn { reading: ReadingOn::new(held) })
     }
 }
 
@@ -203,7 +212,7 @@ fn strip(headers: &mut HeaderMap) {
     OF_CONNECTION.iter().for_each(|name| drop(headers.remove(name)));
 }
 
-/// Sends the answer's body: ready when all of it is handed to h2 but what is returned.
+/// Sends the answer's body: ready when all of it is handed to h2 but its end.
 fn poll_send<S: HttpService>(
     mut body: Pin<&mut Answer<S::Answer>>,
     out: &mut SendStream<Out<S>>,
