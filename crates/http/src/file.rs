@@ -24,8 +24,8 @@ const PIECE: usize = 64 * 1024;
 ///
 /// Returned as a response's body itself, on HTTP/1 without TLS, a file goes from the page cache to the
 /// socket by sendfile(2) and is never copied. Behind anything else (a body that wraps this one, as axum's
-/// routers and compressing middleware do; HTTP/2; TLS) it is read, 64 KiB at a time, when the next piece is
-/// asked for. Both happen on the worker's thread, which waits for its disk no longer than for a page of
+/// routers and compressing middleware do; TLS) it is read, 64 KiB at a time, when the next piece is asked for.
+/// Over HTTP/2, returned as it is, it is read as the client's window allows, 16 KiB at a time. Both happen on the worker's thread, which waits for its disk no longer than for a page of
 /// memory.
 ///
 /// A file that has become shorter than was promised ends the body, and with it the connection, with an

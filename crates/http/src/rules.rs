@@ -82,10 +82,10 @@ fn is_target(uri: &Uri) -> bool {
 /// Whether these pseudo-header fields belong together (RFC 9113, section 8.3.1).
 fn is_http2_target(method: &Method, uri: &Uri, host: Option<&HeaderValue>) -> bool {
     let path = uri.path_and_query().map_or("", |target| target.as_str());
-    let is_path = match method {
+    let is_path = match *method {
         // Without a protocol it has none, and with one it is a path: h2 tells them apart.
-        &Method::CONNECT => path.is_empty() || path.starts_with('/'),
-        &Method::OPTIONS => path == "*" || path.starts_with('/'),
+        Method::CONNECT => path.is_empty() || path.starts_with('/'),
+        Method::OPTIONS => path == "*" || path.starts_with('/'),
         _ => path.starts_with('/'),
     };
     let is_same = match (host, uri.authority()) {

@@ -67,7 +67,7 @@ struct Connection<I: Channel, S: HttpService> {
 impl<I: Channel, S: HttpService> Unpin for Connection<I, S> {}
 
 enum State<I: Channel, S: HttpService> {
-    Shaking(Handshake<Lingering<I>, Out<S>>),
+    Shaking(Box<Handshake<Lingering<I>, Out<S>>>),
     Serving(Box<server::Connection<Lingering<I>, Out<S>>>, Pings),
 }
 
@@ -83,7 +83,7 @@ impl<I: Channel, S: HttpService> Connection<I, S> {
     fn new(io: Heard<Wire<I>>, service: Observed<S>) -> Self {
         let Connected { settings, progress, .. } = &*service.connected;
         let io = Lingering::new(io, progress.clone());
-        let state = State::Shaking(builder(&settings.limits).handshake(io));
+        let state = State::Shaking(Box::new(builder(&settings.limits).handshake(io)));
         Self { state, service, room: Room::new(), leaves: false }
     }
 
