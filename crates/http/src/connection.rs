@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use crate::channel::Channel;
 use crate::connected::Connected;
 use crate::crowd::Crowd;
+use crate::date::{DateField, Wall};
 use crate::fresh::Fresh;
 use crate::h1::driver::{Driver, Outcome};
 use crate::http2::{self, Streams};
@@ -40,6 +41,7 @@ pub(crate) struct Settings {
     pub(crate) crowd: Rc<Crowd>,
     pub(crate) rests: Rests,
     pub(crate) streams: Streams,
+    pub(crate) date: DateField,
     secure: Option<Acceptor>,
 }
 
@@ -55,7 +57,8 @@ impl Settings {
         context.when_crowded(move |waiting| first.make_room(waiting, tine::now()));
         context.when_leaving(move || second.wake());
         let (rests, streams) = (Rests::default(), Streams::default());
-        Self { limits, context, observer, crowd, rests, streams, secure }
+        let date = DateField::new(Wall::new());
+        Self { limits, context, observer, crowd, rests, streams, date, secure }
     }
 
     /// Ready when the worker is to leave. A connection that is alone asks the kernel; the others are woken together, and

@@ -25,8 +25,8 @@ pub(crate) const PIECE: usize = 64 * 1024;
 ///
 /// Returned as a response's body itself, on HTTP/1 without TLS, a file goes from the page cache to the
 /// socket by sendfile(2) and is never copied. Behind anything else (a body that wraps this one, as axum's
-/// routers and compressing middleware do; HTTP/2; TLS) it is read, 64 KiB at a time, when the next piece is
-/// asked for. Both happen on the worker's thread, which waits for its disk no longer than for a page of
+/// routers and compressing middleware do; TLS) it is read, 64 KiB at a time, when the next piece is asked for.
+/// Over HTTP/2, returned as it is, it is read as the client's window allows, 16 KiB at a time. Both happen on the worker's thread, which waits for its disk no longer than for a page of
 /// memory.
 ///
 /// Where the kernel refuses to send a file so (`EINVAL` on some file systems, `ENOSYS` or `EPERM` under a filter) it is read

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{self, Poll, Waker, ready};
 
 use bytes::Buf;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::service::Service;
@@ -20,7 +20,6 @@ use crate::body::{BodyError, RequestBody, Source, Verdict};
 use crate::connected::Connected;
 use crate::file::Section;
 use crate::http2::Permit;
-use crate::refusal;
 use crate::send::{Outgoing, Piece, Way, take_refusal};
 use crate::service::HttpService;
 use crate::trouble::Reason;
@@ -35,12 +34,6 @@ pub(crate) struct Observed<S> {
 }
 
 impl<S: HttpService> Observed<S> {
-    /// Begins to answer a request of HTTP/2.
-    pub(crate) fn answer(&self, request: Request<Source>) -> Answering<S> {
-        let refused = refusal::reason(&request, &self.connected.settings.limits);
-        self.begin(request, refused)
-    }
-
     /// A request has come. It is counted, shown and logged; then the service is asked, unless the request is refused.
     pub(crate) fn begin(
         &self,
@@ -200,8 +193,14 @@ fn close<B>(response: &mut Response<B>, old: bool) {
 /// The answer is made, all but its body.
 fn made<B: Body<Error: Into<BoxError>>>(response: &mut Response<Answer<B>>) {
     let Served { connected, number, .. } = &response.body().served;
-    if let Some((name, id)) = connected.id_header(*number) {
-        response.headers_mut().insert(name, id);
+    let id = connected.id_header(*number);
+    let Connected { settings, progress, .. } = &**connected;
+    // hyper's own never goes back after the clock was ahead.
+    let date = settings.date.at(progress.now.get());
+    let headers = response.headers_mut();
+    headers.entry(DATE).or_insert(date);
+    if let Some((name, id)) = id {
+        headers.insert(name, id);
     }
     if let Some(line) = &response.body().served.line {
         line.answered(response);

@@ -100,6 +100,8 @@ pub(crate) struct Progress {
     pub(crate) told: Number,
     /// It has not listened to that.
     pub(crate) deaf: Flag,
+    /// It is cut for what its client does, over HTTP/2.
+    pub(crate) cut: Flag,
     /// The next answer is the connection's last.
     pub(crate) last: Flag,
     /// Since when somebody waits for what it holds, and it is asked to end for that; 0 = nobody does.

@@ -1,92 +1,15 @@
-//! Requests that no service sees: what is refused here, and the note of what hyper refuses by itself (over HTTP/2 of what it
-//! ends the connection for; of a single stream that it refuses nobody is told).
-//!
-//! Two readers of one request must not understand two things (RFC 9112, section 11.2). hyper answers 400
-//! to differing or unreadable lengths, `Transfer-Encoding` in HTTP/1.0 or not ending in `chunked`,
-//! folded lines, bare CR, NUL, and space before a colon. It merges equal lengths into one, and where
-//! both framings are given it reads the chunks, drops the length, and closes the connection after the
-//! answer: both as RFC 9112, section 6.3, allows. Here is the rest.
+//! What is noted of requests that could not be read, and so reached no service.
 
 use std::fmt;
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Version};
-use http_body::Body;
+use http::StatusCode;
 
 use crate::client::Client;
 use crate::connection::Settings;
-use crate::limits::Limits;
 use crate::observe::Arrival;
 use crate::progress::Progress;
 
-/// Why this request must not reach the service, if it must not.
-pub(crate) fn reason<B: Body>(request: &Request<B>, limits: &Limits) -> Option<StatusCode> {
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    if target > limits.target_bytes {
-        return Some(StatusCode::URI_TOO_LONG);
-    }
-    let headers = request.headers();
-    if let Some(status) = of_every(headers, request.version()) {
-        return Some(status);
-    }
-    if request.body().is_end_stream() {
-        return None;
-    }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    if codings.next().is_some_and(|coding| !is(coding, "chunked")) || codings.next().is_some() {
-        // Whatever is below the chunks, nobody here takes it off.
-        return Some(StatusCode::NOT_IMPLEMENTED);
-    }
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if limits.body_bytes > 0 && length.is_some_and(|length: u64| length > limits.body_bytes) {
-        return Some(StatusCode::PAYLOAD_TOO_LARGE);
-    }
-    None
-}
-
-fn is(value: &HeaderValue, token: &str) -> bool {
-    value.as_bytes().eq_ignore_ascii_case(token.as_bytes())
-}
-
-/// What is asked of every request, in one pass. RFC 9112, section 3.2: HTTP/1.1 has exactly one `Host`; two, or one
-/// that is no host, is an attempt to be two requests.
-fn of_every(headers: &HeaderMap, version: Version) -> Option<StatusCode> {
-    let (mut hosts, mut are_hosts, mut expects) = (0, true, false);
-    for (name, value) in headers {
-        if name == HOST {
-            hosts += 1;
-            // To the end: without a way out it is three instructions a byte.
-            let bytes = value.as_bytes().iter();
-            are_hosts = bytes.fold(are_hosts, |all, &byte| all & NAMES_HOST[usize::from(byte)]);
-        } else if name == EXPECT {
-            expects |= !is(value, "100-continue");
-        }
-    }
-    let enough = hosts == 1 || (hosts == 0 && version < Version::HTTP_11);
-    if version <= Version::HTTP_11 && !(enough && are_hosts) {
-        return Some(StatusCode::BAD_REQUEST);
-    }
-    expects.then_some(StatusCode::EXPECTATION_FAILED)
-}
-
-/// Which bytes a host may have: RFC 3986, section 3.2.2, and the port's colon; `%` and the rest of a registered name
-/// included. A table, for every request is held against it.
-const NAMES_HOST: [bool; 256] = {
-    let (mut table, others) = ([false; 256], *b"-._~%!$&'()*+;=:[]");
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let mut at = 0;
-    while at < others.len() {
-        table[others[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
-
-/// How much of such a request's first line the logs show, in bytes.
+/// How much of the first line of such a request the logs show, in bytes.
 pub(crate) const FIRST_LINE: usize = 256;
 
 /// The first line of what a client has sent, as far as the logs show it.

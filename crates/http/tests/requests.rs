@@ -5,7 +5,7 @@
 //! - `.h2`: all are answered with 200, and the connection serves on
 //! - `.reset`: the stream is reset, and the connection serves on
 //! - `.end`: GOAWAY with an error, and the connection ends
-//! - `.cut`: the connection ends without a word
+//! - `.calm`: a flood: GOAWAY with ENHANCE_YOUR_CALM, and the connection ends
 //! - `.dropped`: answered, and what the client takes none of ends with the connection after `send_timeout`, without a word
 //! - `.idle`: the same where the service has given all of its answer: GOAWAY without an error, after `idle_timeout`
 
@@ -42,7 +42,7 @@ fn check(address: &str, path: &Path, valid: bool) {
             "h2" => return answered(&mut connection, name),
             "reset" => return refused(&mut connection, name),
             "end" => return ended(&mut connection, name),
-            "cut" => return cut(&mut connection, name),
+            "calm" => return calmed(&mut connection, name),
             "dropped" | "idle" => return given_up(&mut connection, name),
             status => {
                 let head = request.starts_with(b"HEAD ");
@@ -98,10 +98,11 @@ fn ended(connection: &mut Client, name: &str) {
     assert!(connection.closed() && read_frame(connection).is_none(), "{name}");
 }
 
-fn cut(connection: &mut Client, name: &str) {
-    let said = std::iter::from_fn(|| read_frame(connection)).find(|frame| frame.kind == GOAWAY);
-    assert!(said.is_none(), "{name}: {said:?}");
-    assert!(connection.closed(), "{name}");
+fn calmed(connection: &mut Client, name: &str) {
+    const ENHANCE_YOUR_CALM: u32 = 11;
+    let last = frame_of(connection, GOAWAY);
+    assert_eq!(error(&last.payload[4..]), ENHANCE_YOUR_CALM, "{name}: {last:?}");
+    assert!(connection.closed() && read_frame(connection).is_none(), "{name}");
 }
 
 /// The client sends nothing more and reads what comes.

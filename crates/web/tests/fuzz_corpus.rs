@@ -48,7 +48,7 @@ fn every_refusal_is_within_the_fuzzers_reach() {
         let refused = match path.extension().and_then(|how| how.to_str()).expect("how it ends") {
             "end" => has(GOAWAY),
             // The fuzzer's client has ended its side: it is told less, and waited for no longer.
-            "reset" | "cut" | "408" | "dropped" | "idle" => continue,
+            "reset" | "calm" | "408" | "dropped" | "idle" => continue,
             status => answer.get(9..12) == Some(status.as_bytes()),
         };
         assert!(refused, "{}: {}", path.display(), answer.escape_ascii());

@@ -1,13 +1,14 @@
 //! The time of a request as text, made once a second.
 
 use std::ops::Range;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::date::Wall;
 
 /// A wall clock, and its texts of one second, in UTC.
 #[derive(Debug)]
 pub(super) struct Clock {
-    /// When it was last looked at: since 1970, and in monotonic nanoseconds.
-    looked: (Duration, u64),
+    wall: Wall,
     /// The texts are those of these monotonic nanoseconds.
     shows: Range<u64>,
     second: u64,
@@ -15,28 +16,21 @@ pub(super) struct Clock {
     iso: String,
 }
 
-const SECOND: u64 = 1_000_000_000;
-
 /// The names of RFC 9110, section 5.6.7.
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 impl Clock {
     pub(super) fn new() -> Self {
-        let looked = (Duration::ZERO, 0);
-        let (common, iso) = (String::new(), String::new());
-        let mut clock = Self { looked, shows: 0..0, second: 0, common, iso };
+        let (wall, common, iso) = (Wall::new(), String::new(), String::new());
+        let mut clock = Self { wall, shows: 0..0, second: 0, common, iso };
         clock.make(0);
         clock
     }
 
-    /// The time since 1970 at this monotonic nanosecond. The wall clock is looked at once a second: so long may
-    /// a leap of it go unseen.
+    /// The time since 1970 at this monotonic nanosecond.
     pub(super) fn at(&mut self, now: u64) -> Duration {
-        if now.saturating_sub(self.looked.1) >= SECOND {
-            self.looked = (today(), now);
-        }
-        self.looked.0 + Duration::from_nanos(now.saturating_sub(self.looked.1))
+        self.wall.at(now)
     }
 
     /// That monotonic nanosecond as Apache's `%t`: `[21/Nov/2026:07:00:36 +0000]`.
@@ -60,8 +54,7 @@ impl Clock {
         if time.as_secs() != self.second {
             self.make(time.as_secs());
         }
-        let ends = now.saturating_add(SECOND - u64::from(time.subsec_nanos()));
-        self.shows = now..ends.min(self.looked.1.saturating_add(SECOND));
+        self.shows = self.wall.shows(time, now);
     }
 
     fn make(&mut self, second: u64) {
@@ -79,26 +72,10 @@ impl Clock {
     }
 }
 
-/// Since 1970, as long as a clock before that does not matter; and within humantime's years, up to 9999.
-fn today() -> Duration {
-    const LAST: Duration = Duration::from_secs(253_402_300_799);
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_wall_clock_is_followed_between_two_looks() {
-        let mut clock = Clock::new();
-        let first = clock.at(5_000_000_000);
-        assert!(today() - first < Duration::from_secs(60));
-        assert_eq!(clock.at(5_000_000_007), first + Duration::from_nanos(7));
-        assert_eq!(clock.at(4_000_000_000), first, "an earlier one is not before the look");
-        clock.at(6_000_000_000);
-        assert!(clock.looked.1 == 6_000_000_000 && clock.looked.0 >= first);
-    }
+    use crate::date::SECOND;
 
     #[test]
     fn times_are_those_of_the_calendar() {
@@ -120,7 +97,7 @@ mod tests {
     fn a_text_is_kept_for_its_second_and_not_longer() {
         let mut clock = Clock::new();
         // Half a second before the end of a minute; the wall clock is not looked at again before 6 s.
-        clock.looked = (Duration::from_millis(59_500), 5 * SECOND);
+        clock.wall = Wall::asking(|| Duration::from_millis(59_500));
         for (now, text) in [
             (5_000_000_000, "1970-01-01T00:00:59"),
             (5_499_999_999, "1970-01-01T00:00:59"),
@@ -130,7 +107,6 @@ mod tests {
         ] {
             assert_eq!((now, clock.iso(now)), (now, text));
         }
-        clock.iso(6 * SECOND);
-        assert!(clock.looked.1 == 6 * SECOND, "the wall clock is looked at: {clock:?}");
+        assert_eq!(clock.iso(6 * SECOND), "1970-01-01T00:00:59", "the wall clock is looked at");
     }
 }

@@ -222,13 +222,19 @@ impl Field {
         let Head { method, uri, version, headers } = head;
         match self {
             Self::RequestLine => {
-                // As nearly every request has it: a path alone, in one of our own words.
-                let target = uri.path_and_query().filter(|_| uri.authority().is_none());
+                // As nearly every request has it: a path alone, in one of our own words. Over HTTP/2 the authority is no part
+                // of the line.
+                let absolute = *version != Version::HTTP_2 && uri.authority().is_some();
+                let target = uri.path_and_query().filter(|_| !absolute);
                 match (verb(method), target) {
                     (Some(verb), Some(target)) => {
                         out.within(verb, target.as_str().as_bytes(), ending(*version).as_bytes());
                     }
-                    _ => {
+                    (None, Some(target)) => {
+                        let whole = format!("{method} {target}{}", ending(*version));
+                        out.text(whole.as_bytes());
+                    }
+                    (_, None) => {
                         let whole = format!("{method} {uri}{}", ending(*version));
                         out.text(whole.as_bytes());
                     }

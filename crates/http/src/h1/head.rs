@@ -6,9 +6,9 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::Refusal;
-use super::authority::is_host;
 use super::fields::{self, Fields, elements};
 use super::target;
+use crate::host::is_host;
 
 /// Longer than any method that is registered or known to be used, in bytes.
 const MOST_METHOD: usize = 64;

@@ -4,8 +4,6 @@
 //! RFC 9112 (HTTP/1.1) and RFC 9110 (semantics) are the sources; where one lets a server choose, the
 //! choice and its reason stand with the rule.
 
-mod authority;
-mod date;
 mod decode;
 pub(crate) mod driver;
 mod encode;

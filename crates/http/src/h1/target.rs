@@ -5,7 +5,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, StatusCode, Uri};
 
 use super::Refusal;
-use super::authority::{is_host, is_host_with_port};
+use crate::host::{is_host, is_host_with_port};
 
 /// What a target may be made of, per byte.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -76,7 +76,8 @@ impl<I: Channel> AsyncWrite for Lingering<I> {
             Some(until) => until,
             None => {
                 ready!(Pin::new(&mut lingering.stream).poll_shutdown(cx))?;
-                if lingering.progress.told.get() > 0 {
+                let Progress { told, cut, .. } = &*lingering.progress;
+                if told.get() > 0 && !cut.get() {
                     // It was asked to go, and all of its requests are answered: it has nothing to say.
                     return Poll::Ready(Ok(()));
                 }

@@ -2,7 +2,9 @@
 
 mod linger;
 mod pings;
+mod reading_on;
 mod room;
+mod rules;
 mod stream;
 mod streams;
 mod tunnel;
@@ -50,7 +52,9 @@ const ERRORS: usize = 100;
 const CUT: Duration = Duration::from_secs(1);
 
 /// What is sent of an answer of this service.
-type Out<S> = Counted<Piece<<<S as HttpService>::Answer as Body>::Data>>;
+type Out<S> = Counted<Piece<DataOf<S>>>;
+/// The pieces that it makes itself.
+type DataOf<S> = <<S as HttpService>::Answer as Body>::Data;
 
 /// One connection. Ready when it has ended.
 struct Connection<I: Channel, S: HttpService> {
@@ -65,7 +69,7 @@ struct Connection<I: Channel, S: HttpService> {
 impl<I: Channel, S: HttpService> Unpin for Connection<I, S> {}
 
 enum State<I: Channel, S: HttpService> {
-    Shaking(Handshake<Lingering<I>, Out<S>>),
+    Shaking(Box<Handshake<Lingering<I>, Out<S>>>),
     Serving(Box<server::Connection<Lingering<I>, Out<S>>>, Pings),
 }
 
@@ -81,7 +85,7 @@ impl<I: Channel, S: HttpService> Connection<I, S> {
     fn new(io: Wire<I>, service: Observed<S>) -> Self {
         let Connected { settings, progress, .. } = &*service.connected;
         let io = Lingering::new(io, progress.clone());
-        let state = State::Shaking(builder(&settings.limits).handshake(io));
+        let state = State::Shaking(Box::new(builder(&settings.limits).handshake(io)));
         Self { state, service, room: Room::new(), leaves: false }
     }
 
@@ -96,6 +100,7 @@ impl<I: Channel, S: HttpService> Connection<I, S> {
     /// Ends it at once, and says that it is the client's doing.
     async fn cut(&mut self) {
         if let State::Serving(h2, _) = &mut self.state {
+            self.service.connected.progress.cut.set(true);
             h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             // Whatever is wrong with the socket, nothing is left to be said.
             let _ = timeout(CUT, self).await;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{
@@ -14,23 +14,19 @@ use http::header::{
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use tine::BoxError;
-use tokio::time::{Instant, Sleep, sleep};
 
+use super::reading_on::{End, Held, MOST_READ, ReadingOn};
 use super::room::{FRAME, Room};
 use super::tunnel::{Pump, Tunnel};
 use super::upload::{Leftover, Upload};
-use super::{Out, join_cookies};
+use super::{DataOf, Out, join_cookies, rules};
 use crate::access_log::Counted;
 use crate::body::Source;
 use crate::connected::Connected;
-use crate::limits::{LINGER_LEAST, LINGER_SILENCE, Limits, TICK};
 use crate::observed::{Answer, Answering, Observed};
-use crate::progress::{Progress, nanos};
 use crate::send::Piece;
 use crate::service::HttpService;
 
-/// What is read on of a request that is answered, in bytes.
-const READ_ON: usize = 16 << 20;
 /// Fields that speak of a connection, and have no place in HTTP/2 (RFC 9113, section 8.2.2).
 const OF_CONNECTION: [HeaderName; 6] = [
     CONNECTION,
@@ -54,6 +50,8 @@ pin_project_lite::pin_project! {
         // Of a CONNECT.
         tunnel: Option<(Tunnel, RecvStream)>,
         head: bool,
+        // It is answered, and told that it has failed.
+        failed: bool,
     }
 }
 
@@ -61,9 +59,9 @@ pin_project_lite::pin_project! {
     #[project = Now]
     enum State<S: HttpService> {
         Making { #[pin] answering: Answering<S> },
-        Sending { #[pin] body: Answer<S::Answer>, out: SendStream<Out<S>>, next: Option<(Out<S>, bool)> },
+        Sending { #[pin] body: Answer<S::Answer>, out: Option<SendStream<Out<S>>>, next: Option<(Out<S>, bool)> },
         // The answer is sent, and the client still sends its request.
-        ReadingOn { pause: ReadOn },
+        ReadingOn { reading: ReadingOn<DataOf<S>> },
         Tunnelling { pump: Pin<Box<Pump<Out<S>>>> },
     }
 }
@@ -87,7 +85,9 @@ impl<S: HttpService> Exchange<S> {
             leftover = rest;
             Source::Http2(upload)
         };
-        let answering = service.answer(Request::from_parts(parts, source));
+        let request = Request::from_parts(parts, source);
+        let refused = rules::refusal(&request, &service.connected.settings.limits);
+        let answering = service.begin(request, refused);
         let (room, connected) = (room.clone(), service.connected.clone());
         Self {
             state: State::Making { answering },
@@ -97,6 +97,7 @@ impl<S: HttpService> Exchange<S> {
             leftover,
             tunnel,
             head,
+            failed: false,
         }
     }
 }
@@ -124,19 +125,23 @@ impl<S: HttpService> Future for Exchange<S> {
                     }
                 },
                 Now::Sending { body, out, next } => {
-                    let Poll::Ready(sent) = poll_send::<S>(body, out, next, this.room, cx) else {
+                    let Some(stream) = out else { return Poll::Ready(()) };
+                    let Poll::Ready(end) = poll_send::<S>(body, stream, next, this.room, cx) else {
                         read_on(this.leftover, cx);
                         return Poll::Pending;
                     };
-                    match (sent, this.leftover.as_mut().is_some_and(Leftover::is_there)) {
-                        (Ok(()), true) => State::ReadingOn { pause: ReadOn::new() },
-                        _ => return Poll::Ready(()),
+                    let (Ok(end), Some(out)) = (end, out.take()) else { return Poll::Ready(()) };
+                    let held = Held { out, end };
+                    if !is_left(this.leftover) {
+                        held.send();
+                        return Poll::Ready(());
                     }
+                    State::ReadingOn { reading: ReadingOn::new(held.send_of_error(*this.failed)) }
                 }
-                Now::ReadingOn { pause } => {
+                Now::ReadingOn { reading } => {
                     let Some(leftover) = this.leftover else { return Poll::Ready(()) };
                     let Connected { settings, progress, .. } = &**this.connected;
-                    return pause.poll_done(cx, leftover, progress, &settings.limits);
+                    return reading.poll_done(cx, leftover, progress, &settings.limits);
                 }
                 Now::Tunnelling { pump } => return pump.as_mut().poll(cx),
             };
@@ -155,13 +160,15 @@ impl<S: HttpService> Exchange<S> {
         let this = self.project();
         let (mut parts, body) = response.into_parts();
         strip(&mut parts.headers);
-        if let Some((tunnel, stream)) = this.tunnel.take()
-            && parts.status.is_success()
-        {
-            parts.headers.remove(CONTENT_LENGTH);
-            let out = this.respond.send_response(Response::from_parts(parts, ()), false).ok()?;
-            let pump = Box::pin(Pump::new(tunnel.open(cx)?, stream, out));
-            return Some(State::Tunnelling { pump });
+        if let Some((tunnel, stream)) = this.tunnel.take() {
+            if parts.status.is_success() {
+                parts.headers.remove(CONTENT_LENGTH);
+                let out =
+                    this.respond.send_response(Response::from_parts(parts, ()), false).ok()?;
+                let pump = Box::pin(Pump::new(tunnel.open(cx)?, stream, out));
+                return Some(State::Tunnelling { pump });
+            }
+            *this.leftover = Some(Leftover::of(stream));
         }
         let bodiless =
             *this.head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -173,20 +180,28 @@ impl<S: HttpService> Exchange<S> {
         {
             parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        let ends = bodiless || body.is_end_stream();
-        let out = this.respond.send_response(Response::from_parts(parts, ()), ends).ok()?;
-        if !ends {
-            return Some(State::Sending { body, out, next: None });
+        let is_whole = bodiless || body.is_end_stream();
+        *this.failed = parts.status.is_client_error() || parts.status.is_server_error();
+        let left = is_left(this.leftover);
+        let holds = is_whole && left && !*this.failed;
+        let response = Response::from_parts(parts, ());
+        let out = this.respond.send_response(response, is_whole && !holds).ok()?;
+        if !is_whole {
+            return Some(State::Sending { body, out: Some(out), next: None });
         }
-        drop(body);
-        let more = this.leftover.as_mut().is_some_and(Leftover::is_there);
-        more.then(|| State::ReadingOn { pause: ReadOn::new() })
+        let held = holds.then_some(Held { out, end: End::Nothing });
+        left.then(|| State::ReadingOn { reading: ReadingOn::new(held) })
     }
+}
+
+/// Whether the service has dropped the request's body, and more of it is to come.
+fn is_left(leftover: &mut Option<Leftover>) -> bool {
+    leftover.as_mut().is_some_and(Leftover::is_there)
 }
 
 /// Reads on while the answer is made, so that what is not read fills no window that other streams need.
 fn read_on(leftover: &mut Option<Leftover>, cx: &mut Context<'_>) {
-    if leftover.as_mut().is_some_and(|leftover| leftover.poll_read(cx, READ_ON).is_ready()) {
+    if leftover.as_mut().is_some_and(|leftover| leftover.poll_read(cx, MOST_READ).is_ready()) {
         *leftover = None;
     }
 }
@@ -201,14 +216,14 @@ fn strip(headers: &mut HeaderMap) {
     OF_CONNECTION.iter().for_each(|name| drop(headers.remove(name)));
 }
 
-/// Sends the answer's body: ready when all of it is handed to h2.
+/// Sends the answer's body: ready when all of it is handed to h2 but its end.
 fn poll_send<S: HttpService>(
     mut body: Pin<&mut Answer<S::Answer>>,
     out: &mut SendStream<Out<S>>,
     next: &mut Option<(Out<S>, bool)>,
     room: &Rc<Room>,
     cx: &mut Context<'_>,
-) -> Poll<Result<(), ()>> {
+) -> Poll<Result<End<DataOf<S>>, ()>> {
     loop {
         // First, so that a reset wakes this task whatever it waits for.
         if out.poll_reset(cx).is_ready() {
@@ -217,52 +232,71 @@ fn poll_send<S: HttpService>(
         if next.is_some() {
             ready!(poll_window(out, cx))?;
             let Some((piece, ends)) = next.take() else { continue };
-            out.send_data(piece, ends).map_err(drop)?;
             if ends {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(End::Piece(piece)));
             }
+            out.send_data(piece, false).map_err(drop)?;
         }
-        // A file is always there: it is not read before it can be sent.
-        if let Some(left) = body.as_mut().file_left() {
-            let most = usize::try_from(left).map_or(FRAME, |left| left.min(FRAME));
-            out.reserve_capacity(most);
-            let Poll::Ready(window) = poll_window(out, cx) else {
-                body.as_mut().waits_for_client();
-                return Poll::Pending;
-            };
-            let Poll::Ready(permit) = room.poll_take(cx, most.min(window?)) else {
-                body.as_mut().waits_for_client();
-                return Poll::Pending;
-            };
-            body.as_mut().may_read(permit);
-        }
-        match ready!(body.as_mut().poll_frame(cx)) {
+        let Poll::Ready(asks) = poll_may_ask(body.as_mut(), out, room, cx)? else {
+            body.as_mut().waits_for_client();
+            return Poll::Pending;
+        };
+        let Poll::Ready(frame) = body.as_mut().poll_frame(cx) else {
+            if asks {
+                // A body that makes others wait keeps no window from them.
+                out.reserve_capacity(0);
+            }
+            return Poll::Pending;
+        };
+        match frame {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(piece) => {
                     let ends = body.is_end_stream();
                     if piece.has_remaining() {
-                        // What asks for a window only when it has something to send keeps none from others.
                         out.reserve_capacity(1);
                         *next = Some((piece, ends));
                     } else if ends {
-                        return Poll::Ready(out.send_data(piece, true).map_err(drop));
+                        return Poll::Ready(Ok(End::Piece(piece)));
                     }
                 }
                 Err(frame) => {
                     let Ok(trailers) = frame.into_trailers() else { continue };
-                    return Poll::Ready(out.send_trailers(trailers).map_err(drop));
+                    return Poll::Ready(Ok(End::Trailers(trailers)));
                 }
             },
             Some(Err(error)) => {
                 out.send_reset(reason(&error));
                 return Poll::Ready(Err(()));
             }
-            None => {
-                let nothing = Counted::nowhere(Piece::Bytes(Bytes::new()));
-                return Poll::Ready(out.send_data(nothing, true).map_err(drop));
-            }
+            None => return Poll::Ready(Ok(End::Nothing)),
         }
     }
+}
+
+/// Ready when the body may be asked for its next piece; whether a window was asked for before.
+///
+/// A piece that is made before it can be sent is memory that a client can have held by doing nothing. Where there surely
+/// is more, which needs a window, the window comes first. Other bodies may end without it, and are asked at once.
+fn poll_may_ask<B: Body<Error: Into<BoxError>> + 'static>(
+    mut body: Pin<&mut Answer<B>>,
+    out: &mut SendStream<Counted<Piece<B::Data>>>,
+    room: &Rc<Room>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<bool, ()>> {
+    if let Some(left) = body.as_mut().file_left() {
+        let most = usize::try_from(left).map_or(FRAME, |left| left.min(FRAME));
+        out.reserve_capacity(most);
+        let window = ready!(poll_window(out, cx))?;
+        let permit = ready!(room.poll_take(cx, most.min(window)));
+        body.as_mut().may_read(permit);
+        return Poll::Ready(Ok(true));
+    }
+    let more = body.size_hint().lower() > 0;
+    if more {
+        out.reserve_capacity(1);
+        ready!(poll_window(out, cx))?;
+    }
+    Poll::Ready(Ok(more))
 }
 
 /// Bytes that may be sent now: at least one.
@@ -291,48 +325,4 @@ fn reason(error: &BoxError) -> Reason {
         error = inner.source();
     }
     Reason::INTERNAL_ERROR
-}
-
-/// For how long a request is read on that is answered: as over HTTP/1.
-#[derive(Debug)]
-struct ReadOn {
-    alarm: Pin<Box<Sleep>>,
-    began: Instant,
-    heard: Instant,
-    read: usize,
-}
-
-impl ReadOn {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self { alarm: Box::pin(sleep(TICK)), began: now, heard: now, read: 0 }
-    }
-
-    fn poll_done(
-        &mut self,
-        cx: &mut Context<'_>,
-        leftover: &mut Leftover,
-        progress: &Progress,
-        limits: &Limits,
-    ) -> Poll<()> {
-        if leftover.poll_read(cx, READ_ON).is_ready() || leftover.read >= READ_ON {
-            return Poll::Ready(());
-        }
-        while self.alarm.as_mut().poll(cx).is_ready() {
-            let now = Instant::now();
-            if leftover.read > self.read {
-                (self.read, self.heard) = (leftover.read, now);
-            }
-            let wanted = progress.wanted.get();
-            let wanted = wanted > 0 && tine::now() >= wanted.saturating_add(nanos(LINGER_LEAST));
-            if wanted
-                || now - self.began >= limits.linger_timeout
-                || now - self.heard >= LINGER_SILENCE
-            {
-                return Poll::Ready(());
-            }
-            self.alarm.as_mut().reset(now + TICK);
-        }
-        Poll::Pending
-    }
 }

@@ -16,7 +16,7 @@ const STREAM: usize = 4 * 1024;
 /// What a field holds beside its text, in bytes (RFC 9113, section 6.5.2).
 const FIELD: usize = 32;
 /// When so many bytes were given back since there were most, the freed memory goes back to the system.
-const FREED: usize = 4 << 20;
+const FREED: usize = 1 << 20;
 
 /// See the module. One a worker.
 #[derive(Debug, Default)]

@@ -118,6 +118,12 @@ impl Leftover {
         Self { slot, stream: None, read: 0 }
     }
 
+    /// What comes on a stream that no service reads.
+    pub(crate) fn of(stream: RecvStream) -> Self {
+        let stream = Some(stream).filter(|stream| !stream.is_end_stream());
+        Self { slot: Arc::default(), stream, read: 0 }
+    }
+
     /// Whether the service has dropped the body before its end.
     pub(crate) fn is_there(&mut self) -> bool {
         if self.stream.is_none() {

@@ -10,8 +10,8 @@ use http_body::Body;
 use super::{Data, Driver, LEAST_FILE, Outcome, Step, Work};
 use crate::access_log::Counted;
 use crate::channel::Channel;
+use crate::connected::Connected;
 use crate::file::Section;
-use crate::h1::date;
 use crate::h1::encode::Framing;
 use crate::h1::input::Input;
 use crate::h1::intake::Sender;
@@ -49,8 +49,8 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
     pub(super) fn answer(&mut self, response: Response<Answer<S::Answer>>) -> Step {
         let (parts, body) = response.into_parts();
         let exact = body.size_hint().exact();
-        let progress = &self.service.connected.progress;
-        let date = date::at(progress.now.get());
+        let Connected { settings, progress, .. } = &*self.service.connected;
+        let date = settings.date.at(progress.now.get());
         let encoded = self.machine.answer(self.output.small(), &parts, exact, true, &date);
         body.written(encoded.bytes, matches!(encoded.framing, Framing::Chunked { .. }));
         if self.machine.is_upgraded() || self.machine.wants_piece() {

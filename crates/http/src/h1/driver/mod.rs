@@ -17,7 +17,6 @@ use crate::channel::{Channel, note_receiving};
 use crate::connected::Connected;
 use crate::file::Broken;
 use crate::h1::Refusal;
-use crate::h1::date;
 use crate::h1::head::Bounds;
 use crate::h1::input::Input;
 use crate::h1::intake::Sender;
@@ -245,7 +244,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         let mut response = Response::new(());
         *response.status_mut() = refusal.status;
         let (parts, ()) = response.into_parts();
-        let date = date::at(progress.now.get());
+        let date = settings.date.at(progress.now.get());
         self.machine.answer(self.output.small(), &parts, Some(0), false, &date);
         self.machine.finish();
     }
