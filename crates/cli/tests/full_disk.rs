@@ -52,6 +52,15 @@ impl Tiny {
         assert!(!self.log().ends_with('\n'), "the last line is torn");
     }
 
+    /// The worker that has torn a line writes nothing more.
+    fn kill_worker(&self) {
+        let torn_by = self.server.wait_children(1)[0];
+        assert!(testkit::process::signal(torn_by, 9), "it lived");
+        self.server.wait_until("another worker", || {
+            self.server.children().first().is_some_and(|&worker| worker != torn_by)
+        });
+    }
+
     /// Waits until at least so many lines stand behind the one that was torn, and all but that one are what they should be.
     /// The line of a request from before may come late.
     #[track_caller]
@@ -102,12 +111,8 @@ fn a_line_that_another_worker_has_torn_is_ended_too() {
     }
     let tiny = Tiny::start();
     tiny.tear();
+    tiny.kill_worker();
     fs::remove_file(tiny.on_disk("filler")).expect("it is there");
-    let torn_by = tiny.server.wait_children(1)[0];
-    assert!(testkit::process::signal(torn_by, 9), "it lived");
-    tiny.server.wait_until("another worker", || {
-        tiny.server.children().first().is_some_and(|&worker| worker != torn_by)
-    });
     assert_eq!(client::get(&tiny.address, "/").status, 200);
     tiny.wait_for_lines_behind_the_torn_one(1);
 }
@@ -119,6 +124,7 @@ fn a_line_that_another_service_has_torn_is_ended_too() {
     }
     let tiny = Tiny::start();
     tiny.tear();
+    tiny.kill_worker();
     fs::remove_file(tiny.on_disk("filler")).expect("it is there");
     let pid = tiny.server.pid().to_string();
     let next = server(&tiny.directory).wrap(["nsenter", "-t", &pid, "-m"]).start();

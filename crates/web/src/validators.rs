@@ -26,14 +26,16 @@ const MEANINGLESS: i64 = 1;
 /// do not keep.
 ///
 /// The tag is strong (equal tags, equal bytes) unless the file was written to a moment ago. Then it is weak, has
-/// the fraction of the second in it, and becomes strong with the next look at the file (RFC 9110, 8.8.1): a client that has
-/// the file as it was within that second has another tag than the one that stays.
+/// the fraction of the second in it, and becomes strong with the next look at the file (RFC 9110, 8.8.1). A client that has
+/// another version of that second has another tag than the one that stays; one that has this version is known by its weak tag.
 ///
 /// A file whose time means nothing has no validators.
 #[derive(Clone, Debug)]
 pub(crate) struct Validators {
     /// With its quotes, and without the mark of a weak one.
     tag: Option<String>,
+    /// The one it has, or had, while it is weak.
+    young: Option<String>,
     strong: bool,
     /// In whole seconds, as dates are.
     modified: Option<SystemTime>,
@@ -46,12 +48,14 @@ impl Validators {
         let time = file.modified().ok();
         let strong = time.is_some_and(|time| time + TICK <= now);
         if seconds <= MEANINGLESS {
-            return Self { tag: None, strong, modified: None };
+            return Self { tag: None, young: None, strong, modified: None };
         }
-        let fraction = if strong { String::new() } else { format!(".{:x}", file.mtime_nsec()) };
         let coding = coding.map_or("", Coding::suffix).replace('.', "-");
+        let young = format!("\"{size:x}-{seconds:x}.{:x}{coding}\"", file.mtime_nsec());
+        let settled = format!("\"{size:x}-{seconds:x}{coding}\"");
         Self {
-            tag: Some(format!("\"{size:x}-{seconds:x}{fraction}{coding}\"")),
+            tag: Some(if strong { settled } else { young.clone() }),
+            young: Some(young),
             strong,
             modified: time.and_then(|time| date(time, now)),
         }
@@ -92,7 +96,8 @@ impl Validators {
 
     /// Whether a tag of the client's names this version; the weak comparison (RFC 9110, 8.8.3.2).
     pub(crate) fn may_be(&self, tag: &str) -> bool {
-        self.tag.as_deref() == Some(tag.strip_prefix("W/").unwrap_or(tag))
+        let tag = Some(tag.strip_prefix("W/").unwrap_or(tag));
+        self.tag.as_deref() == tag || self.young.as_deref() == tag
     }
 
     /// The same by the strong comparison: two weak ones are never equal.
@@ -116,7 +121,7 @@ pub(crate) mod tests {
     /// Of a file last written to at 08:49:37 on 6 November 1994.
     pub(crate) fn validators(tag: &str, strong: bool) -> Validators {
         let modified = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").expect("a date");
-        Validators { tag: Some(tag.to_owned()), strong, modified: Some(modified) }
+        Validators { tag: Some(tag.to_owned()), young: None, strong, modified: Some(modified) }
     }
 
     fn tag(validators: &Validators) -> String {
@@ -145,8 +150,11 @@ pub(crate) mod tests {
         assert!(settled.is(&tag(&settled)) && !settled.is(&tag(&fresh)));
         assert!(fresh.may_be(&tag(&fresh)) && !fresh.is(&tag(&fresh)));
         assert!(settled.may_be(&tag(&settled.weakened())) && !settled.may_be("\"other\""));
-        // What was seen within the second may be other bytes.
-        assert!(!settled.may_be(&tag(&fresh)) && !fresh.may_be(&tag(&settled)));
+        assert!(settled.may_be(&tag(&fresh)) && !fresh.may_be(&tag(&settled)));
+        // Another version, written within the same second.
+        let other = metadata(3, then + Duration::from_millis(1));
+        let other = Validators::new(&other, None, SystemTime::UNIX_EPOCH + then);
+        assert!(!settled.may_be(&tag(&other)) && !fresh.may_be(&tag(&other)));
     }
 
     #[test]
