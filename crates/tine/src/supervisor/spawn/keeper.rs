@@ -127,9 +127,8 @@ impl Keeper {
             .map_err(|error| (error.to_string(), status::CANNOT_BOOT))?;
         let (command, mut spawn) = produce(&kit, producer)?;
         let user = kit.plan.privileges.identity.as_ref().map(|identity| identity.uid);
-        let sockets: Vec<_> = kit.listeners.iter().map(|it| it.as_fd()).collect();
-        let sign = Sign::expect(&producer.readiness, user, &mut spawn.listeners, &sockets);
-        let sign = sign.map_err(failed)?;
+        let (readiness, own) = (&producer.readiness, &mut spawn.listeners);
+        let sign = Sign::expect(readiness, user, own, &kit.listeners).map_err(failed)?;
         let taken = [&TAKEN, kit.passed.all()].concat();
         signal::block(&taken).map_err(failed)?;
         let signals = SignalFd::new(&taken).map_err(failed)?;
@@ -249,6 +248,14 @@ impl Keeper {
         }
     }
 
+    /// Its time is up, or the service's is.
+    fn end_now(&mut self) {
+        self.kill_at = Some(0);
+        if !self.ready && !self.leaving && self.failure.is_empty() {
+            self.failure.push_str(self.sign.undone());
+        }
+    }
+
     /// The command has something to show.
     fn read_sign(&mut self) {
         match self.sign.look() {
@@ -300,12 +307,7 @@ impl Keeper {
         while let Some(info) = self.signals.read() {
             match info.signal {
                 Signal::CHLD => self.children_changed(),
-                Signal::QUIT => {
-                    self.kill_at = Some(0);
-                    if !self.ready && !self.leaving && self.failure.is_empty() {
-                        self.failure.push_str(self.sign.undone());
-                    }
-                }
+                Signal::QUIT => self.end_now(),
                 // Under Server::Starter a program that signals its parent has its superdaemon start it anew.
                 Signal::HUP if self.passes_hup => {
                     drop(process::send(&self.supervisor, Signal::HUP))
