@@ -46,6 +46,12 @@ impl Turn {
         }
     }
 
+    /// Takes no more turns. It may have been woken for one that it does not take: if the lock is free, another worker is woken.
+    pub(super) fn give_up(&mut self) {
+        self.take();
+        self.end();
+    }
+
     /// Sleeps until the turn is free, or the supervisor has something to say.
     pub(super) fn queue(&self) -> io::Result<()> {
         self.queue.wait(&mut Ready::with_capacity(2), None)

@@ -22,8 +22,8 @@ mod shutdown;
 mod siblings;
 
 pub(crate) use message::{
-    BEGUN, CONTINUED, ENDED, EXPIRING, FAILURE, FATAL, FINISH, GO, HALTED, LEAVE, LEAVING, MESSAGE,
-    PANICKED, READY, SOCKETS, TRIM, TURN, WIRE_BYTES, cut, send_own,
+    BEGUN, CONTINUED, ENDED, EXPIRING, FAILURE, FATAL, FINISH, GO, HALTED, LEAVE, LEAVING, LOOK,
+    MESSAGE, PANICKED, READY, TRIM, TURN, WIRE_BYTES, cut, send_own,
 };
 pub use message::{MESSAGE_BYTES, Sender};
 pub use shutdown::Shutdown;
@@ -69,8 +69,8 @@ pub(crate) struct Seat {
     fatal: AtomicBool,
     /// The supervisor said that the service ends, and keeps new connections away.
     finish: AtomicBool,
-    /// The supervisor said that other sockets are without a worker.
-    sockets: AtomicBool,
+    /// The supervisor said that workers should look at the sockets.
+    look: AtomicBool,
     pub(crate) concurrency: u32,
     /// Connections to take; 0 = no limit.
     max_connections: u64,
@@ -127,7 +127,7 @@ impl Seat {
             orphaned: AtomicBool::new(false),
             fatal: AtomicBool::new(false),
             finish: AtomicBool::new(false),
-            sockets: AtomicBool::new(false),
+            look: AtomicBool::new(false),
             concurrency: parts.concurrency,
             max_connections: parts.max_connections,
             max_requests: parts.max_requests,
@@ -335,7 +335,7 @@ impl Seat {
                 Ok(Some([MESSAGE, bytes @ ..])) => told(bytes),
                 Ok(Some([GO, ..])) => self.go.store(true, SeqCst),
                 Ok(Some([LEAVE, ..])) => self.begin_to_leave(Leave::Alone),
-                Ok(Some([SOCKETS, ..])) => self.sockets.store(true, SeqCst),
+                Ok(Some([LOOK, ..])) => self.look.store(true, SeqCst),
                 Ok(Some([FINISH, ..])) => {
                     self.finish.store(true, SeqCst);
                     self.begin_to_leave(Leave::Together);

@@ -38,6 +38,7 @@ pub(crate) mod tend;
 pub(crate) mod trial;
 pub(crate) mod turnover;
 mod verdict;
+mod wake;
 pub(crate) mod watch;
 mod weight;
 
