@@ -30,6 +30,8 @@ mod mode;
 mod owed;
 mod share;
 mod steer;
+#[cfg(test)]
+mod tests;
 mod trouble;
 mod turn;
 mod watch;
