@@ -2,7 +2,8 @@
 //! workers that serve many connections at once and among isolated ones.
 //!
 //! Whether a connection is forgotten depends on a race of microseconds. So there are hundreds of starts, each with few clients: a
-//! client that comes later to the same socket would hide what was forgotten.
+//! client that comes later to the same socket would hide what was forgotten. The tests beside `tine::accept` bring each race about on
+//! purpose; these ask the whole program.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -84,14 +85,14 @@ fn starts(mode: &str, concurrency: u32, count: usize) {
 
 #[test]
 fn no_first_connection_is_forgotten_in_hundreds_of_starts_with_a_socket_a_worker() {
-    starts("sharded", 1000, 400);
+    starts("sharded", 1000, 160);
 }
 
 #[test]
 fn no_first_connection_is_forgotten_in_any_mode() {
     for mode in MODES {
-        starts(mode, 1, 20);
-        starts(mode, 1000, 40);
+        starts(mode, 1, 8);
+        starts(mode, 1000, 16);
     }
 }
 
@@ -118,7 +119,7 @@ fn no_connection_is_forgotten_while_hundreds_of_workers_are_killed() {
         {
             scope.spawn(move || {
                 for left in [1, 3] {
-                    let lost = under_kills(mode, concurrency, left, 25);
+                    let lost = under_kills(mode, concurrency, left, 12);
                     assert_eq!(lost, 0, "{mode}, {concurrency} at once, all killed but {left}");
                 }
             });

@@ -5,7 +5,7 @@
 //! woken and does not accept (it leaves, is stopped, dies) takes the wake-up with it; so there is a second
 //! exclusive descriptor, the pool's *poke*, on which a leaving worker passes the wake on and on which the
 //! supervisor wakes somebody after a death. And the kernel wakes in the order of registration, so
-//! nothing here may depend on who is woken.
+//! nothing here may depend on which worker is woken. The rule about wake-ups is in [`owed`].
 //!
 //! Which listeners are a worker's is [`watch`]'s matter, and that of the [mode](Accept): one for all, a
 //! socket each, or one after the other ([`turn`]). Among workers that serve many at once [`courtesy`] keeps
