@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{Acceptor, Next};
+use super::{Acceptor, Next, Owed};
 use crate::seat::Leave;
 
 /// A worker that leaves without its supervisor's word takes what is queued for this long, then leaves
@@ -15,7 +15,9 @@ impl Acceptor {
     /// is emptied.
     pub(super) fn take_the_rest(&mut self) -> io::Result<Next> {
         self.watch.shut();
-        self.end_turn();
+        if let Some(turn) = &mut self.turn {
+            turn.give_up();
+        }
         // An orphan may, whoever's the place was: nobody else will.
         let may_take = self.seat.leave() == Leave::Together && self.seat.may_take();
         if (may_take || self.seat.is_orphaned()) && self.last_round() {
@@ -26,8 +28,8 @@ impl Acceptor {
         }
         if self.seat.is_orphaned() {
             self.close_for_all();
-        } else if std::mem::take(&mut self.woken) | std::mem::take(&mut self.owes) {
-            self.seat.pass_wake_on();
+        } else {
+            self.pass_all_on();
         }
         Ok(Next::Done)
     }
@@ -44,7 +46,7 @@ impl Acceptor {
     fn last_round(&mut self) -> bool {
         let end = *self.last_round.get_or_insert_with(|| {
             for entry in &mut self.watch.entries {
-                entry.hot = true;
+                entry.owed = Owed::UntilEmpty;
                 if self.seat.is_orphaned() {
                     let _ = entry.listener.refuse_new();
                 }

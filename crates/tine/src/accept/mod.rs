@@ -5,7 +5,7 @@
 //! woken and does not accept (it leaves, is stopped, dies) takes the wake-up with it; so there is a second
 //! exclusive descriptor, the pool's *poke*, on which a leaving worker passes the wake on and on which the
 //! supervisor wakes somebody after a death. And the kernel wakes in the order of registration, so
-//! nothing here may depend on who is woken.
+//! nothing here may depend on which worker is woken. The rule about wake-ups is in [`owed`].
 //!
 //! Which listeners are a worker's is [`watch`]'s matter, and that of the [mode](Accept): one for all, a
 //! socket each, or one after the other ([`turn`]). Among workers that serve many at once [`courtesy`] keeps
@@ -27,8 +27,11 @@ use crate::seat::{Seat, Shutdown};
 mod courtesy;
 mod last_round;
 mod mode;
+mod owed;
 mod share;
 mod steer;
+#[cfg(test)]
+mod tests;
 mod trouble;
 mod turn;
 mod upkeep;
@@ -36,6 +39,7 @@ mod watch;
 
 use courtesy::Courtesy;
 pub use mode::Accept;
+use owed::Owed;
 pub(crate) use share::Share;
 use steer::Steer;
 use trouble::{IN_A_ROW, Trouble};
@@ -80,10 +84,8 @@ pub(crate) struct Acceptor {
     nonblocking: bool,
     /// Attempts since the epoll was last asked.
     unasked: u8,
-    /// The epoll spoke of a connection, and nobody has looked for it yet.
-    woken: bool,
     /// A poke was taken, and what it stood for is not known to be served.
-    owes: bool,
+    poked: bool,
     /// Out of something: until when nothing is taken, and how long that is.
     pause: Option<(Instant, Duration)>,
     /// Until when others may take what there is.
@@ -115,8 +117,7 @@ impl Acceptor {
             next: 0,
             nonblocking: !blocking,
             unasked: 0,
-            woken: false,
-            owes: false,
+            poked: false,
             pause: None,
             aside: None,
             has_taken: false,
@@ -233,8 +234,7 @@ impl Acceptor {
     fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let news = self.watch.wait(timeout)?;
         self.unasked = 0;
-        self.woken |= news.woken;
-        self.owes |= news.poked;
+        self.poked |= news.poked;
         if news.control {
             let _ = self.shutdown.is_requested();
         }
@@ -256,7 +256,7 @@ impl Acceptor {
 
     /// Whether others should have what there is: then it does not wake us for a moment.
     fn steps_aside(&mut self) -> bool {
-        if !self.watch.is_hot() {
+        if !self.watch.owes() {
             return false;
         }
         let steered = self.steer.as_ref().and_then(Steer::asks_until);
@@ -270,12 +270,13 @@ impl Acceptor {
     /// Whether it is our turn, where there are turns.
     fn has_turn(&mut self) -> bool {
         let Some(turn) = &mut self.turn else { return true };
-        if turn.take() {
+        // A poke may stand for a connection that the holder of the turn was not told of.
+        if turn.take() || self.poked {
             return true;
         }
-        if self.watch.is_hot() {
-            // Whoever has it takes what there is; should it not, for whatever reason, we try again.
-            self.watch.entries.iter_mut().for_each(|entry| entry.hot = false);
+        if self.watch.owes() {
+            // The holder looks when its turn begins; should it not, for whatever reason, the epoll says so again.
+            self.watch.forgive();
             self.aside = Some(Instant::now() + TURN_RETRY);
         }
         false
@@ -299,55 +300,39 @@ impl Acceptor {
             turn.queue(self.upkeep.idle())?;
         }
         self.aside = None;
-        self.watch.heat();
+        self.watch.owe_all();
         let _ = self.shutdown.is_requested();
         Ok(())
     }
 
     /// Tries the listeners that may have something, beginning after the one that had something last.
     fn take(&mut self) -> io::Result<Next> {
-        self.woken = false;
         let count = self.watch.entries.len();
         for step in 0..count {
             let index = (self.next + step) % count;
-            if !self.watch.entries[index].hot || self.watch.entries[index].closed {
+            let entry = &self.watch.entries[index];
+            if entry.owed == Owed::Nothing || entry.closed {
                 continue;
             }
             match self.take_from(index)? {
                 Next::Nothing => {}
                 found => {
                     self.next = (index + 1) % count;
-                    self.share_the_rest();
+                    self.pass_the_rest_on();
                     return Ok(found);
                 }
             }
         }
         // Whoever has slept begins with its own.
         self.next = 0;
-        self.owes = false;
+        self.poked = false;
         Ok(Next::Nothing)
-    }
-
-    /// Whoever was woken for more than it can take wakes another: by two listeners, whose wake-ups the kernel counts as done,
-    /// or by a listener and a poke. A poke is passed on until somebody finds nothing.
-    fn share_the_rest(&mut self) {
-        let rest = self.owes || (self.watch.count() > 1 && self.watch.is_hot());
-        if rest && (self.watch.serves_alone() || self.seat.is_full()) {
-            self.owes = false;
-            self.seat.pass_wake_on();
-        }
     }
 
     fn take_from(&mut self, index: usize) -> io::Result<Next> {
         let listener = self.watch.entries[index].listener.clone();
         if !listener.is_stream() {
-            // The reader finds out whether there still is something, and says so by coming back.
-            self.watch.entries[index].hot = false;
-            // A poke says that somebody may wait, and not where: it would go round for ever if every look were a find.
-            if self.owes && !readable(&*listener, Some(Duration::ZERO))? {
-                return Ok(Next::Nothing);
-            }
-            return Ok(Next::Datagram(listener));
+            return self.take_datagram(index, listener);
         }
         let mut may_tidy = true;
         for failures in 1..=IN_A_ROW {
@@ -359,13 +344,14 @@ impl Acceptor {
                         steer.taken();
                     }
                     let busy = self.seat.taken();
-                    // With several listeners the epoll says again which have more, while it is asked.
-                    self.watch.entries[index].hot =
-                        self.last_round.is_some() || self.watch.count() == 1;
+                    self.watch.has_taken(index);
                     return Ok(Next::Conn(Conn::new(socket, &peer, listener, busy)));
                 }
                 Err(error) => match Trouble::of(&error) {
-                    Trouble::Empty => break,
+                    Trouble::Empty => {
+                        self.watch.is_empty(index);
+                        return Ok(Next::Nothing);
+                    }
                     Trouble::Transient if failures < IN_A_ROW => {}
                     Trouble::Exhausted if may_tidy && self.tidies_after(&error) => may_tidy = false,
                     Trouble::Transient | Trouble::Exhausted => {
@@ -380,8 +366,18 @@ impl Acceptor {
                 },
             }
         }
-        self.watch.entries[index].hot = false;
         Ok(Next::Nothing)
+    }
+
+    /// Whoever asked for it reads, and the epoll reports what is left. Where it may not, the socket is asked first: a poke
+    /// would go round for ever if every look were a find.
+    fn take_datagram(&mut self, index: usize, listener: Rc<Listener>) -> io::Result<Next> {
+        let must_ask = self.watch.entries[index].owed == Owed::UntilEmpty;
+        let is_empty = must_ask && !readable(&*listener, Some(Duration::ZERO))?;
+        if is_empty || !must_ask {
+            self.watch.is_empty(index);
+        }
+        Ok(if is_empty { Next::Nothing } else { Next::Datagram(listener) })
     }
 }
 

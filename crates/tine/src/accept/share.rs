@@ -97,6 +97,11 @@ impl Share {
         place % self.sockets
     }
 
+    /// Whether every worker of the pool watches every socket: those that serve one connection at a time do.
+    pub(crate) fn is_watched_alike(&self, isolated: bool) -> bool {
+        isolated || self.sockets == 1
+    }
+
     fn words(&self) -> &[AtomicU64] {
         self.region.as_ref().map_or(&[], Region::words)
     }

@@ -87,9 +87,9 @@ impl Acceptor {
         }
         let length = self.pause.map_or(PAUSE.0, |(_, length)| (length * 2).min(PAUSE.1));
         self.pause = Some((Instant::now() + length, length));
-        self.watch.heat();
+        self.watch.owe_all();
         // Somebody else may still have room.
-        self.seat.pass_wake_on();
+        self.pass_on();
     }
 
     pub(super) fn close(&mut self, index: usize) {

@@ -47,6 +47,12 @@ impl Turn {
         }
     }
 
+    /// Takes no more turns. It may have been woken for one that it does not take: if the lock is free, another worker is woken.
+    pub(super) fn give_up(&mut self) {
+        self.take();
+        self.end();
+    }
+
     /// Sleeps until the turn is free, or the supervisor has something to say, or for so long.
     pub(super) fn queue(&self, at_most: Option<Duration>) -> io::Result<()> {
         self.queue.wait(&mut Ready::with_capacity(2), at_most)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tine_os::poll::{Epoll, Interest, Ready};
 
+use super::owed::Owed;
 use crate::listen::Listener;
 use crate::seat::{Seat, Shutdown};
 
@@ -36,8 +37,7 @@ pub(super) struct Watch {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) listener: Rc<Listener>,
-    /// It may have something.
-    pub(super) hot: bool,
+    pub(super) owed: Owed,
     pub(super) closed: bool,
     /// It stands in the epoll, while any does.
     watched: bool,
@@ -48,9 +48,7 @@ pub(super) struct Entry {
 pub(super) struct News {
     /// The supervisor may have said something.
     pub(super) control: bool,
-    /// A listener has something, or a sibling says so.
-    pub(super) woken: bool,
-    /// A sibling says so.
+    /// A poke was taken.
     pub(super) poked: bool,
 }
 
@@ -63,7 +61,8 @@ impl Watch {
         let seat = shutdown.seat().clone();
         let epoll = Epoll::new()?;
         epoll.add(shutdown, CONTROL, Interest::READ)?;
-        let entry = |listener| Entry { listener, hot: false, closed: false, watched: false };
+        let entry =
+            |listener| Entry { listener, owed: Owed::Nothing, closed: false, watched: false };
         let mut watch = Self {
             epoll,
             ready: Ready::with_capacity(BATCH),
@@ -78,45 +77,51 @@ impl Watch {
         let own = watch.seat.own_socket();
         watch.entries.sort_by_key(|entry| entry.listener.shard().is_some_and(|shard| shard != own));
         watch.choose();
-        watch.heat();
+        watch.owe_all();
         Ok(watch)
     }
 
     /// Decides which listeners this worker serves: those all share, its own, and those without a healthy
     /// worker. One that serves a connection at a time serves all there are, or connections would wait behind
     /// a busy sibling while it has nothing to do.
+    ///
+    /// A listener that it stops watching gets a last look: the kernel may have told this worker alone of a connection, also
+    /// since the epoll was last asked.
     fn choose(&mut self) {
         let own = self.seat.own_socket();
         for entry in &mut self.entries {
-            entry.watched = match entry.listener.shard() {
+            let watched = match entry.listener.shard() {
                 Some(shard) if shard != own => self.alone || self.seat.is_orphaned_socket(shard),
                 _ => true,
             };
+            if entry.watched && !watched {
+                entry.owed = Owed::UntilEmpty;
+            }
+            entry.watched = watched;
         }
         self.count = self.entries.iter().filter(|entry| entry.watched).count();
     }
 
-    /// Puts into the epoll what was orphaned, takes out what has a worker again.
+    /// When the supervisor says that workers should look: puts into the epoll what was orphaned, takes out what has a
+    /// worker again, and owes a look at everything.
     pub(super) fn adopt(&mut self) -> io::Result<()> {
-        if !self.seat.sockets_have_changed() {
+        if !self.seat.should_look() {
             return Ok(());
         }
         let before: Vec<bool> = self.entries.iter().map(|entry| entry.watched).collect();
         self.choose();
+        self.owe_all();
         if !self.open {
             return Ok(());
         }
         for (index, watched) in before.into_iter().enumerate() {
-            let entry = &mut self.entries[index];
+            let entry = &self.entries[index];
             match (watched, entry.watched) {
                 _ if entry.closed => {}
                 (false, true) => {
-                    let interest =
-                        if self.wakes_always { Interest::READ } else { Interest::READ_EXCLUSIVE };
-                    self.epoll.add(&*entry.listener, index as u64, interest)?;
+                    self.epoll.add(&*entry.listener, index as u64, self.interest())?;
                 }
                 (true, false) => {
-                    entry.hot = false;
                     let _ = self.epoll.remove(&*entry.listener);
                 }
                 _ => {}
@@ -182,7 +187,7 @@ impl Watch {
         entries.filter(|(_, entry)| entry.watched && !entry.closed)
     }
 
-    /// Waits for news, and notes which listeners have something.
+    /// Waits for news, and notes what is owed.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<News> {
         self.epoll.wait(&mut self.ready, timeout)?;
         let mut news = News::default();
@@ -190,32 +195,65 @@ impl Watch {
             match event.token {
                 CONTROL => news.control = true,
                 POKE => {
-                    news.woken = true;
                     news.poked = self.seat.poke().take().is_some();
+                    if news.poked && !self.seat.are_watched_alike() {
+                        // From a sibling that was started in another mode: it may mean a socket that is not watched here.
+                        self.seat.pass_wake_on();
+                    }
                 }
                 index => {
-                    news.woken = true;
                     let index = usize::try_from(index).unwrap_or(usize::MAX);
                     if let Some(entry) = self.entries.get_mut(index) {
-                        entry.hot = true;
+                        entry.owed = entry.owed.max(Owed::Look);
                     }
                 }
             }
         }
         if news.poked {
-            self.heat();
+            self.owe_all();
         }
         Ok(news)
     }
 
-    /// Any listener that is watched may have something.
-    pub(super) fn heat(&mut self) {
-        self.entries.iter_mut().filter(|entry| entry.watched).for_each(|entry| entry.hot = true);
+    /// Owes a look at every listener that is watched, whatever the epoll says.
+    pub(super) fn owe_all(&mut self) {
+        let watched = self.entries.iter_mut().filter(|entry| entry.watched);
+        watched.for_each(|entry| entry.owed = Owed::UntilEmpty);
     }
 
-    /// Whether any may.
-    pub(super) fn is_hot(&self) -> bool {
-        self.entries.iter().any(|entry| entry.hot && !entry.closed)
+    /// A connection was taken from this listener. With several the epoll is asked before the next is taken, and reports what
+    /// is left; with one an attempt is cheaper.
+    pub(super) fn has_taken(&mut self, index: usize) {
+        let entry = &mut self.entries[index];
+        if entry.owed == Owed::Look && self.count > 1 {
+            entry.owed = Owed::Nothing;
+        }
+    }
+
+    /// This listener had nothing.
+    pub(super) fn is_empty(&mut self, index: usize) {
+        self.entries[index].owed = Owed::Nothing;
+    }
+
+    /// Another worker looks.
+    pub(super) fn forgive(&mut self) {
+        self.entries.iter_mut().for_each(|entry| entry.owed = Owed::Nothing);
+    }
+
+    /// The listeners that are not closed, watched or not.
+    pub(super) fn open_entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| !entry.closed)
+    }
+
+    /// Whether any listener is owed a look.
+    pub(super) fn owes(&self) -> bool {
+        self.open_entries().any(|entry| entry.owed > Owed::Nothing)
+    }
+
+    /// The same once a connection was taken; a listener that is watched alone is owed nothing by that.
+    pub(super) fn owes_besides(&self) -> bool {
+        let alone = |entry: &Entry| self.count == 1 && entry.watched;
+        self.open_entries().any(|entry| entry.owed > Owed::Nothing && !alone(entry))
     }
 
     /// A listener is no more; true if it was the last.

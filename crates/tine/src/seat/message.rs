@@ -22,12 +22,14 @@ pub(crate) const HALTED: u8 = b'H';
 pub(crate) const CONTINUED: u8 = b'C';
 pub(crate) const ENDED: u8 = b'X';
 /// Supervisor to worker: the place is yours; leave, siblings go on; leave, the service ends, and the number of the
-/// signal that asked for it, if one did; give back what memory is free; other sockets than before are without a worker.
+/// signal that asked for it, if one did; give back what memory is free.
 pub(crate) const GO: u8 = b'G';
 pub(crate) const LEAVE: u8 = b'l';
 pub(crate) const FINISH: u8 = b'f';
 pub(crate) const TRIM: u8 = b't';
-pub(crate) const SOCKETS: u8 = b'S';
+/// Both ways: look at the sockets. Others than before may be without a worker, or a connection may wait that no worker was
+/// told of. A worker sends it when it cannot look itself; the supervisor sends it to all workers of the pool.
+pub(crate) const LOOK: u8 = b'S';
 /// Both ways: what the program itself has to say.
 pub(crate) const MESSAGE: u8 = b'M';
 

@@ -24,8 +24,8 @@ mod shutdown;
 mod siblings;
 
 pub(crate) use message::{
-    BEGUN, CONTINUED, ENDED, EXPIRING, FAILURE, FATAL, FINISH, GO, HALTED, LEAVE, LEAVING, MESSAGE,
-    PANICKED, READY, SOCKETS, TRIM, TURN, WIRE_BYTES, cut, send_own,
+    BEGUN, CONTINUED, ENDED, EXPIRING, FAILURE, FATAL, FINISH, GO, HALTED, LEAVE, LEAVING, LOOK,
+    MESSAGE, PANICKED, READY, TRIM, TURN, WIRE_BYTES, cut, send_own,
 };
 pub use message::{MESSAGE_BYTES, Sender};
 pub use shutdown::Shutdown;
@@ -71,8 +71,8 @@ pub(crate) struct Seat {
     fatal: AtomicBool,
     /// The supervisor said that the service ends, and keeps new connections away.
     finish: AtomicBool,
-    /// The supervisor said that other sockets are without a worker.
-    sockets: AtomicBool,
+    /// The supervisor said that workers should look at the sockets.
+    look: AtomicBool,
     /// Connections that are open now, and were ever taken; requests answered. The record shows copies: any process of
     /// the service can write over those.
     open: AtomicU64,
@@ -134,7 +134,7 @@ impl Seat {
             orphaned: AtomicBool::new(false),
             fatal: AtomicBool::new(false),
             finish: AtomicBool::new(false),
-            sockets: AtomicBool::new(false),
+            look: AtomicBool::new(false),
             open: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             answered: AtomicU64::new(0),
@@ -352,7 +352,7 @@ impl Seat {
                 Ok(Some([MESSAGE, bytes @ ..])) => told(bytes),
                 Ok(Some([GO, ..])) => self.go.store(true, SeqCst),
                 Ok(Some([LEAVE, ..])) => self.begin_to_leave(Leave::Alone),
-                Ok(Some([SOCKETS, ..])) => self.sockets.store(true, SeqCst),
+                Ok(Some([LOOK, ..])) => self.look.store(true, SeqCst),
                 Ok(Some([FINISH, ..])) => {
                     self.finish.store(true, SeqCst);
                     self.begin_to_leave(Leave::Together);

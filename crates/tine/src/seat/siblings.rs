@@ -7,7 +7,7 @@ use std::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst};
 
 use tine_os::event::EventFd;
 
-use super::{Busy, Leave, Seat, is_readable};
+use super::{Busy, LOOK, Leave, Seat, is_readable};
 use crate::listen::Listener;
 use crate::scoreboard::Signpost;
 
@@ -57,9 +57,9 @@ impl Seat {
         self.share.is_orphaned(socket as usize)
     }
 
-    /// Whether that may be otherwise than when this was last asked.
-    pub(crate) fn sockets_have_changed(&self) -> bool {
-        self.sockets.load(Relaxed) && self.sockets.swap(false, SeqCst)
+    /// Whether the supervisor has said since this was last asked that workers should look at the sockets.
+    pub(crate) fn should_look(&self) -> bool {
+        self.look.load(Relaxed) && self.look.swap(false, SeqCst)
     }
 
     /// The lock of a pool whose workers take turns.
@@ -92,10 +92,19 @@ impl Seat {
         self.record.generation()
     }
 
-    /// A sibling should look at the listeners: this worker may have been woken for a connection it will
-    /// not take.
+    /// Whether its siblings watch the same sockets.
+    pub(crate) fn are_watched_alike(&self) -> bool {
+        self.share.is_watched_alike(self.is_isolated())
+    }
+
+    /// Has a sibling look at the listeners: this worker may have been woken for a connection it will not take. Where the
+    /// siblings watch different sockets all of them look, and the supervisor tells them.
     pub(crate) fn pass_wake_on(&self) {
-        self.poke.signal();
+        if self.are_watched_alike() {
+            self.poke.signal();
+        } else {
+            self.tell(LOOK, "");
+        }
     }
 
     pub(crate) fn poke(&self) -> &EventFd {

@@ -223,7 +223,7 @@ pub(super) fn bind(
     Ok(RunningPool {
         watch: Watch::default(),
         share: Share::create(plan.accept, plan.rules.capacity, plan.sockets)?,
-        sockets_changed: false,
+        to_look: false,
         plan,
         program: pool.program,
         listeners: bound.iter().cloned().collect(),

@@ -327,7 +327,7 @@ impl Supervisor {
             watch: super::watch::Watch::default(),
             poke: Arc::new(poke),
             share: Share::alone(),
-            sockets_changed: false,
+            to_look: false,
             past: super::procs::Totals::default(),
         }
     }

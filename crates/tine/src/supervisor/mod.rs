@@ -41,6 +41,7 @@ mod terminal;
 pub(crate) mod trial;
 pub(crate) mod turnover;
 mod verdict;
+mod wake;
 pub(crate) mod watch;
 mod weight;
 

@@ -17,7 +17,7 @@ use crate::handover::Probe;
 use crate::listen::Listeners;
 use crate::log::LogFile;
 use crate::notify::Manager;
-use crate::seat::{FINISH, GO, LEAVE, SOCKETS, TRIM};
+use crate::seat::{FINISH, GO, LEAVE, TRIM};
 use crate::statusfile::Row;
 
 impl Supervisor {
@@ -34,10 +34,7 @@ impl Supervisor {
             Action::Terminate(worker) => self.signal(worker, Signal::TERM),
             Action::Abort(worker) => self.signal(worker, Signal::ABRT),
             Action::Kill(worker) => self.kill(worker),
-            Action::Poke(pool) => {
-                self.pools[pool].poke.signal();
-                self.pools[pool].share.renew_lock();
-            }
+            Action::Poke(pool) => self.pass_wake_on(pool),
             Action::Staffed { pool, place, staffed } => self.staffed(pool, place, staffed),
             Action::Watch { pool, on } => self.watch_listeners(pool, on),
             Action::LameDuck => self.post_lame_duck(),
@@ -74,13 +71,11 @@ impl Supervisor {
     }
 
     /// Where generations have no scoreboard in common, the share is that of the places.
-    fn steer(&self, trial: Option<(u32, u32)>) {
+    fn steer(&mut self, trial: Option<(u32, u32)>) {
         let trial = trial.filter(|_| self.procs.values().all(|proc| proc.old_board.is_none()));
         (0..self.board.pools()).for_each(|pool| self.board.signpost(pool).post_trial(trial));
-        // Who sleeps is to be woken otherwise from now on.
-        for proc in self.procs.values().filter(|proc| !proc.is_command) {
-            let _ = send_message(&proc.channel, &[SOCKETS]);
-        }
+        // Workers that sleep are to be woken otherwise from now on.
+        self.pools.iter_mut().for_each(|pool| pool.to_look = true);
     }
 
     /// Says so to all workers, those of older plans too.
@@ -160,34 +155,6 @@ impl Supervisor {
             };
             if let Err(error) = result {
                 crate::log::warning!(self.log, "cannot watch {}: {error}", listener.address());
-            }
-        }
-    }
-
-    /// Publishes who serves in a place, and by that whose the sockets are.
-    fn staffed(&mut self, pool: usize, place: usize, staffed: bool) {
-        let (state, pool) = (&self.state.pools[pool], &mut self.pools[pool]);
-        if !staffed {
-            pool.share.set_open(place, None);
-        }
-        if pool.share.sockets() > 1 {
-            let socket = pool.share.own(place);
-            let step = pool.share.sockets();
-            let orphaned = !state.places.iter().skip(socket).step_by(step).any(|it| it.staffed);
-            pool.sockets_changed |= pool.share.set_orphaned(socket, orphaned);
-        }
-    }
-
-    /// Has the workers look whose sockets they are to serve, where that is otherwise than before. Once for
-    /// all that has happened; while the service stops they look at all of them anyway.
-    pub(super) fn tell_sockets(&mut self) {
-        for index in 0..self.pools.len() {
-            if !std::mem::take(&mut self.pools[index].sockets_changed) || self.state.is_stopping() {
-                continue;
-            }
-            for proc in self.procs.values().filter(|proc| proc.pool == index) {
-                // Who does not read has too much to read already, and finds this among it.
-                let _ = send_message(&proc.channel, &[SOCKETS]);
             }
         }
     }

@@ -24,8 +24,8 @@ use crate::handover::ProcLeft;
 use crate::program::{exit_of, exit_told};
 use crate::scoreboard::Scoreboard;
 use crate::seat::{
-    BEGUN, CONTINUED, ENDED, EXPIRING, FAILURE, FATAL, HALTED, LEAVING, MESSAGE, PANICKED, READY,
-    TURN, WIRE_BYTES,
+    BEGUN, CONTINUED, ENDED, EXPIRING, FAILURE, FATAL, HALTED, LEAVING, LOOK, MESSAGE, PANICKED,
+    READY, TURN, WIRE_BYTES,
 };
 
 /// Turns a worker gets after its end: more than a full channel takes. Somebody it has left behind may go on
@@ -218,6 +218,7 @@ impl Supervisor {
                 PANICKED => self.happen(Event::Panicked(id)),
                 EXPIRING => self.happen(Event::Expiring(id)),
                 LEAVING => self.happen(Event::Leaving(id)),
+                LOOK => self.pools[proc.pool].to_look = true,
                 BEGUN if is_command => {
                     proc.command = text.parse().ok();
                     self.begun(id);

@@ -71,8 +71,8 @@ pub(crate) struct Pool {
     pub(crate) watch: Watch,
     pub(crate) poke: Arc<EventFd>,
     pub(crate) share: Share,
-    /// Its workers are to hear that other sockets are without a worker.
-    pub(crate) sockets_changed: bool,
+    /// Its workers are to look at the sockets.
+    pub(crate) to_look: bool,
     /// What workers that are gone have done.
     pub(crate) past: super::procs::Totals,
 }
@@ -257,7 +257,7 @@ impl Supervisor {
         self.happen(Event::Time);
         self.look();
         self.watch();
-        self.tell_sockets();
+        self.tell_to_look();
         while self.outcome.is_none() {
             self.epoll
                 .wait(&mut ready, self.timeout())
@@ -281,7 +281,7 @@ impl Supervisor {
             if let Some(manager) = &mut self.manager {
                 manager.attend(monotonic());
             }
-            self.tell_sockets();
+            self.tell_to_look();
             self.call("woken", |hooks, service| hooks.woken(service));
             self.leave();
         }
