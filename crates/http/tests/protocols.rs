@@ -170,6 +170,7 @@ fn a_service_of_tonics_is_called_as_it_is() {
     let call = [
         &[0x83, 0x86][..],
         &field(":path", "/grpc.health.v1.Health/Check"),
+        &field(":authority", "a"),
         &field("content-type", "application/grpc"),
         &field("te", "trailers"),
     ];
