@@ -115,7 +115,7 @@ impl<S: HttpService> Future for Exchange<S> {
                         None => return Poll::Ready(()),
                     },
                     Poll::Ready(Err(error)) => {
-                        this.respond.send_reset(reason(&error.into()));
+                        this.respond.send_reset(reason(&error));
                         return Poll::Ready(());
                     }
                     Poll::Pending => {

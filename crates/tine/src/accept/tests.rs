@@ -215,7 +215,7 @@ fn a_worker_that_is_woken_for_its_turn_and_leaves_wakes_the_next() {
         let (share, poke, lock) = (pool.share.clone(), pool.poke.clone(), lock.clone());
         sleeper(move || {
             let mut turn = Turn::new(&lock, &shutdown(&share, &poke, None)).expect("an epoll");
-            turn.queue().expect("no error");
+            turn.queue(None).expect("no error");
             if leaves {
                 turn.give_up();
             }

@@ -131,7 +131,7 @@ fn by_hyper(pieces: &[&[u8]]) -> Answers {
 /// A driver without a socket: what was written, and why the last request was refused.
 struct Pure<'a> {
     machine: Machine,
-    pieces: std::vec::IntoIter<&'a [u8]>,
+    pieces: std::slice::Iter<'a, &'a [u8]>,
     input: Vec<u8>,
     out: Vec<u8>,
     refused: Option<&'static str>,
@@ -140,7 +140,7 @@ struct Pure<'a> {
 impl Pure<'_> {
     fn more(&mut self) -> bool {
         let piece = self.pieces.next();
-        self.input.extend_from_slice(piece.unwrap_or_default());
+        self.input.extend_from_slice(piece.copied().unwrap_or_default());
         piece.is_some()
     }
 
@@ -215,7 +215,7 @@ impl Pure<'_> {
 fn by_the_machine(pieces: &[&[u8]]) -> (Answers, Option<&'static str>) {
     let mut pure = Pure {
         machine: Machine::new(BOUNDS, Speaks::Http1),
-        pieces: pieces.to_vec().into_iter(),
+        pieces: pieces.iter(),
         input: Vec::new(),
         out: Vec::new(),
         refused: None,

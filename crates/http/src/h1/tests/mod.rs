@@ -406,12 +406,22 @@ const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgra
 const TUNNEL: &str = "CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n";
 const TRAILERS: &str = "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n";
 
+/// A request; the answer's status, fields and length; its head as text, and its framing.
+type Case = (
+    &'static str,
+    u16,
+    &'static [(&'static str, &'static str)],
+    Option<u64>,
+    &'static str,
+    Framing,
+);
+
 #[test]
 fn an_answer_is_framed_as_its_request_and_status_want_it() {
     use Framing::{Chunked, Empty, Length, UntilClose, Upgraded};
     let plain = Chunked { trailers: false };
     #[rustfmt::skip]
-    let cases: [(&str, u16, &[(&'static str, &'static str)], Option<u64>, &str, Framing); 20] = [
+    let cases: [Case; 20] = [
         (GET, 200, &[], Some(5), "HTTP/1.1 200 OK|content-length: 5||", Length(5)),
         (GET, 200, &[], Some(0), "HTTP/1.1 200 OK|content-length: 0||", Empty),
         (GET, 404, &[], None, "HTTP/1.1 404 Not Found|transfer-encoding: chunked||", plain),

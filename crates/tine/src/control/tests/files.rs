@@ -92,7 +92,7 @@ fn a_directory_that_others_may_write_to_is_refused() {
 #[test]
 fn a_client_finds_what_runs() {
     let (directory, path) = place();
-    let owner = privilege::effective_uid();
+    let owner = tine_os::privilege::effective_uid();
     let directories = [find::Directory { path: directory.path().to_path_buf(), owner }];
     let find = |by: By| Client::find_in(&directories, &by);
     let error = find(By::Only).unwrap_err();
