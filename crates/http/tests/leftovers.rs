@@ -72,7 +72,7 @@ impl Class {
         let frame = match how {
             "end" => GOAWAY,
             "reset" => RST_STREAM,
-            "cut" | "dropped" | "idle" => return client.closed(),
+            "calm" | "dropped" | "idle" => return client.closed(),
             status => return client.read_to_end().get(9..12) == Some(status.as_bytes()),
         };
         let seen = std::iter::from_fn(|| read_frame(client)).any(|read| read.kind == frame);

@@ -162,7 +162,7 @@ fn a_connection_of_http2_that_is_ended_for_what_its_client_did_has_a_line_and_is
     let requests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/requests/invalid");
     let entries = fs::read_dir(requests).expect("the requests");
     let ends = entries.map(|entry| entry.expect("an entry").path());
-    let ended = ["end", "cut"].map(Some);
+    let ended = ["end", "calm"].map(Some);
     let is_ended = |path: &PathBuf| ended.contains(&path.extension().and_then(OsStr::to_str));
     let ends: Vec<_> = ends.filter(is_ended).collect();
     assert!(ends.len() > 15, "they are all there");
