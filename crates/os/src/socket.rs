@@ -17,7 +17,7 @@ mod file;
 mod peer;
 mod sender;
 
-pub use datagram::{Correspondent, Datagram, receive_from, send_to};
+pub use datagram::{Correspondent, Datagram, has_message, receive_from, send_to};
 pub use file::{
     UNIX_PATH_MAX, UnixName, probe_unix, set_socket_file, unix_datagram, unix_listener,
 };

@@ -62,6 +62,19 @@ pub fn receive_from(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Datagram
     })
 }
 
+/// Whether a message waits to be received; takes none. Unlike poll(2), which says yes of a socket that was shut down.
+///
+/// # Errors
+/// The socket's, but for the one that says that it has nothing.
+pub fn has_message(socket: impl AsFd) -> io::Result<bool> {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    match net::recv(socket, &mut [0; 1][..], flags) {
+        Ok(_) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Sends one message. `EDESTADDRREQ` if the receiver has no name.
 pub fn send_to(socket: impl AsFd, bytes: &[u8], receiver: &Correspondent) -> io::Result<usize> {
     match &receiver.0 {

@@ -17,8 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tine_os::poll::readable;
-use tine_os::socket::accept;
+use tine_os::socket::{accept, has_message};
 
 use crate::conn::Conn;
 use crate::listen::Listener;
@@ -373,7 +372,7 @@ impl Acceptor {
     /// would go round for ever if every look were a find.
     fn take_datagram(&mut self, index: usize, listener: Rc<Listener>) -> io::Result<Next> {
         let must_ask = self.watch.entries[index].owed == Owed::UntilEmpty;
-        let is_empty = must_ask && !readable(&*listener, Some(Duration::ZERO))?;
+        let is_empty = must_ask && !has_message(&*listener)?;
         if is_empty || !must_ask {
             self.watch.is_empty(index);
         }
