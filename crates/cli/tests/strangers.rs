@@ -55,10 +55,12 @@ fn nothing_that_a_service_says_reaches_the_terminal_raw() {
     let path = directory.path().join("control");
     let listener = UnixListener::bind(&path).expect("a socket");
     std::thread::spawn(move || listener.incoming().flatten().for_each(serve_hostile));
-    let pid_file = directory.path().join("pid");
+    let [pid_file, status_file] = ["pid", "status"].map(|name| directory.path().join(name));
     fs::write(&pid_file, process::id().to_string()).expect("a file");
-    let [path, pid_file] = [&path, &pid_file].map(|it| it.to_str().expect("text"));
-    let start_server = ["start_server", "--status-file", "x", "--pid-file", pid_file];
+    fs::write(&status_file, format!("1:{}\n", process::id())).expect("a file");
+    let [path, pid_file, status_file] =
+        [&path, &pid_file, &status_file].map(|it| it.to_str().expect("text"));
+    let start_server = ["start_server", "--status-file", status_file, "--pid-file", pid_file];
     for words in [
         &["status"][..],
         &["status", "--json"],

@@ -31,7 +31,7 @@ pub(crate) enum Decoded {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Decoder {
     state: State,
     /// How many bytes of the body may still come.
@@ -40,7 +40,7 @@ pub(crate) struct Decoder {
     extensions: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum State {
     /// So many bytes are left of a body whose length was said.
     Length(u64),
@@ -56,7 +56,7 @@ enum State {
 }
 
 /// A chunk's line: where in it the next byte stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Chunk {
     at: At,
     size: u64,

@@ -156,6 +156,26 @@ impl Machine {
         self.stage = Stage::Making;
     }
 
+    /// Looks at what has come of a chunked body: why the request must not reach the service, if two readers could understand
+    /// two things of it. Nothing is used up.
+    pub(crate) fn look_ahead(&mut self, mut input: &[u8]) -> Option<Refusal> {
+        let Intake::Reading(decoder) = &self.intake else { return None };
+        if decoder.exact().is_some() {
+            return None;
+        }
+        let mut decoder = decoder.clone();
+        loop {
+            match decoder.decode(input) {
+                Decoded::Data { skip, data } => input = &input[skip + data..],
+                Decoded::Refused(refusal) => {
+                    (self.keeps, self.refused) = (false, true);
+                    return Some(refusal);
+                }
+                Decoded::More { .. } | Decoded::End { .. } => return None,
+            }
+        }
+    }
+
     /// How many bytes of the request's body are still to come, if that was said.
     pub(crate) fn body_left(&self) -> Option<u64> {
         match &self.intake {

@@ -148,8 +148,9 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
             ready!(self.poll_send(cx))?;
         }
         match self.machine.read(self.input.bytes()) {
-            Next::Call(head, used) => {
+            Next::Call(mut head, used) => {
                 self.input.advance(used);
+                head.refused = head.refused.or_else(|| self.machine.look_ahead(self.input.bytes()));
                 self.call(*head);
                 return Poll::Ready(Ok(Step::Again));
             }
