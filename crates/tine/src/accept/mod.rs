@@ -43,6 +43,7 @@ pub(crate) use share::Share;
 use steer::Steer;
 use trouble::{IN_A_ROW, Trouble};
 use turn::Turn;
+#[cfg(feature = "tokio")]
 pub use upkeep::Tidy;
 pub(crate) use upkeep::Upkeep;
 use watch::Watch;
