@@ -71,6 +71,25 @@ fn a_client_that_has_gone_already_is_no_failure() {
 }
 
 #[test]
+fn a_socket_that_listens_on_standard_input_is_served_until_term() {
+    let site = site();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let server = Server::command("/bin/sh")
+        .args(["-c", "exec \"$0\" serve --inetd \"$1\" <&3 3<&-", env!("CARGO_BIN_EXE_tine")])
+        .arg(site.path())
+        .listener(listener, 3)
+        .start();
+    for _ in 0..3 {
+        assert_eq!(testkit::client::get(&address, "/").text(), "hello");
+    }
+    assert!(server.try_exit().is_none(), "it waits for more");
+    server.signal(15);
+    let status = server.wait_exit();
+    assert!(status.success(), "{status:?}");
+}
+
+#[test]
 fn without_a_connection_there_is_nothing_to_serve() {
     let output = Command::new(env!("CARGO_BIN_EXE_tine"))
         .args(["serve", "--inetd"])

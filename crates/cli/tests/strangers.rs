@@ -116,7 +116,7 @@ impl Drop for Home {
 fn serve(uid: u32, site: &Path, more: &[&str]) -> Running {
     let program = site.join("tine");
     if !program.exists() {
-        fs::copy(env!("CARGO_BIN_EXE_tine"), &program).expect("a copy");
+        testkit::copy_program(Path::new(env!("CARGO_BIN_EXE_tine")), &program);
     }
     let user = uid.to_string();
     Server::command(program)

@@ -15,8 +15,9 @@ const KILL: i32 = 9;
 const STOP: i32 = 19;
 const TTOU: i32 = 22;
 const TERM: i32 = 15;
-/// Promised are 200 ms; what a busy machine makes of it. Far less than it takes a place to be tried again.
-const SOON: Duration = Duration::from_secs(2);
+/// Promised are 200 ms on an idle machine. Below the next slower mechanisms, which take 1 s: the grace of a stopped
+/// worker (`halt_grace`) and the longest delay of a place that had served.
+const SOON: Duration = Duration::from_millis(900);
 const CLIENTS: usize = 300;
 
 struct Service {

@@ -40,10 +40,15 @@ fn an_answer_of_a_leaving_worker_says_close_and_none_before_did() {
 fn a_request_in_flight_is_answered_while_the_service_stops() {
     let (server, address) = start(&["1", "100"]);
     let mut connection = Client::connect(&address);
-    connection.send(b"GET /slow/700 HTTP/1.1\r\nHost: a\r\n\r\n");
+    connection.send(b"GET /slow/1500 HTTP/1.1\r\nHost: a\r\n\r\n");
     // Once another is answered, the slow one is being handled.
     assert_eq!(client::get(&address, "/").text(), "hello");
     server.signal(SIGTERM);
+    server.wait_line("stopping");
+    // Far less than the request takes: accepting ends at once, and not with what is in flight.
+    let soon = Duration::from_millis(500);
+    wait_until("connections are refused", soon, || Client::try_connect(&address).is_err());
+    assert!(server.try_exit().is_none(), "a request is in flight");
     assert_eq!(connection.read_response().text(), "at last");
     assert!(server.wait_exit().success());
 }

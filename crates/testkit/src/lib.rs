@@ -128,6 +128,22 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Copies a program, to be run from `to`. Another process writes it: if a thread of this one forked while the copy was
+/// open here, the child would have it open for writing, and to run it would fail with `ETXTBSY`.
+///
+/// # Panics
+/// When it cannot be copied.
+#[track_caller]
+pub fn copy_program(from: &Path, to: &Path) {
+    let status = std::process::Command::new("cp").arg("--").args([from, to]).status();
+    assert!(
+        status.is_ok_and(|it| it.success()),
+        "cannot copy {} to {}",
+        from.display(),
+        to.display()
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -365,6 +365,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_not_configured_is_as_it_is_documented() {
+        let it = PoolConfig::default();
+        let seconds = Duration::from_secs;
+        assert_eq!(it.backoff, (Duration::from_millis(100), seconds(30)));
+        assert_eq!(
+            (it.boot_timeout, it.drain_timeout, it.stop_timeout),
+            (seconds(30), seconds(600), seconds(30))
+        );
+        assert_eq!((it.term_grace, it.halt_grace), (seconds(1), seconds(1)));
+        assert_eq!(
+            (it.shrink_interval, it.settle, it.quiet),
+            (seconds(10), seconds(10), seconds(30))
+        );
+        assert_eq!((it.boot_attempts, it.breaker), (3, (1000, seconds(60))));
+    }
+
+    #[test]
     fn workers_are_a_number_a_range_or_auto() {
         let parse = |text: &str| text.parse::<Workers>();
         assert_eq!(parse("4").expect("a number"), Workers::fixed(4));

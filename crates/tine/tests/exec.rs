@@ -170,7 +170,7 @@ fn no_descriptor_leaks_into_a_worker_or_its_supervisor() {
 fn a_deleted_binary_still_makes_workers_of_the_image_that_runs() {
     let directory = TempDir::new().expect("a directory");
     let binary = directory.path().join("copy");
-    fs::copy(testkit::bin("fixture"), &binary).expect("a copy");
+    testkit::copy_program(&testkit::bin("fixture"), &binary);
     let control = directory.path().join("control");
     let server = Server::command(&binary).arg("--control").arg(&control);
     let words = "--listen 127.0.0.1:0 --workers 1 --spawn exec --backoff 1,1";

@@ -171,8 +171,10 @@ fn ready_is_told_once_when_all_workers_serve_and_with_all_their_pids() {
     assert_eq!(told, [format!("{} ready {}", service.pid(), pids.join(" "))]);
     let before =
         lines(&file).iter().position(|line| line.contains(" ready ")).expect("it is there");
-    let spawned = lines(&file)[..before].iter().filter(|line| line.contains(" spawned ")).count();
-    assert_eq!(spawned, 3, "all before it");
+    for told in [" spawned ", " worker_started "] {
+        let count = lines(&file)[..before].iter().filter(|line| line.contains(told)).count();
+        assert_eq!(count, 3, "{told}: all before it");
+    }
     assert!(process::signal(workers[0], KILL));
     wait_gone(workers[0]);
     service.wait_serving(3);

@@ -6,11 +6,14 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use support::{AT_ONCE, KILL, Service, TERM, Talk, require_root, start, start_with, timed};
+use support::{KILL, Service, TERM, Talk, require_root, start, start_with, timed};
 use testkit::process::{self, try_status};
 use testkit::{alive, wait_gone};
 
-/// Who has said that he is an orphan.
+/// What the table of rows promises for an orphan (F11). The next slower way out is a drain, which takes 1 s or more.
+const ORPHAN: Duration = Duration::from_millis(500);
+
+/// The processes that have said that they are orphans.
 fn orphans(service: &Service) -> Vec<u32> {
     let file = fs::read_to_string(service.directory().join("orphans")).unwrap_or_default();
     file.lines().map(|line| line.parse().expect("a pid")).collect()
@@ -33,7 +36,7 @@ fn idle_workers_are_gone_at_once_when_the_supervisor_is_killed_and_each_tells_on
             service.signal(KILL);
             workers.iter().for_each(|&pid| wait_gone(pid));
         });
-        assert!(took < AT_ONCE, "{took:?}");
+        assert!(took < ORPHAN, "{took:?}");
         TcpListener::bind(&address).expect("the port is free");
         let mut told = orphans(&service);
         told.sort_unstable();
@@ -197,7 +200,7 @@ fn as_process_1_its_death_ends_all() {
         assert!(process::signal(first, KILL));
         workers.into_iter().for_each(wait_gone);
     });
-    assert!(took < AT_ONCE, "{took:?}");
+    assert!(took < ORPHAN, "{took:?}");
     service.wait_exit();
     TcpListener::bind(&address).expect("the port is free");
 }

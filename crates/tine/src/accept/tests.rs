@@ -7,7 +7,7 @@ use std::thread;
 
 use tine_os::event::EventFd;
 use tine_os::fd::{message_pair, receive_message, send_message};
-use tine_os::poll::{Epoll, Interest, Ready};
+use tine_os::poll::{Epoll, Interest, Ready, readable};
 
 use super::*;
 use crate::hooks::Hooked;

@@ -166,7 +166,8 @@ impl Prefork {
 
     /// Serves the one connection on standard input in this very process, and returns at its end: for inetd
     /// (`nowait`), or systemd with `Accept=yes`. If standard input is a socket that listens (inetd's `wait`),
-    /// it serves there, one after the other, until a signal ends it. Its own listeners are left out. Standard
+    /// it serves there, one after the other, until a signal ends it. TERM, INT, QUIT and HUP let it finish what
+    /// it has, within 30 s. Its own listeners are left out. Standard
     /// output becomes `/dev/null`, and so does standard error if it is the client (row N44).
     ///
     /// # Errors
@@ -191,22 +192,18 @@ impl Prefork {
         serve: impl Fn(Worker) -> std::result::Result<(), BoxError> + 'static,
     ) -> Result<()> {
         let worker = self.solo()?;
-        let grace = Duration::from_secs(30);
-        tine_os::signal::on_leave(
-            &worker.seat.leave_event(),
-            grace,
-            &crate::supervisor::spawn::LEAVES_ON,
-        )
-        .map_err(|error| Error::os("cannot catch signals", error))?;
         run_here(worker, serve)
     }
 }
 
-/// A worker's life in a process that is nothing else's.
+/// A worker's life in a process that is nothing else's: a signal that asks it to leave lets it finish what it has.
 fn run_here(
     worker: Worker,
     serve: impl Fn(Worker) -> std::result::Result<(), BoxError>,
 ) -> Result<()> {
+    let (leave, grace) = (worker.seat.leave_event(), Duration::from_secs(30));
+    tine_os::signal::on_leave(&leave, grace, &crate::supervisor::spawn::LEAVES_ON)
+        .map_err(|error| Error::os("cannot catch signals", error))?;
     let (hooks, info) = (worker.hooks.clone(), worker.info());
     let started = hooks.worker_started(&worker);
     let result = started.and_then(|()| serve(worker));
