@@ -143,7 +143,7 @@ fn where_the_kernel_does_not_send_files_they_are_read_and_written() {
     // From the first call on, and in the middle of a file.
     for (error, when) in [("EINVAL", "1+"), ("ENOSYS", "2+"), ("EPERM", "3+"), ("EOVERFLOW", "2")] {
         let site = Site::new();
-        let content = site.file("large", (3 << 20) + 77);
+        let content = site.file("large", (12 << 20) + 77);
         let inject = format!("inject=sendfile:error={error}:when={when}");
         let strace = ["strace", "-qq", "-f", "-o", "/dev/null", "-e", "trace=sendfile", "-e"];
         let server =
