@@ -138,7 +138,7 @@ impl Drop for Meter {
 
 impl Meter {
     /// The body was read to its end. If it is still the connection's: an application may read the one before it meanwhile,
-    /// which hyper has taken in long since.
+    /// which was taken in long since.
     fn is_read(&self) {
         if self.progress.requests.get() == self.number {
             self.progress.unread.set(false);

@@ -1,6 +1,6 @@
 //! One connection, from accept to close.
 //!
-//! hyper frames and parses; what is ours is the end. A connection of a leaving worker is told so by the
+//! [`crate::h1`] and [`crate::http2`] speak; here is how a connection begins and ends. A connection of a leaving worker is told so by the
 //! next answer (`Connection: close`), and is closed without that only after it was silent for a while
 //! with nothing unread in its socket: a request that is already on its way is answered.
 

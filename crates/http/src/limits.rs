@@ -8,7 +8,7 @@ use std::time::Duration;
 /// `Connection: close`; over HTTP/2 with the status, a reset of the stream, or the end of the connection.
 ///
 /// Not a choice: a request has at most 100 header fields, a chunked body's extensions at most 16 KiB in
-/// all (hyper; 431 and 400). An HTTP/2 client that sends more than 1000 frames that ask for nothing (pings, settings,
+/// all (431 and 400). An HTTP/2 client that sends more than 1000 frames that ask for nothing (pings, settings,
 /// priorities) beyond 10 a second and what goes with its requests and answers is closed (GOAWAY, ENHANCE_YOUR_CALM); so is one that still begins
 /// requests 10 s after GOAWAY. All streams of a worker hold 64 MiB at most; more are refused (REFUSED_STREAM), unless their
 /// connection has no other.

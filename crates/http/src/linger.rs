@@ -20,7 +20,7 @@ use crate::limits::{LINGER_LEAST, LINGER_LEAVING, LINGER_READS, LINGER_SILENCE, 
 use crate::progress::{Progress, nanos};
 use crate::wire::Wire;
 
-/// Lets a client that is still sending read its answer: gives it, if hyper has not, ends our side, and
+/// Lets a client that is still sending read its answer: gives it, if it is not sent yet, ends our side, and
 /// listens to it for a while (RFC 9112, section 9.6), which is shorter where others wait for this worker.
 pub(crate) async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8], connected: &Connected) {
     let Connected { settings, progress, .. } = connected;
@@ -30,7 +30,6 @@ pub(crate) async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8], connect
     progress.wanted.set(0);
     let _member = settings.crowd.join(progress.clone(), Waker::noop().clone());
     let listen = async {
-        // Where hyper has answered it may also have ended our side, and even no bytes can be written then.
         if !answer.is_empty() {
             poll_fn(|cx| Pin::new(&mut wire).poll_write(cx, answer)).await?;
         }

@@ -1,5 +1,5 @@
-//! The service of one connection as hyper sees it: refuses what no service should see, counts requests,
-//! stamps the scoreboard, and says `Connection: close` when it is time.
+//! One request around the service, whatever the protocol: counts it, stamps the scoreboard, keeps its line of the log, and
+//! says `Connection: close` when it is time.
 
 use std::fmt;
 use std::future::Future;
@@ -167,7 +167,7 @@ impl<S: HttpService> Future for Answering<S> {
         let status = response.status();
         let upgrades =
             status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && status.is_success());
-        // Its body ends where the connection does, and hyper would say that it is kept.
+        // Its body ends where the connection does.
         let endless = old
             && response.body().size_hint().exact().is_none()
             && !response.headers().contains_key(CONTENT_LENGTH);
@@ -185,7 +185,6 @@ impl<S: HttpService> Future for Answering<S> {
 fn close<B>(response: &mut Response<B>, old: bool) {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     if old {
-        // To one of HTTP/1.1 hyper would add `keep-alive`, when the client has asked for that.
         *response.version_mut() = Version::HTTP_10;
     }
 }
@@ -195,7 +194,6 @@ fn made<B: Body<Error: Into<BoxError>>>(response: &mut Response<Answer<B>>) {
     let Served { connected, number, .. } = &response.body().served;
     let id = connected.id_header(*number);
     let Connected { settings, progress, .. } = &**connected;
-    // hyper's own never goes back after the clock was ahead.
     let date = settings.date.at(progress.now.get());
     let headers = response.headers_mut();
     headers.entry(DATE).or_insert(date);
@@ -294,7 +292,7 @@ impl Served {
         response
     }
 
-    /// Its body has failed: said when what it gave before is written, for hyper would let go of that.
+    /// Its body has failed: said when what it gave before is written.
     fn fail<T>(
         &mut self,
         error: BoxError,

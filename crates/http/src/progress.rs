@@ -108,7 +108,7 @@ pub(crate) struct Progress {
     pub(crate) wanted: Number,
     /// It is to end as soon as it waits for a request.
     pub(crate) unwanted: Flag,
-    /// The socket would not take what hyper has to write.
+    /// The socket would not take what is to be written.
     pub(crate) writing: Flag,
     /// An answer does not come to its end: its body has failed, or its client takes nothing.
     pub(crate) fails: Flag,

@@ -19,11 +19,11 @@
 //! }
 //! ```
 //!
-//! Every request has its line, also one that hyper refuses, whose client goes away, or whose handler
+//! Every request has its line, also one that is refused, whose client goes away, or whose handler
 //! panics. Of a request that cannot be read `%r` is its first line, as far as it has come and 256 bytes of it at most;
 //! the reason is in the service's log. Bytes of a target that its parser refuses (`"`, `<`, `>`, a backtick, and all that is
 //! not ASCII) are percent-encoded in the line, as the service sees them. A connection of HTTP/2 that ends with an error of the protocol (broken frames or compression, a flood of
-//! anything; or the client says there was one) has one line more, with 400. What hyper refuses of a single stream, and goes
+//! anything; or the client says there was one) has one line more, with 400. What h2 refuses of a single stream, and goes
 //! on, has none: a request whose fields are malformed or too large, or one stream too many.
 //!
 //! A worker gathers lines and writes them together, whole ones in one write(2): when there are 32 KiB
@@ -50,7 +50,7 @@
 //! | `%{NAME}i`, `%{NAME}o` | a header of the request, of the answer |
 //! | `%s`, `%>s`, `%<s` | the answer's status |
 //! | `%b`, `%B` | bytes of its body that were sent; `%b` shows 0 as `-` |
-//! | `%O` | bytes of it with its header, as HTTP/1 writes it; what hyper adds is computed, not counted |
+//! | `%O` | bytes of it with its header, as HTTP/1 writes it; over HTTP/1 to the byte |
 //! | `%D`, `%T`, `%{ms}T`, `%{us}T` | time from the request to the answer's last byte being taken by the socket, in µs, s, ms, µs |
 //! | `%k` | requests on the connection before this one |
 //! | `%L`, `%{c}L` | the request's, the connection's id: `C3.17-2`, `C3.17` |
