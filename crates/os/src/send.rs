@@ -1,65 +1,10 @@
-//! From a file to a socket without a copy in between, and the address space that stands for it.
-#![allow(unsafe_code)]
+//! From a file to a socket without a copy in between.
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
-use std::ptr::{self, NonNull};
 
 use rustix::io::retry_on_intr;
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use rustix::net::{SendAncillaryBuffer, SendFlags};
-
-/// Address space without memory behind it: addresses that mean something to their owner, and that
-/// nobody else in this process is given.
-///
-/// Reading there is harmless and gives zeros, so that a slice of it is a slice like any other. Nothing
-/// is taken from memory until somebody reads, and nothing counts against `vm.overcommit_memory`; the
-/// process's virtual size shows it, and `RLIMIT_AS` bounds it.
-#[derive(Debug)]
-pub struct Reserved {
-    start: NonNull<u8>,
-    length: usize,
-}
-
-impl Reserved {
-    /// `bytes` addresses in a row.
-    ///
-    /// # Errors
-    /// `InvalidInput` for none at all or more than a slice can have, `ENOMEM` where the limits of the
-    /// process allow no more (mmap(2)).
-    pub fn new(bytes: usize) -> io::Result<Self> {
-        if bytes == 0 || isize::try_from(bytes).is_err() {
-            let text = format!("refused: {bytes} bytes of address space");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        // SAFETY: at an address of the kernel's choice, so no memory of anybody's is replaced.
-        let start = unsafe { mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::READ, flags) }?;
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { start, length: bytes })
-    }
-
-    /// The whole of it: zeros.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: mapped readable for as long as `self` lives, and no longer than a slice may be; nobody
-        // can write to it.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
-    }
-}
-
-// SAFETY: the mapping belongs to the process, not to a thread, and is unmapped once, by the only owner.
-unsafe impl Send for Reserved {}
-
-// SAFETY: what is shared is memory that nobody can write to.
-unsafe impl Sync for Reserved {}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        // SAFETY: exactly what `new` mapped; every slice of it has borrowed `self`, so none is left.
-        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
-    }
-}
 
 /// Writes `parts` to a socket, one after the other and without waiting, and says that more is about to
 /// come (`MSG_MORE`): what does not fill a segment waits for it, up to 200 ms (tcp(7)). Returns how much
@@ -107,23 +52,6 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-
-    #[test]
-    fn address_space_beyond_any_memory_is_ones_own_and_reads_as_zeros() {
-        const SIZE: usize = 1 << 40;
-        let (first, second) =
-            (Reserved::new(SIZE).expect("space"), Reserved::new(SIZE).expect("space"));
-        let (a, b) = (first.bytes().as_ptr_range(), second.bytes().as_ptr_range());
-        assert!(a.end <= b.start || b.end <= a.start, "they do not overlap");
-        assert_eq!((first.bytes()[0], first.bytes()[SIZE - 1]), (0, 0));
-    }
-
-    #[test]
-    fn no_space_at_all_and_too_much_are_refused() {
-        for size in [0, usize::MAX, isize::MAX as usize] {
-            Reserved::new(size).expect_err("it cannot be");
-        }
-    }
 
     #[test]
     fn a_part_of_a_file_follows_what_stands_before_it() {
