@@ -26,7 +26,7 @@ pub const PIPE_BYTES: usize = 4096;
 ///
 /// # Errors
 /// open(2)'s; `ENXIO` for a named pipe that nobody reads, and for a socket; `EBADF` for a descriptor that is not open, or
-/// not to write; those of [`find`](crate::no_follow::find).
+/// not to write; those of [`find`].
 pub fn open_append(path: &Path, mode: u32) -> io::Result<OwnedFd> {
     match find(path)? {
         Found::Place(place) => place.open_append(mode),
