@@ -138,12 +138,14 @@ fn a_daemon_s_log_is_no_pipe_of_its_caller_s_but_may_be_its_file() {
     }
 }
 
-/// A terminal, with this shell command in it; gone when dropped.
+/// A terminal, with this shell command in it; gone when dropped. Who runs the tests may ignore HUP (nohup does) and have any
+/// shell, or none.
 struct Terminal(Child);
 
 impl Terminal {
     fn run(command: &str) -> Self {
-        let mut script = Command::new("script");
+        let mut script = Command::new("env");
+        script.args(["--default-signal=HUP", "SHELL=/bin/sh", "script"]);
         script.args(["-q", "-e", "-f", "-c", command, "/dev/null"]);
         script.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Self(script.spawn().expect("it runs"))
