@@ -179,6 +179,9 @@ fn a_server_in_the_foreground_ends_with_its_terminal() {
         "SERVE; true",
         "bash -ic 'SERVE; true'",
         "bash -ic 'SERVE & wait'",
+        // Shells in shells: who sends HUP on is not the leader then.
+        "bash -ic \"bash -c 'SERVE; true'\"; true",
+        "bash -ic \"bash -ic 'SERVE & wait'; true\"; true",
     ] {
         let place = Place::new();
         let (terminal, pid) = in_terminal(&place, how);

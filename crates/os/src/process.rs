@@ -347,11 +347,12 @@ pub fn lead_own_group() -> io::Result<()> {
     Ok(sys::setpgid(None, None)?)
 }
 
-/// The leader of this process's session, a shell mostly; `None` if that is outside this pid namespace.
+/// The leader of a process's session, a shell mostly; `None` if that is outside this pid namespace, or there is no such
+/// process (getsid(2)).
 #[must_use]
-pub fn session_leader() -> Option<Pid> {
-    // SAFETY: takes an integer. The answer is 0 for a leader that has no number here.
-    Pid::from_kernel(unsafe { libc::getsid(0) })
+pub fn session_leader(pid: Pid) -> Option<Pid> {
+    // SAFETY: takes an integer. The answer is 0 for a leader that has no number here, and -1 for an error.
+    Pid::from_kernel(unsafe { libc::getsid(pid.for_kernel()) })
 }
 
 /// Makes this process leave its terminal and lead a session, and a group, of its own.
