@@ -110,15 +110,19 @@ struct Pace {
 }
 
 impl RequestBody {
-    /// A body without limits costs nothing where there is no body.
-    pub(crate) fn new(
-        source: Source,
+    pub(crate) fn new(source: Source) -> Self {
+        Self { source, meter: None }
+    }
+
+    /// Sets its limits, before it is read. A body without bytes needs none.
+    pub(crate) fn limit(
+        &mut self,
         limits: &Limits,
         progress: &Arc<Progress>,
         http2: bool,
-    ) -> (Self, Option<Verdict>) {
-        if source.is_end_stream() {
-            return (Self { source, meter: None }, None);
+    ) -> Option<Verdict> {
+        if self.source.is_end_stream() {
+            return None;
         }
         let verdict = Verdict::default();
         let left = if limits.body_bytes == 0 { u64::MAX } else { limits.body_bytes };
@@ -126,7 +130,8 @@ impl RequestBody {
         let (progress, number) = (progress.clone(), progress.requests.get());
         progress.body.set(number);
         let meter = Meter { verdict: verdict.clone(), left, pace, progress, number };
-        (Self { source, meter: Some(Box::new(meter)) }, Some(verdict))
+        self.meter = Some(Box::new(meter));
+        Some(verdict)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::connected::Connected;
 use crate::crowd::Crowd;
 use crate::date::{DateField, Wall};
 use crate::fresh::Fresh;
-use crate::h1::driver::{Driver, Outcome};
+use crate::h1::driver::{Application, Driver, Outcome};
 use crate::http2::{self, Streams};
 use crate::limits::Limits;
 use crate::linger::linger;
@@ -73,7 +73,11 @@ impl Settings {
 }
 
 /// Serves one connection to its end. Errors end the connection; they are the client's.
-pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<Settings>) {
+pub(crate) async fn drive<S: HttpService>(
+    conn: Conn,
+    application: Application<S>,
+    settings: Rc<Settings>,
+) {
     let peer = conn.peer();
     let secure = settings.secure.as_ref().filter(|_| conn.listener().tls());
     let (socket, busy) = conn.into_parts();
@@ -88,7 +92,7 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
             let arrival =
                 settings.observer.arrive(&mut stream, &settings.context, peer, local).await;
             if let Some(connected) = arrival.map(|arrival| Connected::new(&settings, arrival)) {
-                begin(stream, secure, service, connected).await;
+                begin(stream, secure, application, connected).await;
             }
         }
         Socket::Unix(stream) => {
@@ -96,7 +100,7 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
             let arrival =
                 settings.observer.arrive(&mut stream, &settings.context, peer, None).await;
             if let Some(connected) = arrival.map(|arrival| Connected::new(&settings, arrival)) {
-                begin(stream, secure, service, connected).await;
+                begin(stream, secure, application, connected).await;
             }
         }
     }
@@ -108,11 +112,11 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
 async fn begin<I: Channel, S: HttpService>(
     stream: I,
     secure: Option<&Acceptor>,
-    service: S,
+    application: Application<S>,
     mut connected: Rc<Connected>,
 ) {
     let Some(acceptor) = secure else {
-        return serve(stream, service, connected).await;
+        return serve(stream, application, connected).await;
     };
     // Short, and large: a connection that waits for a request should not carry it.
     match Box::pin(shake(acceptor, stream, &connected.settings, &connected.progress)).await {
@@ -120,7 +124,7 @@ async fn begin<I: Channel, S: HttpService>(
             if let Some(connected) = Rc::get_mut(&mut connected) {
                 connected.arrival.is_secured(agreed);
             }
-            serve(stream, service, connected).await;
+            serve(stream, application, connected).await;
         }
         Err(failure) => Box::pin(without_session(failure, connected)).await,
     }
@@ -143,9 +147,13 @@ async fn without_session<I: Channel>(failure: Failure<I>, connected: Rc<Connecte
     }
 }
 
-async fn serve<I: Channel, S: HttpService>(stream: I, inner: S, connected: Rc<Connected>) {
+async fn serve<I: Channel, S: HttpService>(
+    stream: I,
+    application: Application<S>,
+    connected: Rc<Connected>,
+) {
     let (settings, progress) = (connected.settings.clone(), connected.progress.clone());
-    let mut driver = Driver::new(stream, inner, connected);
+    let mut driver = Driver::new(stream, application, connected);
     let mut watch = Watch::new(settings.clone(), progress.clone());
     let end = until_closed(&mut driver, &mut watch, &progress, &settings).await;
     drop(watch);

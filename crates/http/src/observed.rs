@@ -16,7 +16,7 @@ use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use tine::{Activity, BoxError};
 
 use crate::access_log::{Counted, Line};
-use crate::body::{BodyError, RequestBody, Source, Verdict};
+use crate::body::{BodyError, RequestBody, Verdict};
 use crate::connected::Connected;
 use crate::file::Section;
 use crate::http2::Permit;
@@ -37,7 +37,7 @@ impl<S: HttpService> Observed<S> {
     /// A request has come. It is counted, shown and logged; then the service is asked, unless the request is refused.
     pub(crate) fn begin(
         &self,
-        request: Request<Source>,
+        mut request: Request<RequestBody>,
         refused: Option<StatusCode>,
     ) -> Answering<S> {
         let Connected { settings, progress, arrival, .. } = &*self.connected;
@@ -65,13 +65,12 @@ impl<S: HttpService> Observed<S> {
             let making = Making::Told { status, refused: refused.is_some() };
             return Answering { making, served: Some(served), verdict: None, connect, old, way };
         }
-        let (mut parts, incoming) = request.into_parts();
-        parts.extensions.insert(client);
-        parts.extensions.insert(self.connected.exit_guard());
+        request.extensions_mut().insert(client);
+        request.extensions_mut().insert(self.connected.exit_guard());
         let http2 = version == Version::HTTP_2;
-        let (body, verdict) = RequestBody::new(incoming, &settings.limits, progress, http2);
+        let verdict = request.body_mut().limit(&settings.limits, progress, http2);
         Answering {
-            making: Making::begin(&self.inner, Request::from_parts(parts, body)),
+            making: Making::begin(&self.inner, request),
             served: Some(served),
             verdict,
             connect,
@@ -191,14 +190,16 @@ fn close<B>(response: &mut Response<B>, old: bool) {
 
 /// The answer is made, all but its body.
 fn made<B: Body<Error: Into<BoxError>>>(response: &mut Response<Answer<B>>) {
-    let Served { connected, number, .. } = &response.body().served;
+    let Served { connected, line, number, http2, .. } = &response.body().served;
     let id = connected.id_header(*number);
-    let Connected { settings, progress, .. } = &**connected;
-    let date = settings.date.at(progress.now.get());
-    let headers = response.headers_mut();
-    headers.entry(DATE).or_insert(date);
+    // Over HTTP/1 what writes the head adds it.
+    if *http2 || line.is_some() {
+        let Connected { settings, progress, .. } = &**connected;
+        let date = settings.date.at(progress.now.get());
+        response.headers_mut().entry(DATE).or_insert(date);
+    }
     if let Some((name, id)) = id {
-        headers.insert(name, id);
+        response.headers_mut().insert(name, id);
     }
     if let Some(line) = &response.body().served.line {
         line.answered(response);

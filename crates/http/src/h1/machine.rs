@@ -36,11 +36,12 @@ pub(crate) enum Stage {
 
 /// What came of reading a head.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would cost every request an allocation")]
 pub(crate) enum Next {
     /// More must come.
     More,
     /// A request, of so many bytes.
-    Call(Box<Head>, usize),
+    Call(Head, usize),
     /// It is no request that can be understood; the connection ends with this answer.
     Refuse(Refusal),
     /// The client speaks HTTP/2.

@@ -21,7 +21,7 @@ use super::tunnel::{Pump, Tunnel};
 use super::upload::{Leftover, Upload};
 use super::{DataOf, Out, join_cookies, rules};
 use crate::access_log::Counted;
-use crate::body::Source;
+use crate::body::{RequestBody, Source};
 use crate::connected::Connected;
 use crate::observed::{Answer, Answering, Observed};
 use crate::send::Piece;
@@ -85,7 +85,7 @@ impl<S: HttpService> Exchange<S> {
             leftover = rest;
             Source::Http2(upload)
         };
-        let request = Request::from_parts(parts, source);
+        let request = Request::from_parts(parts, RequestBody::new(source));
         let refused = rules::refusal(&request, &service.connected.settings.limits);
         let answering = service.begin(request, refused);
         let (room, connected) = (room.clone(), service.connected.clone());

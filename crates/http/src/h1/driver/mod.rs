@@ -2,6 +2,7 @@
 
 mod answer;
 mod request;
+mod work;
 
 use std::io;
 use std::pin::Pin;
@@ -23,12 +24,15 @@ use crate::h1::intake::Sender;
 use crate::h1::machine::{self, Machine, Next, Stage};
 use crate::h1::output::Output;
 use crate::h1::upgrade::Upgrade;
-use crate::observed::{Answer, Answering, Observed};
+use crate::observed::Observed;
 use crate::refusal::{Unreadable, first_line, note_unreadable};
 use crate::secured::Speaks;
 use crate::send::Piece;
 use crate::service::HttpService;
 use crate::wire::Wire;
+
+pub(crate) use self::work::Application;
+use self::work::{Spare, Work};
 
 /// Requests that are answered before other connections get their turn.
 const TURN: u64 = 16;
@@ -55,13 +59,6 @@ pub(crate) enum Outcome {
 /// A piece of an answer's body.
 type Data<S> = Counted<Piece<<<S as HttpService>::Answer as Body>::Data>>;
 
-/// What is done for a request.
-enum Work<S: HttpService> {
-    Nothing,
-    Making(Pin<Box<Answering<S>>>),
-    Sending(Pin<Box<Answer<S::Answer>>>),
-}
-
 /// See the module. Ready when HTTP/1 has come to its end.
 pub(crate) struct Driver<I: Channel, S: HttpService> {
     /// There until it is given away.
@@ -70,7 +67,9 @@ pub(crate) struct Driver<I: Channel, S: HttpService> {
     machine: Machine,
     input: Input,
     output: Output<Data<S>>,
-    work: Work<S>,
+    /// What is done for the request, and where that is put when it is done.
+    work: Option<Pin<Box<Work<S>>>>,
+    spare: Rc<Spare<S>>,
     /// The request's body, on its way to the service.
     sender: Option<Sender>,
     upgrade: Option<Upgrade<Wire<I>>>,
@@ -89,7 +88,8 @@ enum Step {
 }
 
 impl<I: Channel, S: HttpService> Driver<I, S> {
-    pub(crate) fn new(stream: I, inner: S, connected: Rc<Connected>) -> Self {
+    pub(crate) fn new(stream: I, application: Application<S>, connected: Rc<Connected>) -> Self {
+        let Application { service: inner, spare } = application;
         let limits = &connected.settings.limits;
         let bounds = Bounds {
             target: limits.target_bytes,
@@ -102,7 +102,8 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
             service: Observed { inner, connected, sends_files: I::SENDS_FILES },
             input: Input::default(),
             output: Output::new(),
-            work: Work::Nothing,
+            work: None,
+            spare,
             sender: None,
             upgrade: None,
             trailers: None,
@@ -151,7 +152,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
             Next::Call(mut head, used) => {
                 self.input.advance(used);
                 head.refused = head.refused.or_else(|| self.machine.look_ahead(self.input.bytes()));
-                self.call(*head);
+                self.call(head);
                 return Poll::Ready(Ok(Step::Again));
             }
             Next::Refuse(refusal) => {

@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::Request;
 
-use super::{Driver, Step, Work};
-use crate::body::Source;
+use super::work::Work;
+use super::{Driver, Step};
+use crate::body::{RequestBody, Source};
 use crate::channel::Channel;
 use crate::h1::decode::Decoded;
 use crate::h1::head::Head;
@@ -26,7 +27,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
             self.sender = Some(sender);
             body = Source::Http1(receiver);
         }
-        let mut request = Request::new(body);
+        let mut request = Request::new(RequestBody::new(body));
         *request.method_mut() = head.method;
         *request.uri_mut() = head.target;
         *request.version_mut() = head.version;
@@ -40,7 +41,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         }
         let refused = head.refused.map(|refusal| refusal.status);
         let answering = self.service.begin(request, refused);
-        self.work = Work::Making(Box::pin(answering));
+        self.work = Some(self.spare.put(Work::Making { answering }));
         if self.sender.is_some() && !self.input.is_empty() {
             // What has come with the head is there when the service asks for it.
             self.deliver();
