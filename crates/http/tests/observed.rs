@@ -212,6 +212,22 @@ fn bytes_of_every_kind_of_answer_are_those_on_the_wire() {
 }
 
 #[test]
+fn the_log_has_the_status_that_the_client_got() {
+    let (server, address) = start(&["log=%>s and %O bytes of %r"]);
+    for path in ["/status/103", "/status/101", "/status/199"] {
+        let mut client = Client::connect(&address);
+        client.send(
+            format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes(),
+        );
+        let answer = client.read_to_end();
+        assert!(answer.starts_with(b"HTTP/1.1 500 "), "a final answer was asked for");
+        server.wait_line("the service has answered with");
+        server.wait_line(&format!(" 500 and {} bytes of GET {path}", answer.len()));
+    }
+    stop(&server);
+}
+
+#[test]
 fn answers_of_500_and_above_are_counted_as_failures_and_what_was_asked_wrongly_is_not() {
     let directory = testkit::TempDir::new().expect("a directory");
     let control = directory.path().join("control");
