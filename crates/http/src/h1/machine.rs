@@ -88,6 +88,8 @@ pub(crate) struct Machine {
     keeps: bool,
     /// A request was refused, so its client may be in the middle of sending.
     refused: bool,
+    /// The client has not said that this request is its last.
+    has_more: bool,
 }
 
 impl Machine {
@@ -106,6 +108,7 @@ impl Machine {
             framing: Framing::Empty,
             keeps: true,
             refused: false,
+            has_more: true,
         }
     }
 
@@ -151,6 +154,7 @@ impl Machine {
         };
         self.expects = head.expects;
         self.discarded = 0;
+        self.has_more = head.keeps;
         self.keeps = head.keeps && head.refused.is_none();
         self.refused = head.refused.is_some();
         self.stage = Stage::Making;
@@ -230,6 +234,8 @@ impl Machine {
     ) -> Encoded {
         // RFC 9110, section 10.1.1: a client that still waits for 100 may or may not send its body now.
         let keeps = keeps && self.keeps && !(self.expects && self.reads_body());
+        // RFC 9110, section 15.2: no interim answer follows the final one, also if the body is read only now.
+        self.expects = false;
         let encoded = encode::head(out, answer, exact, self.asked, keeps, date);
         (self.framing, self.keeps) = (encoded.framing, encoded.keeps);
         self.stage = Stage::Sending;
@@ -287,11 +293,12 @@ impl Machine {
     }
 
     /// The answer is given. What comes next is the next request, or the rest of this one, or the end.
-    pub(crate) fn finish(&mut self) {
+    /// `is_wanted`: the service may still read the rest of this one, which the end of the connection waits for.
+    pub(crate) fn finish(&mut self, is_wanted: bool) {
         self.stage = match (&self.intake, self.keeps) {
-            (_, false) | (Intake::Broken, _) => Stage::Closing,
-            (Intake::Reading(_), true) => Stage::Finishing,
+            (Intake::Reading(_), keeps) if keeps || is_wanted => Stage::Finishing,
             (Intake::Done, true) => Stage::Head,
+            _ => Stage::Closing,
         };
     }
 
@@ -312,5 +319,10 @@ impl Machine {
     /// then takes back the answer (RFC 9112, section 9.6).
     pub(crate) fn may_be_sending(&self) -> bool {
         self.refused || !matches!(self.intake, Intake::Done)
+    }
+
+    /// Whether the client may have sent another request, for all it knew.
+    pub(crate) fn may_have_more(&self) -> bool {
+        self.has_more
     }
 }

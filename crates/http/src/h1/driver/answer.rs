@@ -66,7 +66,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
     pub(super) fn end_answer(&mut self) {
         self.work = Work::Nothing;
         self.upgrade = None;
-        self.machine.finish();
+        self.machine.finish(self.is_body_wanted());
     }
 
     /// Sends the answer's body.

@@ -135,11 +135,20 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
             Stage::Finishing => self.finish_body(cx),
             Stage::Closing => {
                 ready!(self.poll_send(cx))?;
-                let lingers = self.machine.may_be_sending() || !self.input.is_empty();
+                let lingers = self.machine.may_be_sending() || self.has_unread(cx);
                 let outcome = if lingers { Outcome::Linger } else { Outcome::Over };
                 Poll::Ready(Ok(Step::Done(outcome)))
             }
         }
+    }
+
+    /// Whether the client has sent something behind its last request. It is no longer answered, and must be read: a socket that
+    /// is closed with unread bytes in it takes back the answer.
+    fn has_unread(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.input.is_empty() && self.machine.may_have_more() && !self.eof {
+            let _ = self.stream.as_mut().map(|stream| self.input.poll_read(cx, stream));
+        }
+        !self.input.is_empty()
     }
 
     fn head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
@@ -247,7 +256,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         let (parts, ()) = response.into_parts();
         let date = settings.date.at(progress.now.get());
         self.machine.answer(self.output.small(), &parts, Some(0), false, &date);
-        self.machine.finish();
+        self.machine.finish(false);
     }
 }
 
