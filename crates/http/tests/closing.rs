@@ -88,6 +88,23 @@ fn what_a_client_that_was_to_be_kept_has_sent_behind_its_last_request_does_not_c
 }
 
 #[test]
+fn a_client_that_closes_as_soon_as_it_is_told_to_holds_no_isolated_worker() {
+    let (_server, address) = start(&["1", "1", "requests=3"]);
+    let takes = |requests: usize| {
+        let begun = Instant::now();
+        for _ in 0..200 {
+            let mut client = Client::connect(&address);
+            client.send(&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(requests));
+            client.read_to_end();
+        }
+        begun.elapsed()
+    };
+    let (whole, cut) = (takes(3), takes(5));
+    let most = 4 * whole + Duration::from_millis(400);
+    assert!(cut < most, "{cut:?} where something stands behind the last request, and {whole:?}");
+}
+
+#[test]
 fn a_body_that_is_read_behind_the_last_answer_of_its_connection_is_read_to_its_end() {
     let directory = TempDir::new().expect("a directory");
     let (_server, address) = start(&["1", "100"]);
