@@ -134,7 +134,7 @@ async fn without_session<I: Channel>(failure: Failure<I>, connected: Rc<Connecte
         Failure::Plain(stream) => {
             let status = StatusCode::BAD_REQUEST;
             let reason = "it is HTTP without TLS on a port that is for TLS";
-            let unreadable = Unreadable { status, reason, first_line: b"" };
+            let unreadable = Unreadable { status, reason, first_line: b"", answer: NO_TLS.len() };
             note_unreadable(settings, arrival, progress, unreadable);
             linger(Wire::new(stream, b"", progress.clone()), NO_TLS, &connected).await;
         }
@@ -175,14 +175,16 @@ async fn take_leave<I: Channel, S: HttpService>(end: End<Outcome>, driver: Drive
         End::Overdue(Overdue::Head) => {
             let status = StatusCode::REQUEST_TIMEOUT;
             let reason = "its header did not come to its end in time";
-            let unreadable = Unreadable { status, reason, first_line: first_line(input.bytes()) };
+            let (first_line, answer) = (first_line(input.bytes()), TOO_LATE.len());
+            let unreadable = Unreadable { status, reason, first_line, answer };
             note_unreadable(settings, arrival, progress, unreadable);
             linger(wire(b""), TOO_LATE, &connected).await;
         }
         End::Done(Outcome::NotHttp2) => {
-            let (status, line) = (StatusCode::BAD_REQUEST, first_line(input.bytes()));
+            let status = StatusCode::BAD_REQUEST;
             let reason = "it is not HTTP/2, which was agreed on";
-            let unreadable = Unreadable { status, reason, first_line: line };
+            let (first_line, answer) = (first_line(input.bytes()), NOT_HTTP2.len());
+            let unreadable = Unreadable { status, reason, first_line, answer };
             note_unreadable(settings, arrival, progress, unreadable);
             linger(wire(b""), NOT_HTTP2, &connected).await;
         }

@@ -202,6 +202,11 @@ fn bytes_of_every_kind_of_answer_are_those_on_the_wire() {
         ("GET /not-modified HTTP/1.1", close),
         ("GET /none HTTP/1.1", close),
         ("GET /large/100 HTTP/1.0", ""),
+        ("GET /break HTTP/1.1", ""),
+        ("GET /break HTTP/1.0", ""),
+        ("GET / HTTP/1.1", "Host: b\r\n"),
+        ("GET / HTTP/1.1", "Expect: much\r\n"),
+        ("GET /# HTTP/1.1", ""),
     ] {
         let mut client = Client::connect(&address);
         client.send(format!("{line}\r\nHost: a\r\n{fields}\r\n").as_bytes());

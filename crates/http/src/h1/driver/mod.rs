@@ -248,14 +248,15 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         progress.refused.set(true);
         progress.head_began.set(0);
         let Refusal { status, reason } = refusal;
-        let unreadable = Unreadable { status, reason, first_line: first_line(self.input.bytes()) };
-        note_unreadable(settings, arrival, progress, unreadable);
-        progress.requests.add(1);
         let mut response = Response::new(());
         *response.status_mut() = refusal.status;
         let (parts, ()) = response.into_parts();
         let date = settings.date.at(progress.now.get());
-        self.machine.answer(self.output.small(), &parts, Some(0), false, &date);
+        let encoded = self.machine.answer(self.output.small(), &parts, Some(0), false, &date);
+        let (first_line, answer) = (first_line(self.input.bytes()), encoded.bytes);
+        let unreadable = Unreadable { status, reason, first_line, answer };
+        note_unreadable(settings, arrival, progress, unreadable);
+        progress.requests.add(1);
         self.machine.finish(false);
     }
 }
