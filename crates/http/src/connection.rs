@@ -161,6 +161,7 @@ async fn serve<I: Channel, S: HttpService>(stream: I, inner: S, connected: Rc<Co
 async fn take_leave<I: Channel, S: HttpService>(end: End<Outcome>, driver: Driver<I, S>) {
     let service = driver.service();
     let connected = service.connected.clone();
+    let is_finishing = driver.is_finishing();
     let Some((stream, input)) = driver.into_parts() else { return };
     let Connected { settings, progress, arrival, .. } = &*connected;
     let wire = |ahead| Wire::new(stream, ahead, progress.clone());
@@ -189,6 +190,8 @@ async fn take_leave<I: Channel, S: HttpService>(end: End<Outcome>, driver: Drive
             linger(wire(b""), NOT_HTTP2, &connected).await;
         }
         End::Done(Outcome::Linger) => linger(wire(b""), b"", &connected).await,
+        // It is in the middle of sending what nobody reads.
+        End::Overdue(Overdue::Request) if is_finishing => linger(wire(b""), b"", &connected).await,
         End::Done(Outcome::Failed) | End::Overdue(Overdue::Client) => progress.fails.set(true),
         End::Done(_) | End::Overdue(_) | End::Other => {}
     }

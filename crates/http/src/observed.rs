@@ -47,7 +47,6 @@ impl<S: HttpService> Observed<S> {
         let upgrade =
             version < Version::HTTP_2 && request.extensions().get::<OnUpgrade>().is_some();
         let number = progress.requests.add(1);
-        progress.unread.set(!request.body().is_end_stream());
         if number == settings.limits.requests {
             progress.last.set(true);
         }

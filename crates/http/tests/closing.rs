@@ -88,6 +88,29 @@ fn what_a_client_that_was_to_be_kept_has_sent_behind_its_last_request_does_not_c
 }
 
 #[test]
+fn a_body_that_comes_behind_its_answer_and_is_short_costs_no_connection() {
+    for concurrency in ["1", "100"] {
+        let (server, address) = start(&["2", concurrency, "header_timeout=300", "log=%>s %r"]);
+        let mut client = Client::connect(&address);
+        for (length, parts) in [
+            ("Content-Length: 10", ["hello", "hello"]),
+            ("Transfer-Encoding: chunked", ["5\r\nhel", "lo\r\n0\r\n\r\n"]),
+        ] {
+            client.send(format!("POST /unread HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n").as_bytes());
+            let answer = client.read_response();
+            assert!(answer.text() == "not read" && !answer.closes());
+            for part in parts {
+                client.send(part.as_bytes());
+                // Longer than a header may take.
+                assert_eq!(client::get(&address, "/slow/400").text(), "at last");
+            }
+            assert_eq!(client.get("/").text(), "hello", "{length}, {concurrency} at once");
+        }
+        assert_eq!(server.count_lines(" 408 "), 0, "no header was begun");
+    }
+}
+
+#[test]
 fn a_client_that_closes_as_soon_as_it_is_told_to_holds_no_isolated_worker() {
     let (_server, address) = start(&["1", "1", "requests=3"]);
     let takes = |requests: usize| {

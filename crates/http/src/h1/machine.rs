@@ -295,8 +295,11 @@ impl Machine {
     /// The answer is given. What comes next is the next request, or the rest of this one, or the end.
     /// `is_wanted`: the service may still read the rest of this one, which the end of the connection waits for.
     pub(crate) fn finish(&mut self, is_wanted: bool) {
+        let is_bearable = |rest: &Decoder| rest.exact().is_none_or(|left| left <= MOST_DISCARDED);
         self.stage = match (&self.intake, self.keeps) {
-            (Intake::Reading(_), keeps) if keeps || is_wanted => Stage::Finishing,
+            (Intake::Reading(rest), keeps) if is_wanted || keeps && is_bearable(rest) => {
+                Stage::Finishing
+            }
             (Intake::Done, true) => Stage::Head,
             _ => Stage::Closing,
         };

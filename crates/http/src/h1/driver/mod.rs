@@ -123,6 +123,11 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         Observed { inner: inner.clone(), connected: connected.clone(), sends_files: *sends_files }
     }
 
+    /// Whether the rest of a request is read behind its answer.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.machine.stage() == Stage::Finishing
+    }
+
     fn connected(&self) -> Rc<Connected> {
         self.service.connected.clone()
     }
@@ -205,7 +210,6 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
     /// Reads more.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
         let Some(stream) = &mut self.stream else { return Poll::Pending };
-        let before = self.input.bytes().len();
         let read = self.input.poll_read(cx, stream);
         if read.is_pending() {
             self.service.connected.progress.distance.note_socket(|| stream.socket());
@@ -216,7 +220,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         }
         let count = ready!(read)?;
         progress.heard.set(true);
-        progress.note_read(&self.input.bytes()[before..]);
+        progress.note_read(count);
         self.eof = count == 0;
         Poll::Ready(Ok(Step::Again))
     }

@@ -108,7 +108,6 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
                     sender.end(trailers);
                     self.sender = None;
                     self.input.advance(used);
-                    self.service.connected.progress.unread.set(false);
                 }
                 Decoded::Refused(refusal) => {
                     sender.refuse(refusal);
@@ -126,7 +125,8 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
     }
 
     /// The answer is given, and the request's body is not at its end: the service may still read it, else it is
-    /// thrown away as far as it has come.
+    /// thrown away. Its rest is waited for as the next request is: a client that sends head and body one after the other has
+    /// not been told that the connection ends.
     pub(super) fn finish_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
         if self.is_body_wanted() {
             // The client may take the rest of its answer only when it has sent all of its request.
@@ -150,7 +150,6 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
                 }
                 Decoded::End { used, .. } => {
                     self.input.advance(used);
-                    self.service.connected.progress.unread.set(false);
                     self.machine.finish(false);
                     return Poll::Ready(Ok(Step::Again));
                 }
@@ -161,8 +160,8 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
                         self.machine.break_off();
                         self.machine.close();
                     } else if self.read(cx)?.is_pending() {
-                        // It is not there: to wait for it would be to wait for nothing.
-                        self.machine.close();
+                        let _ = self.poll_send(cx)?;
+                        return Poll::Pending;
                     }
                 }
             }
