@@ -252,7 +252,7 @@ async fn until_closed<I: Channel, S: HttpService>(
 }
 
 /// Drives an HTTP/1 connection of a worker that leaves until it has ended, or was silent for two windows: what
-/// arrives at the end of the first would have met a closed socket a moment later.
+/// arrives at the end of the first would have met a closed socket a moment later. A body that nothing reads is silence.
 async fn drain<I: Channel, S: HttpService>(
     driver: &mut Driver<I, S>,
     watch: &mut Watch,
@@ -263,7 +263,7 @@ async fn drain<I: Channel, S: HttpService>(
         loop {
             progress.heard.set(false);
             match drive_until(driver, watch, sleep(settings.limits.drain_idle)).await {
-                End::Other if progress.is_silent() => break,
+                End::Other if progress.is_silent() || driver.is_discarding() => break,
                 End::Other => {}
                 end => return end,
             }

@@ -128,6 +128,11 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         self.machine.stage() == Stage::Finishing
     }
 
+    /// Whether that is wanted by nothing any more.
+    pub(crate) fn is_discarding(&self) -> bool {
+        self.is_finishing() && self.sender.is_none()
+    }
+
     fn connected(&self) -> Rc<Connected> {
         self.service.connected.clone()
     }
