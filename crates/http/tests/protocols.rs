@@ -120,6 +120,17 @@ fn an_answer_of_unknown_length_over_http_1_0_says_that_it_ends_with_its_connecti
 }
 
 #[test]
+fn an_answer_over_http_1_0_that_breaks_off_does_not_look_whole() {
+    for concurrency in ["1", "100"] {
+        let (_server, address) = start(&["1", concurrency]);
+        let mut client = Client::connect(&address);
+        client.send(b"GET /break HTTP/1.0\r\n\r\n");
+        client.read_to_end();
+        assert!(client.was_reset(), "nothing else could say so");
+    }
+}
+
+#[test]
 fn a_thousand_connections_one_after_another_and_at_once_are_answered() {
     for concurrency in ["1", "2000"] {
         let (_server, address) = start(&["2", concurrency]);

@@ -247,6 +247,11 @@ impl Machine {
         !matches!(self.framing, Framing::Empty | Framing::Length(0) | Framing::Upgraded)
     }
 
+    /// Whether an answer is being sent whose end nothing but the end of the connection says.
+    pub(crate) fn is_endless(&self) -> bool {
+        self.stage == Stage::Sending && self.framing == Framing::UntilClose
+    }
+
     /// The connection is another protocol's, as soon as the answer's head is sent.
     pub(crate) fn is_upgraded(&self) -> bool {
         self.framing == Framing::Upgraded

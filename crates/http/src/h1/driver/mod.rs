@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker, ready};
 use http::{HeaderMap, Response};
 use http_body::Body;
 use tine::BoxError;
+use tine_os::socket::reset_on_close;
 
 use crate::access_log::Counted;
 use crate::channel::{Channel, note_receiving};
@@ -113,8 +114,23 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
 
     /// The stream, and what was read of it and not used.
     pub(crate) fn into_parts(mut self) -> Option<(I, Input)> {
-        let _ = self.poll_send(&mut Context::from_waker(Waker::noop()));
+        self.send_rest();
         Some((self.stream.take()?, std::mem::take(&mut self.input)))
+    }
+
+    /// HTTP/1 ends here, whatever it was at: what there is to be sent is sent as far as the socket takes it.
+    fn send_rest(&mut self) {
+        if !self.output.is_empty() {
+            let _ = self.poll_send(&mut Context::from_waker(Waker::noop()));
+        }
+        // Over TLS it is the end of the session that is missing.
+        if self.machine.is_endless()
+            && I::SENDS_FILES
+            && let Some(stream) = &self.stream
+        {
+            // A client of HTTP/1.0 would take the end of the connection for the end of the answer.
+            let _ = reset_on_close(stream);
+        }
     }
 
     /// The service, for the same connection.
@@ -305,8 +321,6 @@ impl<I: Channel, S: HttpService> Unpin for Driver<I, S> {}
 impl<I: Channel, S: HttpService> Drop for Driver<I, S> {
     /// Answers that waited for a later one are sent as far as the socket takes them, also where its handler has panicked.
     fn drop(&mut self) {
-        if !self.output.is_empty() {
-            let _ = self.poll_send(&mut Context::from_waker(Waker::noop()));
-        }
+        self.send_rest();
     }
 }
