@@ -142,15 +142,8 @@ impl Drop for Meter {
 }
 
 impl Meter {
-    /// The body was read to its end. If it is still the connection's: an application may read the one before it meanwhile,
-    /// which was taken in long since.
-    fn is_read(&self) {
-        if self.progress.requests.get() == self.number {
-            self.progress.unread.set(false);
-        }
-        self.is_over();
-    }
-
+    /// The body was read to its end, or is given up. If it is still the connection's: an application may read the one before
+    /// it meanwhile, which was taken in long since.
     fn is_over(&self) {
         if self.progress.body.get() == self.number {
             self.progress.body.set(0);
@@ -241,7 +234,7 @@ impl Body for RequestBody {
             return polled;
         };
         if matches!(polled, Poll::Ready(None)) || body.source.is_end_stream() {
-            meter.is_read();
+            meter.is_over();
         }
         match polled {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(meter.count(&frame).map(|()| frame))),
@@ -312,7 +305,6 @@ mod tests {
 
     fn meter(progress: &Arc<Progress>, number: u64) -> Meter {
         progress.requests.set(number);
-        progress.unread.set(true);
         progress.body.set(number);
         let (verdict, progress) = (Verdict::default(), progress.clone());
         let pace = Pace::new(Duration::MAX, 1, false);
@@ -324,10 +316,10 @@ mod tests {
         let progress = Arc::new(Progress::default());
         let first = meter(&progress, 1);
         let second = meter(&progress, 2);
-        first.is_read();
+        first.is_over();
         drop(first);
-        assert!(progress.unread.get() && progress.body.get() == 2);
-        second.is_read();
-        assert!(!progress.unread.get() && progress.body.get() == 0);
+        assert_eq!(progress.body.get(), 2);
+        second.is_over();
+        assert_eq!(progress.body.get(), 0);
     }
 }

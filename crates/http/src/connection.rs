@@ -138,7 +138,7 @@ async fn without_session<I: Channel>(failure: Failure<I>, connected: Rc<Connecte
         Failure::Plain(stream) => {
             let status = StatusCode::BAD_REQUEST;
             let reason = "it is HTTP without TLS on a port that is for TLS";
-            let unreadable = Unreadable { status, reason, first_line: b"" };
+            let unreadable = Unreadable { status, reason, first_line: b"", answer: NO_TLS.len() };
             note_unreadable(settings, arrival, progress, unreadable);
             linger(Wire::new(stream, b"", progress.clone()), NO_TLS, &connected).await;
         }
@@ -169,6 +169,7 @@ async fn serve<I: Channel, S: HttpService>(
 async fn take_leave<I: Channel, S: HttpService>(end: End<Outcome>, driver: Driver<I, S>) {
     let service = driver.service();
     let connected = service.connected.clone();
+    let is_finishing = driver.is_finishing();
     let Some((stream, input)) = driver.into_parts() else { return };
     let Connected { settings, progress, arrival, .. } = &*connected;
     let wire = |ahead| Wire::new(stream, ahead, progress.clone());
@@ -183,18 +184,22 @@ async fn take_leave<I: Channel, S: HttpService>(end: End<Outcome>, driver: Drive
         End::Overdue(Overdue::Head) => {
             let status = StatusCode::REQUEST_TIMEOUT;
             let reason = "its header did not come to its end in time";
-            let unreadable = Unreadable { status, reason, first_line: first_line(input.bytes()) };
+            let (first_line, answer) = (first_line(input.bytes()), TOO_LATE.len());
+            let unreadable = Unreadable { status, reason, first_line, answer };
             note_unreadable(settings, arrival, progress, unreadable);
             linger(wire(b""), TOO_LATE, &connected).await;
         }
         End::Done(Outcome::NotHttp2) => {
-            let (status, line) = (StatusCode::BAD_REQUEST, first_line(input.bytes()));
+            let status = StatusCode::BAD_REQUEST;
             let reason = "it is not HTTP/2, which was agreed on";
-            let unreadable = Unreadable { status, reason, first_line: line };
+            let (first_line, answer) = (first_line(input.bytes()), NOT_HTTP2.len());
+            let unreadable = Unreadable { status, reason, first_line, answer };
             note_unreadable(settings, arrival, progress, unreadable);
             linger(wire(b""), NOT_HTTP2, &connected).await;
         }
         End::Done(Outcome::Linger) => linger(wire(b""), b"", &connected).await,
+        // It is in the middle of sending what nobody reads.
+        End::Overdue(Overdue::Request) if is_finishing => linger(wire(b""), b"", &connected).await,
         End::Done(Outcome::Failed) | End::Overdue(Overdue::Client) => progress.fails.set(true),
         End::Done(_) | End::Overdue(_) | End::Other => {}
     }
@@ -255,7 +260,7 @@ async fn until_closed<I: Channel, S: HttpService>(
 }
 
 /// Drives an HTTP/1 connection of a worker that leaves until it has ended, or was silent for two windows: what
-/// arrives at the end of the first would have met a closed socket a moment later.
+/// arrives at the end of the first would have met a closed socket a moment later. A body that nothing reads is silence.
 async fn drain<I: Channel, S: HttpService>(
     driver: &mut Driver<I, S>,
     watch: &mut Watch,
@@ -266,7 +271,7 @@ async fn drain<I: Channel, S: HttpService>(
         loop {
             progress.heard.set(false);
             match drive_until(driver, watch, sleep(settings.limits.drain_idle)).await {
-                End::Other if progress.is_silent() => break,
+                End::Other if progress.is_silent() || driver.is_discarding() => break,
                 End::Other => {}
                 end => return end,
             }

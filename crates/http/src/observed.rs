@@ -12,6 +12,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::service::Service;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use tine::{Activity, BoxError};
 
@@ -43,8 +44,9 @@ impl<S: HttpService> Observed<S> {
         let Connected { settings, progress, arrival, .. } = &*self.connected;
         let version = request.version();
         let connect = request.method() == Method::CONNECT;
+        let upgrade =
+            version < Version::HTTP_2 && request.extensions().get::<OnUpgrade>().is_some();
         let number = progress.requests.add(1);
-        progress.unread.set(!request.body().is_end_stream());
         if number == settings.limits.requests {
             progress.last.set(true);
         }
@@ -63,7 +65,8 @@ impl<S: HttpService> Observed<S> {
         };
         if let Some(status) = told {
             let making = Making::Told { status, refused: refused.is_some() };
-            return Answering { making, served: Some(served), verdict: None, connect, old, way };
+            let (served, verdict) = (Some(served), None);
+            return Answering { making, served, verdict, connect, upgrade, old, way };
         }
         request.extensions_mut().insert(client);
         request.extensions_mut().insert(self.connected.exit_guard());
@@ -74,6 +77,7 @@ impl<S: HttpService> Observed<S> {
             served: Some(served),
             verdict,
             connect,
+            upgrade,
             old,
             way,
         }
@@ -117,6 +121,8 @@ pin_project_lite::pin_project! {
         verdict: Option<Verdict>,
         // A CONNECT: a success gives the socket away.
         connect: bool,
+        // It asked for another protocol: 101 gives the socket away, and is no final answer to any other.
+        upgrade: bool,
         // HTTP/1.0, which knows no chunks.
         old: bool,
         way: Way,
@@ -150,13 +156,23 @@ impl<S: HttpService> Future for Answering<S> {
         if let Some(status) = this.verdict.as_ref().and_then(Verdict::status) {
             return Poll::Ready(Ok(served.refuse(status, *this.old)));
         }
+        let switches = |status| *this.upgrade && status == StatusCode::SWITCHING_PROTOCOLS;
+        let is_final = |status: StatusCode| !status.is_informational() || switches(status);
         // What was asked in a wrong way is no failure of the service's.
-        if answer.as_ref().map_or(true, |answer| answer.status().is_server_error()) {
+        let is_failure = |status: StatusCode| status.is_server_error() || !is_final(status);
+        if answer.as_ref().map_or(true, |answer| is_failure(answer.status())) {
             served.connected.settings.context.request_failed();
         }
         let answer = answer.map_err(Into::into).inspect_err(|error| {
             served.trouble(format_args!("the service has failed: {error}"));
         })?;
+        if !is_final(answer.status()) {
+            let status = answer.status().as_u16();
+            served.trouble(format_args!(
+                "the service has answered with {status}, which ends nothing"
+            ));
+            return Poll::Ready(Ok(served.tell(StatusCode::INTERNAL_SERVER_ERROR, *this.old)));
+        }
         if let Some(Reason(text)) = answer.extensions().get() {
             served.trouble(format_args!("{}: {text}", answer.status().as_u16()));
         }
@@ -164,8 +180,7 @@ impl<S: HttpService> Future for Answering<S> {
         let mut response =
             answer.map(|body| Answer { body: Some(Outgoing::new(body, way)), error: None, served });
         let status = response.status();
-        let upgrades =
-            status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && status.is_success());
+        let upgrades = switches(status) || (*this.connect && status.is_success());
         // Its body ends where the connection does.
         let endless = old
             && response.body().size_hint().exact().is_none()

@@ -27,6 +27,8 @@ pub(crate) struct Unreadable<'a> {
     pub(crate) reason: &'a str,
     /// How it begins, at most [`FIRST_LINE`] bytes of its first line; empty if that is not known.
     pub(crate) first_line: &'a [u8],
+    /// Bytes of the answer.
+    pub(crate) answer: usize,
 }
 
 /// A request that was refused before there was one: see [`note_unreadable`].
@@ -36,12 +38,8 @@ pub(crate) fn note_refused(
     progress: &Progress,
     status: StatusCode,
 ) {
-    note_unreadable(
-        settings,
-        arrival,
-        progress,
-        Unreadable { status, reason: "", first_line: b"" },
-    );
+    let unreadable = Unreadable { status, reason: "", first_line: b"", answer: 0 };
+    note_unreadable(settings, arrival, progress, unreadable);
 }
 
 /// A request could not be read: counted as answered, shown as what it was, a line in the access log, and one with the
@@ -73,7 +71,7 @@ struct Told<'a> {
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Unreadable { status, reason, first_line } = self.unreadable;
+        let Unreadable { status, reason, first_line, .. } = self.unreadable;
         let client = self.client.show();
         let client = if client.as_str().is_empty() { "unix" } else { client.as_str() };
         write!(f, "a request of {client} cannot be read ({}): {reason}", status.as_u16())?;

@@ -71,6 +71,20 @@ fn busy_keep_alive_connections_lose_nothing_when_every_worker_is_replaced() {
 }
 
 #[test]
+fn a_body_that_nothing_reads_and_that_comes_slowly_does_not_hold_a_stop_up() {
+    let (server, address) = start(&["1", "100", "drain_idle=200"]);
+    let mut client = Client::connect(&address);
+    client.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
+    assert_eq!(client.read_response().text(), "not read");
+    server.signal(SIGTERM);
+    wait_until("the end, while more of the body comes", DEADLINE, || {
+        let _ = client.try_send(b"x");
+        server.try_exit().is_some()
+    });
+    assert!(server.wait_exit().success());
+}
+
+#[test]
 fn half_a_request_does_not_hold_a_stop_up() {
     let (server, address) = start(&["1", "100"]);
     let mut connection = Client::connect(&address);

@@ -271,6 +271,10 @@ impl Head {
                 BodyFraming::Chunked
             }
         };
+        if method == Method::CONNECT && body != BodyFraming::Empty {
+            // RFC 9110, section 9.3.6: nothing says what it would mean.
+            return Err(Refusal::bad("CONNECT with a body"));
+        }
         let is_met = !seen.expect || is_continue(&headers);
         if !is_met {
             refused.get_or_insert(Refusal::new(
@@ -284,9 +288,10 @@ impl Head {
                 elements(&headers, &CONNECTION).any(|it| it.eq_ignore_ascii_case(token))
             };
             keeps = !has(b"close") && (keeps || has(b"keep-alive"));
-            // RFC 9110, section 7.8: HTTP/1.0 has no upgrades.
-            upgrades |=
-                version == Version::HTTP_11 && headers.contains_key(UPGRADE) && has(b"upgrade");
+            // RFC 9110, section 7.8: HTTP/1.0 has no upgrades, and a server may ignore them. With a body of which the
+            // service reads nothing, or half, that would be taken for the other protocol's first bytes.
+            let may_upgrade = version == Version::HTTP_11 && body == BodyFraming::Empty;
+            upgrades |= may_upgrade && headers.contains_key(UPGRADE) && has(b"upgrade");
         }
         // RFC 9110, section 10.1.1: HTTP/1.0 has no 100, and is answered without.
         let expects = seen.expect && body != BodyFraming::Empty && version >= Version::HTTP_11;

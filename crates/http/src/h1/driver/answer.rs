@@ -72,7 +72,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
     pub(super) fn end_answer(&mut self) {
         self.end_work();
         self.upgrade = None;
-        self.machine.finish();
+        self.machine.finish(self.is_body_wanted());
     }
 
     fn end_work(&mut self) {
