@@ -19,7 +19,9 @@ use crate::access_log::{Counted, Line};
 use crate::body::{BodyError, RequestBody, Source, Verdict};
 use crate::connected::Connected;
 use crate::file::Section;
+use crate::h1::Refusal;
 use crate::http2::Permit;
+use crate::refusal::{note_refused, note_refused_body};
 use crate::send::{Outgoing, Piece, Way, take_refusal};
 use crate::service::HttpService;
 use crate::trouble::Reason;
@@ -35,11 +37,7 @@ pub(crate) struct Observed<S> {
 
 impl<S: HttpService> Observed<S> {
     /// A request has come. It is counted, shown and logged; then the service is asked, unless the request is refused.
-    pub(crate) fn begin(
-        &self,
-        request: Request<Source>,
-        refused: Option<StatusCode>,
-    ) -> Answering<S> {
+    pub(crate) fn begin(&self, request: Request<Source>, refused: Option<Refusal>) -> Answering<S> {
         let Connected { settings, progress, arrival, .. } = &*self.connected;
         let version = request.version();
         let connect = request.method() == Method::CONNECT;
@@ -54,7 +52,11 @@ impl<S: HttpService> Observed<S> {
             progress.note_stream();
         }
         let served = Served::begin(&self.connected, line, number, version == Version::HTTP_2);
-        let told = refused.or_else(|| settings.observer.health(&request, &settings.context));
+        if let Some(refusal) = refused {
+            note_refused(settings, &client, progress.now.get(), refusal, &request);
+        }
+        let told = refused.map(|refusal| refusal.status);
+        let told = told.or_else(|| settings.observer.health(&request, &settings.context));
         let old = version < Version::HTTP_11;
         let way = match version {
             Version::HTTP_2 => Way::Framed,
@@ -148,8 +150,9 @@ impl<S: HttpService> Future for Answering<S> {
         };
         let Some(mut served) = this.served.take() else { return Poll::Pending };
         served.answered();
-        if let Some(status) = this.verdict.as_ref().and_then(Verdict::status) {
-            return Poll::Ready(Ok(served.refuse(status, *this.old)));
+        if let Some(refusal) = this.verdict.as_ref().and_then(Verdict::refusal) {
+            note_refused_body(&served.connected, served.number, refusal);
+            return Poll::Ready(Ok(served.refuse(refusal.status, *this.old)));
         }
         // What was asked in a wrong way is no failure of the service's.
         if answer.as_ref().map_or(true, |answer| answer.status().is_server_error()) {
