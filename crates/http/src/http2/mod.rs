@@ -216,7 +216,7 @@ async fn until_ended<I: Channel, S: HttpService>(
         progress.heard.set(false);
         let window = sleep(settings.limits.drain_idle);
         match drive_until(connection, &mut watch, window).await {
-            End::Other if !progress.is_silent() => {}
+            End::Other if !progress.is_silent() && !progress.rests_after_goaway() => {}
             end => return end,
         }
     }
