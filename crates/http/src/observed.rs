@@ -20,7 +20,9 @@ use crate::access_log::{Counted, Line};
 use crate::body::{BodyError, RequestBody, Verdict};
 use crate::connected::Connected;
 use crate::file::Section;
+use crate::h1::Refusal;
 use crate::http2::Permit;
+use crate::refusal::{note_refused, note_refused_body};
 use crate::send::{Outgoing, Piece, Way, take_refusal};
 use crate::service::HttpService;
 use crate::trouble::Reason;
@@ -39,7 +41,7 @@ impl<S: HttpService> Observed<S> {
     pub(crate) fn begin(
         &self,
         mut request: Request<RequestBody>,
-        refused: Option<StatusCode>,
+        refused: Option<Refusal>,
     ) -> Answering<S> {
         let Connected { settings, progress, arrival, .. } = &*self.connected;
         let version = request.version();
@@ -56,7 +58,11 @@ impl<S: HttpService> Observed<S> {
             progress.note_stream();
         }
         let served = Served::begin(&self.connected, line, number, version == Version::HTTP_2);
-        let told = refused.or_else(|| settings.observer.health(&request, &settings.context));
+        if let Some(refusal) = refused {
+            note_refused(settings, &client, progress.now.get(), refusal, &request);
+        }
+        let told = refused.map(|refusal| refusal.status);
+        let told = told.or_else(|| settings.observer.health(&request, &settings.context));
         let old = version < Version::HTTP_11;
         let way = match version {
             Version::HTTP_2 => Way::Framed,
@@ -153,8 +159,9 @@ impl<S: HttpService> Future for Answering<S> {
         };
         let Some(mut served) = this.served.take() else { return Poll::Pending };
         served.answered();
-        if let Some(status) = this.verdict.as_ref().and_then(Verdict::status) {
-            return Poll::Ready(Ok(served.refuse(status, *this.old)));
+        if let Some(refusal) = this.verdict.as_ref().and_then(Verdict::refusal) {
+            note_refused_body(&served.connected, served.number, refusal);
+            return Poll::Ready(Ok(served.refuse(refusal.status, *this.old)));
         }
         let switches = |status| *this.upgrade && status == StatusCode::SWITCHING_PROTOCOLS;
         let is_final = |status: StatusCode| !status.is_informational() || switches(status);

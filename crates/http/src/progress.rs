@@ -229,10 +229,19 @@ impl Progress {
 
     /// A request begins over HTTP/2: perhaps long after its client was told that no more are taken.
     pub(crate) fn note_stream(&self) {
-        let (told, now) = (self.told.get(), self.now.get());
-        if told > 0 && now.saturating_sub(told) > nanos(GOAWAY_HEARD) {
+        if self.must_have_heard_goaway() {
             self.deaf.set(true);
         }
+    }
+
+    fn must_have_heard_goaway(&self) -> bool {
+        let (told, now) = (self.told.get(), self.now.get());
+        told > 0 && now.saturating_sub(told) > nanos(GOAWAY_HEARD)
+    }
+
+    /// Whether its client is still there long after GOAWAY, with nothing in flight: it says pings, and does not answer one.
+    pub(crate) fn rests_after_goaway(&self) -> bool {
+        !self.is_busy() && !self.is_writing() && self.must_have_heard_goaway()
     }
 
     /// How many frames that ask for nothing its client may send for what it was served.

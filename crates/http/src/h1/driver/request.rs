@@ -39,8 +39,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
                 request.extensions_mut().insert(on_upgrade);
             }
         }
-        let refused = head.refused.map(|refusal| refusal.status);
-        let answering = self.service.begin(request, refused);
+        let answering = self.service.begin(request, head.refused);
         self.work = Some(self.spare.put(Work::Making { answering }));
         if self.sender.is_some() && !self.input.is_empty() {
             // What has come with the head is there when the service asks for it.
