@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::known::Known;
-use crate::progress::Progress;
+use crate::connection_state::Progress;
+use crate::socket::Watched;
 
 /// A stream of bytes to a client, whatever carries it.
 pub(crate) trait Channel: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static {
@@ -24,7 +24,7 @@ pub(crate) trait Channel: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static
     ) -> Poll<io::Result<usize>>;
 
     /// The socket, if what is written to it is what the client reads, and once the runtime watches it.
-    fn socket(&self) -> Option<Arc<dyn Known>>;
+    fn socket(&self) -> Option<Arc<dyn Watched>>;
 }
 
 /// Something was to be written: whether it has to wait for the client.

@@ -4,73 +4,28 @@
 //! next answer (`Connection: close`), and is closed without that only after it was silent for a while
 //! with nothing unread in its socket: a request that is already on its way is answered.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 
 use http::StatusCode;
-use tine::{Activity, Conn, Context, Level, Stream as Socket};
+use tine::{Activity, Conn, Context, Level, Stream};
 use tine_tls::Acceptor;
 use tokio::time::sleep;
 
 use crate::channel::Channel;
-use crate::connected::Connected;
-use crate::crowd::Crowd;
-use crate::date::{DateField, Wall};
-use crate::fresh::Fresh;
+use crate::connection_state::Progress;
+use crate::deadlines::{End, Overdue, Watch, drive_until};
+use crate::exchange::Connected;
+use crate::exchange::refused::note_unreadable;
 use crate::h1::driver::{Application, Driver, Outcome};
-use crate::http2::{self, Streams};
-use crate::limits::Limits;
+use crate::http2;
 use crate::linger::linger;
-use crate::observe::Observer;
-use crate::progress::Progress;
-use crate::refusal::{Unreadable, first_line, note_unreadable};
-use crate::rest::Rests;
-use crate::secured::{Failure, NOT_HTTP2, shake};
+use crate::refusal::{Unreadable, first_line};
 use crate::service::HttpService;
-use crate::watch::{Overdue, Watch};
+use crate::settings::Settings;
+use crate::socket::Socket;
+use crate::tls::{Failure, NOT_HTTP2, shake};
 use crate::wire::Wire;
-
-/// What all connections of a worker share.
-#[derive(Debug)]
-pub(crate) struct Settings {
-    pub(crate) limits: Limits,
-    pub(crate) context: Context,
-    pub(crate) observer: Observer,
-    pub(crate) crowd: Rc<Crowd>,
-    pub(crate) rests: Rests,
-    pub(crate) streams: Streams,
-    pub(crate) date: DateField,
-    secure: Option<Acceptor>,
-}
-
-impl Settings {
-    pub(crate) fn new(
-        limits: Limits,
-        observer: Observer,
-        context: Context,
-        secure: Option<Acceptor>,
-    ) -> Self {
-        let crowd = Rc::new(Crowd::default());
-        let [first, second] = [crowd.clone(), crowd.clone()];
-        context.when_crowded(move |waiting| first.make_room(waiting, tine::now()));
-        context.when_leaving(move || second.wake());
-        let (rests, streams) = (Rests::default(), Streams::default());
-        let date = DateField::new(Wall::new());
-        Self { limits, context, observer, crowd, rests, streams, date, secure }
-    }
-
-    /// Ready when the worker is to leave. A connection that is alone asks the kernel; the others are woken together, and
-    /// to be polled costs each of them next to nothing.
-    pub(crate) async fn leaving(&self) {
-        if self.context.is_isolated() {
-            // Large, and mostly over before it is asked.
-            return Box::pin(self.context.leaving()).await;
-        }
-        poll_fn(|_| if self.context.is_leaving() { Poll::Ready(()) } else { Poll::Pending }).await;
-    }
-}
 
 /// Serves one connection to its end. Errors end the connection; they are the client's.
 pub(crate) async fn drive<S: HttpService>(
@@ -83,20 +38,20 @@ pub(crate) async fn drive<S: HttpService>(
     let (socket, busy) = conn.into_parts();
     let isolated = settings.context.is_isolated();
     match socket {
-        Socket::Tcp(stream) => {
+        Stream::Tcp(stream) => {
             let local = match settings.observer.asks_local() {
                 true => stream.local_addr().ok(),
                 false => None,
             };
-            let mut stream = Fresh::new(stream, isolated);
+            let mut stream = Socket::new(stream, isolated);
             let arrival =
                 settings.observer.arrive(&mut stream, &settings.context, peer, local).await;
             if let Some(connected) = arrival.map(|arrival| Connected::new(&settings, arrival)) {
                 begin(stream, secure, application, connected).await;
             }
         }
-        Socket::Unix(stream) => {
-            let mut stream = Fresh::new(stream, isolated);
+        Stream::Unix(stream) => {
+            let mut stream = Socket::new(stream, isolated);
             let arrival =
                 settings.observer.arrive(&mut stream, &settings.context, peer, None).await;
             if let Some(connected) = arrival.map(|arrival| Connected::new(&settings, arrival)) {
@@ -213,37 +168,6 @@ const TOO_LATE: &[u8] =
 const NO_TLS: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\
     content-length: 43\r\n\r\nThis port speaks HTTPS: write https:// here\n";
-
-/// How a connection's driving ended.
-#[derive(Debug)]
-pub(crate) enum End<T = hyper::Result<()>> {
-    /// By itself.
-    Done(T),
-    /// It is to end.
-    Overdue(Overdue),
-    /// Something else happened first.
-    Other,
-}
-
-/// Drives a connection until it ends, is overdue, or something else happens.
-pub(crate) async fn drive_until<C: Future + Unpin>(
-    connection: &mut C,
-    watch: &mut Watch,
-    other: impl Future<Output = ()>,
-) -> End<C::Output> {
-    let mut other = pin!(other);
-    poll_fn(|cx| {
-        watch.begin_turn();
-        if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
-            return Poll::Ready(End::Done(result));
-        }
-        if let Poll::Ready(overdue) = watch.poll(cx) {
-            return Poll::Ready(End::Overdue(overdue));
-        }
-        other.as_mut().poll(cx).map(|()| End::Other)
-    })
-    .await
-}
 
 /// Drives an HTTP/1 connection to its end; once the worker leaves, also watches for silence.
 async fn until_closed<I: Channel, S: HttpService>(

@@ -1,7 +1,7 @@
 //! A body that is a file, or parts of files, or just bytes.
 //!
 //! By itself it is a body like any other, read piece by piece: whoever wraps it, reads it or drops it
-//! gets what he expects. Only where nothing stands between it and the connection does [`crate::send`]
+//! gets what he expects. Only where nothing stands between it and the connection does [`crate::sendfile`]
 //! take the files out of it and have the kernel send them.
 
 use std::collections::VecDeque;

@@ -14,12 +14,12 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use crate::channel::Channel;
-use crate::connected::Connected;
-use crate::connection::Settings;
+use crate::connection_state::{Progress, nanos};
+use crate::exchange::Connected;
 use crate::limits::{
     LINGER_LEAST, LINGER_LEAVING, LINGER_PAUSE, LINGER_READS, LINGER_SILENCE, TICK,
 };
-use crate::progress::{Progress, nanos};
+use crate::settings::Settings;
 use crate::wire::Wire;
 
 /// Lets a client that is still sending read its answer: gives it, if it is not sent yet, ends our side, and

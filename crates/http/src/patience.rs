@@ -7,9 +7,9 @@
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use crate::known::Known;
+use crate::connection_state::{Number, Progress, Wait, nanos};
 use crate::limits::{FIRST_LEAST, HEAD_LEAST, PATIENCE_MOST, ROUND_TRIPS, TICK};
-use crate::progress::{Number, Progress, Wait, nanos};
+use crate::socket::Watched;
 
 /// How long a measurement holds, in nanoseconds.
 const HOLDS: u64 = 1_000_000_000;
@@ -18,7 +18,7 @@ const HOLDS: u64 = 1_000_000_000;
 #[derive(Debug, Default)]
 pub(crate) struct Distance {
     /// The connection's socket, since it first had to wait for its client.
-    socket: OnceLock<Weak<dyn Known>>,
+    socket: OnceLock<Weak<dyn Watched>>,
     /// Nanoseconds.
     round_trip: Number,
     /// When that was measured; monotonic nanoseconds, 0 = not.
@@ -27,7 +27,7 @@ pub(crate) struct Distance {
 
 impl Distance {
     /// The connection has to wait for its client, on this socket.
-    pub(crate) fn note_socket(&self, socket: impl FnOnce() -> Option<Arc<dyn Known>>) {
+    pub(crate) fn note_socket(&self, socket: impl FnOnce() -> Option<Arc<dyn Watched>>) {
         if self.socket.get().is_none()
             && let Some(socket) = socket()
         {

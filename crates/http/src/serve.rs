@@ -6,12 +6,13 @@ use std::rc::Rc;
 use tine::{BoxError, Context, Worker};
 use tine_tls::Acceptor;
 
-use crate::connection::{Settings, drive};
+use crate::connection::drive;
 use crate::h1::driver::Application;
-use crate::observe::Station;
+use crate::observer::Station;
 use crate::options::Options;
-use crate::secured::PROTOCOLS;
 use crate::service::HttpService;
+use crate::settings::Settings;
+use crate::tls::PROTOCOLS;
 
 /// Serves a tower service over HTTP/1 and HTTP/2 on the worker's stream listeners, with
 /// [`Options::default`].

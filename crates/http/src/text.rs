@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::dotted::Dotted;
+use crate::ipv4_text::Dotted;
 
 /// Text of up to 128 bytes, as long as the scoreboard shows; more is cut off: it is for eyes.
 pub(crate) struct Text {

@@ -11,10 +11,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::channel::{Channel, note_receiving, note_writing};
-use crate::control::Frames;
-use crate::h1::PREFACE;
-use crate::known::Known;
-use crate::progress::Progress;
+use crate::connection_state::Progress;
+use crate::frame_budget::{Frames, PREFACE};
+use crate::socket::Watched;
 
 /// See the module.
 #[derive(Debug)]
@@ -134,7 +133,7 @@ impl<S: Channel> Channel for Wire<S> {
         result
     }
 
-    fn socket(&self) -> Option<Arc<dyn Known>> {
+    fn socket(&self) -> Option<Arc<dyn Watched>> {
         self.stream.socket()
     }
 }

@@ -4,8 +4,8 @@
 use std::io::Write as _;
 use std::net::IpAddr;
 
-use crate::dotted::Dotted;
 use crate::id::ConnectionId;
+use crate::ipv4_text::Dotted;
 
 /// What stands behind a value that was cut.
 const CUT: &[u8] = b"...";

@@ -134,7 +134,7 @@ impl Line {
         let slip = &mut *slip.borrow_mut();
         slip.status = Some(response.status().as_u16());
         if self.writer.asks_sent() && slip.version == Version::HTTP_2 {
-            slip.sent = Sent::of(response, slip.head, slip.version, slip.keeps);
+            slip.sent = Sent::of(response, slip.head);
         }
         slip.keeps &= !slip.asks_end || !says(response.headers(), "close");
         self.writer.answer(slip, Some(response.headers()));
@@ -143,7 +143,7 @@ impl Line {
         }
         // Nobody asks for a body that must not be sent.
         slip.whole = slip.head || response.body().is_end_stream();
-        // hyper does not ask for the end of a body whose length it knows.
+        // A body whose length is known is not asked for its end.
         slip.expected = response.body().size_hint().exact().or_else(|| length(response.headers()));
     }
 

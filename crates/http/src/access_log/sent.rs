@@ -1,10 +1,10 @@
-//! How many bytes an answer is, its header included.
+//! How many bytes an answer is, its head included (`%O`).
 //!
-//! Nobody counts them one answer at a time: hyper writes several at once. What it writes follows from what
-//! it is given, and that is computed here.
+//! Over HTTP/1 the head is counted as it is written. Over HTTP/2 it is compressed together with those before it, so the log
+//! has the size that it would have over HTTP/1.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
-use http::{HeaderMap, Response, StatusCode, Version};
+use http::header::{CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::{Response, StatusCode};
 use http_body::Body;
 
 /// `date: Sat, 21 Nov 2026 07:00:36 GMT` and its end.
@@ -20,24 +20,18 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    /// What this response, to a HEAD request or not, is as HTTP/1 writes it. `keeps`: the client would go on.
-    pub(super) fn of<B: Body>(
-        response: &Response<B>,
-        head: bool,
-        version: Version,
-        keeps: bool,
-    ) -> Self {
+    /// What this response over HTTP/2, to a HEAD request or not, would be over HTTP/1.
+    pub(super) fn of<B: Body>(response: &Response<B>, head: bool) -> Self {
         let (status, headers) = (response.status(), response.headers());
         let line = 12 + 1 + status.canonical_reason().unwrap_or("<none>").len() + 2;
-        // There is nothing it could be the length of, and hyper leaves it out.
+        // There is nothing it could be the length of.
         let idle = is_bodiless(status) && !head;
         let written = headers.iter().filter(|(name, _)| !idle || *name != CONTENT_LENGTH);
         let fields: usize =
             written.map(|(name, value)| name.as_str().len() + 2 + value.len() + 2).sum();
         let date = if headers.contains_key(DATE) { 0 } else { DATE_BYTES };
-        let (framing, chunked) = framing(response, head, version);
-        let connection = connection(headers, version, keeps);
-        let bytes = line + fields + date + framing + connection + 2;
+        let (framing, chunked) = framing(response, head);
+        let bytes = line + fields + date + framing + 2;
         Self { head: bytes as u64, chunked }
     }
 
@@ -63,30 +57,20 @@ fn is_bodiless(status: StatusCode) -> bool {
 }
 
 /// What is added to say how long the body is; whether it is chunked.
-fn framing<B: Body>(response: &Response<B>, head: bool, version: Version) -> (usize, bool) {
+fn framing<B: Body>(response: &Response<B>, head: bool) -> (usize, bool) {
     let (status, headers) = (response.status(), response.headers());
     let unframed = is_bodiless(status) || head;
     if headers.contains_key(CONTENT_LENGTH) {
         return (0, false);
     }
     if headers.contains_key(TRANSFER_ENCODING) {
-        return (0, !unframed && version > Version::HTTP_10);
+        return (0, !unframed);
     }
     match response.body().size_hint().exact() {
         _ if is_bodiless(status) => (0, false),
         Some(0) if head => (0, false),
         Some(length) => ("content-length: \r\n".len() + length.to_string().len(), false),
-        None if version <= Version::HTTP_10 || unframed => (0, false),
+        None if unframed => (0, false),
         None => ("transfer-encoding: chunked\r\n".len(), true),
-    }
-}
-
-/// What hyper adds to say whether the connection goes on.
-fn connection(headers: &HeaderMap, version: Version, keeps: bool) -> usize {
-    let says = headers.contains_key(CONNECTION);
-    match (version, keeps) {
-        (Version::HTTP_10, true) if !says => "connection: keep-alive\r\n".len(),
-        (Version::HTTP_11, false) if !says => "connection: close\r\n".len(),
-        _ => 0,
     }
 }

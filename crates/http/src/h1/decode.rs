@@ -5,9 +5,9 @@
 use http::header::{self, HeaderName};
 use http::{HeaderMap, StatusCode};
 
-use super::Refusal;
 use super::fields;
 use super::head::{BodyFraming, is_token};
+use crate::refusal::Refusal;
 
 /// The most digits of a chunk's size: those of 2^64 - 1.
 const MOST_DIGITS: u8 = 16;

@@ -8,7 +8,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODI
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use memchr::memchr;
 
-use super::Refusal;
+use crate::refusal::Refusal;
 
 /// The most fields a section may have.
 pub(super) const MOST_FIELDS: usize = 100;

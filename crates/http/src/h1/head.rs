@@ -5,10 +5,10 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
-use super::Refusal;
 use super::fields::{self, Fields, elements};
 use super::target;
 use crate::host::is_host;
+use crate::refusal::Refusal;
 
 /// Longer than any method that is registered or known to be used, in bytes.
 const MOST_METHOD: usize = 64;

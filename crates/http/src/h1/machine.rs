@@ -6,14 +6,12 @@
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue};
 
-use super::Refusal;
 use super::decode::{Decoded, Decoder};
 use super::encode::{self, Asked, CHUNK_END, Encoded, Framing, chunk_line, last_chunk};
 use super::head::{BodyFraming, Bounds, Head, Parsed, Reader};
-use crate::secured::Speaks;
-
-/// How HTTP/2 begins (RFC 9113, section 3.4).
-pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use crate::frame_budget::PREFACE;
+use crate::refusal::Refusal;
+use crate::tls::Speaks;
 
 /// What is left of a body that its service does not want is read and thrown away up to so many bytes; beyond
 /// that the connection ends.

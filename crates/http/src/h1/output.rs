@@ -12,11 +12,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Buf;
 
 use crate::access_log::Counted;
+use crate::batched_writes::{self, Outlet};
 use crate::channel::{Channel, note_writing};
+use crate::connection_state::Progress;
 use crate::file::Section;
-use crate::outbox::{self, Outlet};
-use crate::progress::Progress;
-use crate::send;
+use crate::sendfile;
 
 /// What is copied together before it is sent, in bytes.
 const ROOM: usize = 16 * 1024;
@@ -147,7 +147,8 @@ impl<D: Buf> Output<D> {
             Some(Large::File(file)) => {
                 let before = [IoSlice::new(small)];
                 let before = if small.is_empty() { &[][..] } else { &before };
-                let mut send = |socket: BorrowedFd<'_>| send::send(socket, before, file.section());
+                let mut send =
+                    |socket: BorrowedFd<'_>| sendfile::send(socket, before, file.section());
                 stream.poll_with(cx, &mut send)
             }
         }
@@ -184,7 +185,7 @@ impl<D: Buf> Output<D> {
         progress: &Arc<Progress>,
     ) -> bool {
         let is_hindered = progress.leaving.get() || progress.is_writing() || self.is_full();
-        if self.is_taken() || is_hindered || !outbox::is_open(progress.now.get()) {
+        if self.is_taken() || is_hindered || !batched_writes::is_open(progress.now.get()) {
             return false;
         }
         if self.outlet.is_none() {
@@ -198,7 +199,7 @@ impl<D: Buf> Output<D> {
     /// Has it sent so.
     pub(crate) fn gather(&mut self) {
         if let Some(outlet) = &self.outlet {
-            outbox::gather(outlet, &self.bytes[self.sent..]);
+            batched_writes::gather(outlet, &self.bytes[self.sent..]);
             self.give_back();
         }
     }
@@ -206,7 +207,7 @@ impl<D: Buf> Output<D> {
     /// Nothing of this connection's is in the outbox any more: before something is sent in another way.
     fn recall(&mut self, progress: &Progress) {
         if progress.gathered.get() {
-            outbox::send_all();
+            batched_writes::send_all();
         }
         self.take_back(progress);
     }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, StatusCode, Uri};
 
-use super::Refusal;
 use crate::host::{is_host, is_host_with_port};
+use crate::refusal::Refusal;
 
 /// What a target may be made of, per byte.
 #[derive(Clone, Copy, PartialEq, Eq)]

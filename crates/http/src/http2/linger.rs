@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use crate::channel::Channel;
+use crate::connection_state::Progress;
 use crate::limits::LINGER_LEAST;
-use crate::progress::Progress;
 use crate::wire::Wire;
 
 /// Bytes that are discarded at once.

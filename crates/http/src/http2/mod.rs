@@ -3,12 +3,10 @@
 mod linger;
 mod pings;
 mod reading_on;
-mod room;
 mod rules;
 mod stream;
 mod streams;
 mod tunnel;
-mod upload;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,23 +23,21 @@ use tokio::time::{sleep, timeout};
 
 use self::linger::Lingering;
 use self::pings::Pings;
-pub(crate) use self::room::Permit;
-use self::room::Room;
-pub(crate) use self::streams::Streams;
-pub(crate) use self::upload::Upload;
 use crate::access_log::Counted;
 use crate::channel::Channel;
-use crate::connected::Connected;
-use crate::connection::{End, drive_until};
+use crate::deadlines::{End, drive_until};
+use crate::deadlines::{Overdue, Watch};
+use crate::exchange::Connected;
+use crate::exchange::Observed;
+use crate::exchange::refused::note_unreadable;
+use crate::frame_room::Room;
 use crate::limits::Limits;
-use crate::observed::Observed;
-use crate::refusal::{Unreadable, note_unreadable};
-use crate::send::Piece;
+use crate::refusal::Unreadable;
+use crate::sendfile::Piece;
 use crate::service::HttpService;
-use crate::watch::{Overdue, Watch};
 use crate::wire::Wire;
 
-/// What h2 may hold of one answer, in bytes; files are bounded by [`room::ROOM`] beside that.
+/// What h2 may hold of one answer, in bytes; files are bounded by [`crate::frame_room::ROOM`] beside that.
 const SEND_BUFFER: usize = 64 * 1024;
 /// What a client may send of request bodies before the service reads them, in bytes: on a stream, and on a connection. A
 /// megabyte every round trip of 100 ms is 80 Mbit/s.

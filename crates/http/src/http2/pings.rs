@@ -8,7 +8,7 @@ use std::time::Duration;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::progress::Progress;
+use crate::connection_state::Progress;
 
 /// A client that sends nothing for so long is asked by a ping.
 const SILENCE: Duration = Duration::from_secs(30);

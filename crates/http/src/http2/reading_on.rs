@@ -13,11 +13,11 @@ use h2::SendStream;
 use http::HeaderMap;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::upload::Leftover;
 use crate::access_log::Counted;
+use crate::body::upload::Leftover;
+use crate::connection_state::{Progress, nanos};
 use crate::limits::{LINGER_LEAST, LINGER_SILENCE, Limits, TICK};
-use crate::progress::{Progress, nanos};
-use crate::send::Piece;
+use crate::sendfile::Piece;
 
 /// What is read on of one request, in bytes.
 pub(super) const MOST_READ: usize = 16 << 20;

@@ -10,9 +10,9 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body::Body;
 
-use crate::h1::Refusal;
 use crate::host::is_host;
 use crate::limits::Limits;
+use crate::refusal::Refusal;
 
 const TOO_LONG: Refusal =
     Refusal::new(StatusCode::URI_TOO_LONG, "the target is longer than allowed");

@@ -16,16 +16,16 @@ use http_body::Body;
 use tine::BoxError;
 
 use super::reading_on::{End, Held, MOST_READ, ReadingOn};
-use super::room::{FRAME, Room};
 use super::tunnel::{Pump, Tunnel};
-use super::upload::{Leftover, Upload};
 use super::{DataOf, Out, join_cookies, rules};
 use crate::access_log::Counted;
+use crate::body::upload::{Leftover, Upload};
 use crate::body::{RequestBody, Source};
-use crate::connected::Connected;
-use crate::observed::{Answer, Answering, Observed};
+use crate::exchange::Connected;
+use crate::exchange::{Answer, Answering, Observed};
+use crate::frame_room::{FRAME, Room};
 use crate::piece::with_most_read;
-use crate::send::Piece;
+use crate::sendfile::Piece;
 use crate::service::HttpService;
 
 /// Fields that speak of a connection, and have no place in HTTP/2 (RFC 9113, section 8.2.2).

@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 
 use super::stream::poll_window;
 use crate::access_log::Counted;
-use crate::send::Piece;
+use crate::sendfile::Piece;
 
 /// What the pipe holds in each direction, in bytes.
 const PIPE: usize = 16 * 1024;

@@ -10,14 +10,14 @@ use http_body::Body;
 use super::work::Work;
 use super::{Data, Driver, LEAST_FILE, Outcome, Step};
 use crate::access_log::Counted;
+use crate::body::intake::Sender;
 use crate::channel::Channel;
-use crate::connected::Connected;
+use crate::exchange::Answer;
+use crate::exchange::Connected;
 use crate::file::Section;
 use crate::h1::encode::Framing;
 use crate::h1::fields;
 use crate::h1::input::Input;
-use crate::h1::intake::Sender;
-use crate::observed::Answer;
 use crate::service::HttpService;
 use crate::wire::Wire;
 

@@ -8,11 +8,11 @@ use http::Request;
 
 use super::work::Work;
 use super::{Driver, Step};
+use crate::body::intake::{self, Wish};
 use crate::body::{RequestBody, Source};
 use crate::channel::Channel;
 use crate::h1::decode::Decoded;
 use crate::h1::head::Head;
-use crate::h1::intake::{self, Wish};
 use crate::h1::machine::Stage;
 use crate::h1::upgrade::Upgrade;
 use crate::service::HttpService;

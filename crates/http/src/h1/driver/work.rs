@@ -5,7 +5,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use crate::observed::{Answer, Answering};
+use crate::exchange::{Answer, Answering};
 use crate::service::HttpService;
 
 /// What a worker serves: a service, and room for the work at its requests.

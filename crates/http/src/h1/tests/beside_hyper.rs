@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use super::{BOUNDS, Decoded, cut};
 use crate::h1::head::Head;
 use crate::h1::machine::{Machine, Next, Stage};
-use crate::secured::Speaks;
+use crate::tls::Speaks;
 
 /// What a client got: statuses and bodies in order, and whether the last one ends the connection.
 type Answers = Vec<(u16, String, bool)>;

@@ -3,7 +3,7 @@
 //! It is moved only when a deadline comes nearer than it is set: a request that comes and is answered
 //! sets no timer at all. When it rings, what the connection waits for now says whether it is overdue.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use std::time::Duration;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::connection::Settings;
-use crate::control::Account;
-use crate::crowd::Member;
+use crate::batched_writes;
+use crate::connection_state::{Progress, Wait, nanos};
+use crate::eviction::Member;
+use crate::frame_budget::Account;
 use crate::limits::{ASK_AGAIN, ASKED, HEAD_LEAST, PINGS_BYTES, SEND_LEAST, TICK};
-use crate::outbox;
-use crate::progress::{Progress, Wait, nanos};
+use crate::settings::Settings;
 
 /// Why a connection's HTTP is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,11 +102,11 @@ impl Watch {
     pub(crate) fn begin_turn(&mut self) {
         // The first comes as soon as the connection does.
         if std::mem::replace(&mut self.began, true) {
-            outbox::send_late(self.progress.look());
+            batched_writes::send_late(self.progress.look());
         }
         if self.progress.must_send.get() {
             self.progress.must_send.set(false);
-            outbox::send_all();
+            batched_writes::send_all();
         }
     }
 
@@ -297,6 +297,37 @@ impl Watch {
         self.alarm.as_mut().reset(at(rings, now));
         (self.rings, self.armed) = (rings, false);
     }
+}
+
+/// How a connection's driving ended.
+#[derive(Debug)]
+pub(crate) enum End<T> {
+    /// By itself.
+    Done(T),
+    /// It is to end.
+    Overdue(Overdue),
+    /// Something else happened first.
+    Other,
+}
+
+/// Drives a connection until it ends, is overdue, or something else happens.
+pub(crate) async fn drive_until<C: Future + Unpin>(
+    connection: &mut C,
+    watch: &mut Watch,
+    other: impl Future<Output = ()>,
+) -> End<C::Output> {
+    let mut other = pin!(other);
+    poll_fn(|cx| {
+        watch.begin_turn();
+        if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
+            return Poll::Ready(End::Done(result));
+        }
+        if let Poll::Ready(overdue) = watch.poll(cx) {
+            return Poll::Ready(End::Overdue(overdue));
+        }
+        other.as_mut().poll(cx).map(|()| End::Other)
+    })
+    .await
 }
 
 /// When that is, on the runtime's clock.

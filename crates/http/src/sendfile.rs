@@ -16,7 +16,7 @@ use tine::BoxError;
 use tine_os::send::{send_before_more, send_file, send_now};
 
 use crate::file::{FileBody, Section};
-use crate::http2::Permit;
+use crate::frame_room::Permit;
 use crate::piece::PIECE;
 
 thread_local! {

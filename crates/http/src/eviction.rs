@@ -11,9 +11,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
+use crate::batched_writes::Present;
+use crate::connection_state::{Progress, Wait, nanos};
 use crate::limits::AWAITED;
-use crate::outbox::Present;
-use crate::progress::{Progress, Wait, nanos};
 
 /// See the module. One a worker.
 #[derive(Debug, Default)]

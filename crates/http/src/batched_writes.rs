@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::known::Known;
-use crate::progress::Progress;
+use crate::connection_state::Progress;
+use crate::socket::Watched;
 
 /// How long the first may have waited when the next comes and they are sent at once.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -41,7 +41,7 @@ thread_local! {
 /// Where a connection's answers go.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    socket: Arc<dyn Known>,
+    socket: Arc<dyn Watched>,
     progress: Arc<Progress>,
     /// Wakes its driver.
     waker: Waker,
@@ -50,7 +50,11 @@ pub(crate) struct Outlet {
 }
 
 impl Outlet {
-    pub(crate) fn new(socket: Arc<dyn Known>, progress: Arc<Progress>, waker: Waker) -> Arc<Self> {
+    pub(crate) fn new(
+        socket: Arc<dyn Watched>,
+        progress: Arc<Progress>,
+        waker: Waker,
+    ) -> Arc<Self> {
         Arc::new(Self { socket, progress, waker, returned: Mutex::default() })
     }
 

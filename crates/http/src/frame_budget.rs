@@ -1,10 +1,13 @@
 //! Frames of HTTP/2 that ask for nothing: pings, settings, priorities, and whatever else is neither a request nor data.
 //!
-//! hyper answers them, or reads over them, as many as come. So they are counted as they pass, and held against what the
+//! The `h2` crate answers them, or reads over them, as many as come. So they are counted as they pass, and held against what the
 //! client is served meanwhile: one that lives from its answers has reason to send some, and one that sends nothing else
 //! costs a worker time for nothing (CVE-2019-9512, 9515).
 
 use crate::limits::{CONTROL_FRAMES, CONTROL_PER_SECOND};
+
+/// How HTTP/2 begins (RFC 9113, section 3.4).
+pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A frame's header: three bytes of length, its kind, flags, four bytes of stream (RFC 9113, section 4.1).
 const HEADER: usize = 9;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use tine::ExitGuard;
 
-use crate::connection::Settings;
+use crate::connection_state::Progress;
 use crate::id::RequestId;
-use crate::observe::Arrival;
-use crate::progress::Progress;
+use crate::observer::Arrival;
+use crate::settings::Settings;
 
 /// See the module.
 #[derive(Debug)]

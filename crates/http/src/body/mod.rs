@@ -1,5 +1,8 @@
 //! A request's body: what the client sends, within its limits.
 
+pub(crate) mod intake;
+pub(crate) mod upload;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -12,11 +15,11 @@ use http_body::{Body, Frame, SizeHint};
 use tine::BoxError;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::h1::Refusal;
-use crate::h1::intake::Receiver;
-use crate::http2::Upload;
+use self::intake::Receiver;
+use self::upload::Upload;
+use crate::connection_state::Progress;
 use crate::limits::{Limits, TICK};
-use crate::progress::Progress;
+use crate::refusal::Refusal;
 
 /// A request's body as a service gets it: the client's bytes, up to
 /// [`Limits::body_bytes`](crate::Limits::body_bytes) and not slower than

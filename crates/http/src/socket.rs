@@ -7,21 +7,21 @@
 //! The first time else that the socket has nothing, or takes nothing, the runtime is told of it, and everything
 //! goes through it from then on.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::fmt;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::{net, os::unix::net as unix};
 
 use tine_os::poll::readable;
 use tine_os::socket::end_writing;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::runtime::Handle;
 
 use crate::channel::Channel;
-use crate::known::Known;
 
 /// The most of a first read, in bytes: a request without a body has room, and so much is cleared for it.
 const FIRST: usize = 2048;
@@ -29,21 +29,96 @@ const FIRST: usize = 2048;
 /// connected. For so long the worker's supervisor may have to wait for it to notice something.
 const SOON: Duration = Duration::from_millis(20);
 
+/// A socket that the runtime watches, shared between its connection and what is to be sent for it later
+/// ([`crate::batched_writes`]).
+pub(crate) trait Watched: AsFd + fmt::Debug + Send + Sync + Unpin + 'static {
+    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>>;
+
+    /// Does `write` to the descriptor as soon as it can be written to, and again when it could not.
+    fn poll_with(
+        &self,
+        cx: &mut Context<'_>,
+        write: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>>;
+
+    /// Writes what the socket takes at once.
+    fn write_now(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+macro_rules! watched {
+    ($stream:ty) => {
+        impl Watched for $stream {
+            fn poll_read(
+                &self,
+                cx: &mut Context<'_>,
+                buffer: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                loop {
+                    ready!(self.poll_read_ready(cx))?;
+                    let room = buffer.remaining();
+                    let mut found = None;
+                    let tried = self.try_io(Interest::READABLE, || {
+                        let count = self.try_read_buf(buffer)?;
+                        found = Some(count);
+                        // Who gets less than there is room for has got all there is (epoll(7), question 9): that is the
+                        // same as being told to wait, and saves being told. Not before urgent data (tcp(7)), whose
+                        // sender waits for an answer until it sends more.
+                        match 0 < count && count < room {
+                            true => Err(ErrorKind::WouldBlock.into()),
+                            false => Ok(()),
+                        }
+                    });
+                    match tried {
+                        _ if found.is_some() => return Poll::Ready(Ok(())),
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                        result => return Poll::Ready(result),
+                    }
+                }
+            }
+
+            fn poll_with(
+                &self,
+                cx: &mut Context<'_>,
+                write: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+            ) -> Poll<io::Result<usize>> {
+                loop {
+                    ready!(self.poll_write_ready(cx))?;
+                    match self.try_io(Interest::WRITABLE, || write(self.as_fd())) {
+                        // It is no longer ready, so the next look registers for when it is.
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                        result => return Poll::Ready(result),
+                    }
+                }
+            }
+
+            fn write_now(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+                match parts {
+                    [part] => self.try_write(part),
+                    _ => self.try_write_vectored(parts),
+                }
+            }
+        }
+    };
+}
+
+watched!(tokio::net::TcpStream);
+watched!(tokio::net::UnixStream);
+
 /// A socket as the standard library knows it.
 pub(crate) trait Plain: AsFd + Unpin + Send + 'static {
     /// As the runtime does.
-    type Known: Known;
+    type Watched: Watched;
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
     fn transmit(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
     /// Has the runtime watch it. It does not block.
-    fn register(self) -> io::Result<Self::Known>;
+    fn register(self) -> io::Result<Self::Watched>;
 }
 
 macro_rules! plain {
-    ($plain:ty, $known:ty) => {
+    ($plain:ty, $watched:ty) => {
         impl Plain for $plain {
-            type Known = $known;
+            type Watched = $watched;
 
             fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
                 let mut socket = self;
@@ -58,8 +133,8 @@ macro_rules! plain {
                 }
             }
 
-            fn register(self) -> io::Result<$known> {
-                <$known>::from_std(self)
+            fn register(self) -> io::Result<$watched> {
+                <$watched>::from_std(self)
             }
         }
     };
@@ -70,30 +145,30 @@ plain!(unix::UnixStream, tokio::net::UnixStream);
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) enum Fresh<P: Plain> {
+pub(crate) enum Socket<P: Plain> {
     /// And whether its first bytes may be waited for here.
-    New(P, bool),
-    Known(Arc<P::Known>),
+    Unwatched(P, bool),
+    Watched(Arc<P::Watched>),
     /// The runtime would not take it.
     Lost,
 }
 
-impl<P: Plain> Fresh<P> {
+impl<P: Plain> Socket<P> {
     /// A connection of a worker that serves no other meanwhile, or of one that does.
     pub(crate) fn new(plain: P, isolated: bool) -> Self {
-        Self::New(plain, isolated)
+        Self::Unwatched(plain, isolated)
     }
 
     /// The stream as the runtime has it.
-    fn known(&mut self) -> io::Result<&P::Known> {
-        if let Self::New(..) = self
-            && let Self::New(plain, _) = std::mem::replace(self, Self::Lost)
+    fn watched(&mut self) -> io::Result<&P::Watched> {
+        if let Self::Unwatched(..) = self
+            && let Self::Unwatched(plain, _) = std::mem::replace(self, Self::Lost)
         {
-            *self = Self::Known(Arc::new(plain.register()?));
+            *self = Self::Watched(Arc::new(plain.register()?));
         }
         match self {
-            Self::Known(known) => Ok(known),
-            _ => Err(io::ErrorKind::NotConnected.into()),
+            Self::Watched(known) => Ok(known),
+            _ => Err(ErrorKind::NotConnected.into()),
         }
     }
 }
@@ -107,19 +182,19 @@ fn comes_soon(socket: impl AsFd) -> bool {
 /// What a system call that would have had to wait has not done.
 fn done<T>(result: io::Result<T>) -> Option<io::Result<T>> {
     match result {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+        Err(error) if error.kind() == ErrorKind::Interrupted => None,
         result => Some(result),
     }
 }
 
-impl<P: Plain> AsyncRead for Fresh<P> {
+impl<P: Plain> AsyncRead for Socket<P> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Self::New(plain, waits) = &mut *self {
+        if let Self::Unwatched(plain, waits) = &mut *self {
             let room = buffer.initialize_unfilled_to(FIRST.min(buffer.remaining()));
             let mut read = done(plain.receive(room));
             // For the first bytes alone: as soon as there is a request its answer is on its way.
@@ -130,22 +205,22 @@ impl<P: Plain> AsyncRead for Fresh<P> {
                 return Poll::Ready(read.map(|count| buffer.advance(count)));
             }
         }
-        self.known()?.poll_read(cx, buffer)
+        self.watched()?.poll_read(cx, buffer)
     }
 }
 
-impl<P: Plain> AsyncWrite for Fresh<P> {
+impl<P: Plain> AsyncWrite for Socket<P> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if let Self::New(plain, _) = &*self
+        if let Self::Unwatched(plain, _) = &*self
             && let Some(written) = done(plain.transmit(&[IoSlice::new(bytes)]))
         {
             return Poll::Ready(written);
         }
-        let known = self.known()?;
+        let known = self.watched()?;
         known.poll_with(cx, &mut |_| known.write_now(&[IoSlice::new(bytes)]))
     }
 
@@ -154,12 +229,12 @@ impl<P: Plain> AsyncWrite for Fresh<P> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Self::New(plain, _) = &*self
+        if let Self::Unwatched(plain, _) = &*self
             && let Some(written) = done(plain.transmit(parts))
         {
             return Poll::Ready(written);
         }
-        let known = self.known()?;
+        let known = self.watched()?;
         known.poll_with(cx, &mut |_| known.write_now(parts))
     }
 
@@ -174,14 +249,14 @@ impl<P: Plain> AsyncWrite for Fresh<P> {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(match &*self {
-            Self::New(plain, _) => end_writing(plain),
-            Self::Known(known) => end_writing(&**known),
-            Self::Lost => Err(io::ErrorKind::NotConnected.into()),
+            Self::Unwatched(plain, _) => end_writing(plain),
+            Self::Watched(known) => end_writing(&**known),
+            Self::Lost => Err(ErrorKind::NotConnected.into()),
         })
     }
 }
 
-impl<P: Plain> Channel for Fresh<P> {
+impl<P: Plain> Channel for Socket<P> {
     const SENDS_FILES: bool = true;
 
     fn poll_with(
@@ -189,27 +264,27 @@ impl<P: Plain> Channel for Fresh<P> {
         cx: &mut Context<'_>,
         write: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        if let Self::New(plain, _) = self
+        if let Self::Unwatched(plain, _) = self
             && let Some(written) = done(write(plain.as_fd()))
         {
             return Poll::Ready(written);
         }
-        self.known()?.poll_with(cx, write)
+        self.watched()?.poll_with(cx, write)
     }
 
-    fn socket(&self) -> Option<Arc<dyn Known>> {
+    fn socket(&self) -> Option<Arc<dyn Watched>> {
         match self {
-            Self::Known(known) => Some(known.clone()),
-            Self::New(..) | Self::Lost => None,
+            Self::Watched(known) => Some(known.clone()),
+            Self::Unwatched(..) | Self::Lost => None,
         }
     }
 }
 
-impl<P: Plain> AsFd for Fresh<P> {
+impl<P: Plain> AsFd for Socket<P> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::New(plain, _) => plain.as_fd(),
-            Self::Known(known) => known.as_fd(),
+            Self::Unwatched(plain, _) => plain.as_fd(),
+            Self::Watched(known) => known.as_fd(),
             Self::Lost => panic!("a connection that the runtime would not take has ended"),
         }
     }
@@ -229,14 +304,14 @@ mod tests {
         builder.enable_all().build_local(LocalOptions::default()).expect("a runtime")
     }
 
-    fn pair(isolated: bool) -> (UnixStream, Fresh<UnixStream>) {
+    fn pair(isolated: bool) -> (UnixStream, Socket<UnixStream>) {
         let (client, server) = UnixStream::pair().expect("sockets");
         server.set_nonblocking(true).expect("a socket");
-        (client, Fresh::new(server, isolated))
+        (client, Socket::new(server, isolated))
     }
 
     /// One attempt to read, as the runtime makes it; how much there was.
-    fn try_read(stream: &mut Fresh<UnixStream>) -> Poll<usize> {
+    fn try_read(stream: &mut Socket<UnixStream>) -> Poll<usize> {
         let mut bytes = [0; 64];
         let mut buffer = ReadBuf::new(&mut bytes);
         let mut cx = Context::from_waker(Waker::noop());
@@ -251,9 +326,9 @@ mod tests {
         runtime().block_on(async {
             assert!(comes_soon(&stream));
             assert_eq!(try_read(&mut stream), Poll::Ready(3));
-            assert!(matches!(stream, Fresh::New(..)), "it waits in place");
+            assert!(matches!(stream, Socket::Unwatched(..)), "it waits in place");
             assert_eq!(try_read(&mut stream), Poll::Pending);
-            assert!(matches!(stream, Fresh::Known(_)), "later an answer may be on its way");
+            assert!(matches!(stream, Socket::Watched(_)), "later an answer may be on its way");
         });
     }
 
@@ -262,7 +337,7 @@ mod tests {
         let (_client, mut stream) = pair(true);
         runtime().block_on(async {
             assert_eq!(try_read(&mut stream), Poll::Pending);
-            assert!(matches!(stream, Fresh::Known(_)));
+            assert!(matches!(stream, Socket::Watched(_)));
         });
     }
 

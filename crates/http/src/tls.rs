@@ -16,10 +16,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::channel::Channel;
-use crate::connection::Settings;
-use crate::known::Known;
-use crate::progress::Progress;
-use crate::watch::Watch;
+use crate::connection_state::Progress;
+use crate::deadlines::Watch;
+use crate::settings::Settings;
+use crate::socket::Watched;
 
 /// What is offered (ALPN).
 pub(crate) const PROTOCOLS: [&str; 3] = [HTTP2, "http/1.1", "http/1.0"];
@@ -273,7 +273,7 @@ impl<S: Channel> Channel for Secured<S> {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
-    fn socket(&self) -> Option<Arc<dyn Known>> {
+    fn socket(&self) -> Option<Arc<dyn Watched>> {
         None
     }
 }

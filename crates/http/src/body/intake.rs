@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
-use super::Refusal;
+use crate::refusal::Refusal;
 
 /// The service's end.
 #[derive(Debug)]

@@ -88,7 +88,7 @@ pub(crate) struct Progress {
     pub(crate) given: Number,
     /// Pieces of bodies of HTTP/2 that the application has taken.
     pub(crate) delivered: Number,
-    /// Frames of HTTP/2 that ask for nothing ([`crate::control`]).
+    /// Frames of HTTP/2 that ask for nothing ([`crate::frame_budget`]).
     pub(crate) idle_frames: Number,
     /// Something was read since this was last cleared.
     pub(crate) heard: Flag,
@@ -112,7 +112,7 @@ pub(crate) struct Progress {
     pub(crate) writing: Flag,
     /// An answer does not come to its end: its body has failed, or its client takes nothing.
     pub(crate) fails: Flag,
-    /// Answers were gathered to be sent together with others' ([`crate::outbox`]).
+    /// Answers were gathered to be sent together with others' ([`crate::batched_writes`]).
     pub(crate) gathered: Flag,
     /// In its next turn it sends what was gathered of all.
     pub(crate) must_send: Flag,
