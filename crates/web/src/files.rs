@@ -28,7 +28,7 @@ const TRUST: Duration = Duration::from_secs(1);
 
 /// A tower service that answers with the files of a directory.
 ///
-/// GET and HEAD; another method gets 405. A directory is answered with its `index.html` or
+/// GET and HEAD; another method gets 405, one that is not registered 501. A directory is answered with its `index.html` or
 /// `index.htm`, and has no listing; without a `/` at the end of the path it gets 301 to the path
 /// with one. What is not a regular file does not exist for it, nor what symbolic links reach outside the root. Absolute links
 /// are followed where their target begins with the root's path.
@@ -164,7 +164,7 @@ impl Files {
     fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<FileBody> {
         let head = method == Method::HEAD;
         if !head && method != Method::GET {
-            return page::wrong_method();
+            return page::wrong_method(method);
         }
         let mut words = None;
         let mut response = match self.find(uri.path(), &mut words) {

@@ -18,6 +18,7 @@ mod files;
 mod gzip;
 mod https_only;
 mod kind;
+mod methods;
 mod page;
 mod path;
 mod ranges;

@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 use tine_http::FileBody;
 
+use crate::methods::is_registered;
 use crate::path::Name;
 
 /// A page that says no more than the status.
@@ -24,8 +25,11 @@ pub(crate) fn status(status: StatusCode) -> Response<FileBody> {
     response
 }
 
-/// What a method gets that is neither GET nor HEAD (RFC 9110, 15.5.6).
-pub(crate) fn wrong_method() -> Response<FileBody> {
+/// What a method gets that is neither GET nor HEAD (RFC 9110, 15.5.6 and 15.6.2).
+pub(crate) fn wrong_method(method: &Method) -> Response<FileBody> {
+    if !is_registered(method) {
+        return status(StatusCode::NOT_IMPLEMENTED);
+    }
     let mut response = status(StatusCode::METHOD_NOT_ALLOWED);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     response

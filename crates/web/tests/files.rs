@@ -78,6 +78,10 @@ fn other_methods_are_refused_with_those_allowed() {
             assert_eq!(field(&response, ALLOW), "GET, HEAD");
         }
     }
+    let unknown = Method::from_bytes(b"GETT").expect("a token");
+    let response = site.ask(request(unknown, "/page"));
+    assert_eq!(response.status(), StatusCode::NOT_IMPLEMENTED);
+    assert!(!response.headers().contains_key(ALLOW));
 }
 
 #[test]
