@@ -13,7 +13,9 @@
 mod answer;
 mod cache;
 mod coding;
+// `tine.toml`, the configuration of sites.
 mod conditions;
+pub mod config;
 mod files;
 mod gzip;
 mod https_only;
