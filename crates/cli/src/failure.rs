@@ -14,6 +14,8 @@ const USAGE: u8 = 2;
 pub(crate) enum Failure {
     /// What the parser of the command line says; `--help` is among it.
     Typed(clap::Error),
+    /// What is wrong with the configuration: text with lines of its own.
+    Configuration(String),
     /// An exit code and the reason.
     Reason(u8, String),
 }
@@ -36,6 +38,11 @@ impl Failure {
                     // The help, shown because nothing was asked for.
                     None => drop(write!(io::stderr(), "{text}")),
                 }
+                ExitCode::from(USAGE)
+            }
+            Self::Configuration(text) => {
+                let lines: Vec<String> = text.lines().map(escaped).collect();
+                complain(&format!("the configuration is wrong\n{}", lines.join("\n")));
                 ExitCode::from(USAGE)
             }
             Self::Reason(code, text) => {

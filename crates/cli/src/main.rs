@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod check;
 mod failure;
 mod instance;
 mod rollout;
+mod schema;
 mod serve;
 mod start;
 mod table;
@@ -54,6 +56,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status(status) => instance::status(status),
         Command::Stop(stop) => instance::stop(stop),
         Command::Reload(typed) => instance::reload(typed),
+        Command::Check(typed) => check::run(&typed),
+        Command::Schema(typed) => schema::run(&typed),
         Command::Rollout(typed) => rollout::run(typed),
     }
 }

@@ -223,12 +223,12 @@ pub(crate) struct Tls {
     pub(crate) key: Vec<PathBuf>,
 
     /// Send clients of the listeners without TLS to https://; to this port, or to that of the first listener with TLS
-    #[arg(long, value_name = "PORT", requires = "cert", num_args = 0..=1, require_equals = true)]
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) https_redirect: Option<Option<u16>>,
 
     /// How long a TLS session can be resumed, in any worker; its keys change every half of it
-    #[arg(long, value_name = "SECONDS", requires = "cert", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) ticket_life: Option<Duration>,
 }
 

@@ -14,15 +14,18 @@ use crate::failure::{Failure, fine};
 mod flags;
 mod hello;
 mod limits;
+pub(crate) mod settings;
+mod sites;
 mod tls;
 
 pub(crate) use flags::Serve;
 use hello::Hello;
+pub(crate) use sites::check as check_file;
 use tls::Redirect;
 
 pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     refuse_datagrams(&typed.listen)?;
-    let tls = tls::read(&typed)?;
+    let tls = tls::read(&typed, &[])?;
     // Before anything is bound, and before privileges are dropped.
     let files = Nursery::gather(|| Files::new(typed.root.clone()))?.dotfiles(typed.dotfiles);
     let hello = Hello::of(&typed.root);

@@ -126,7 +126,8 @@ impl<'a> Document<'a> {
             let (table, errors) = DeTable::parse_recoverable(&source.text);
             for error in errors {
                 let place = Place { file, span: error.span().unwrap_or(0..0) };
-                faults.push(Fault::new(&place, error.message()));
+                let fault = Fault::new(&place, error.message());
+                faults.push(fault.help("the file is TOML: see https://toml.io"));
             }
             for (key, value) in table.into_inner() {
                 document.take(file, &key, value, faults);

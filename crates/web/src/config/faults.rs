@@ -60,6 +60,12 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// None yet, of these files.
+    #[must_use]
+    pub fn of(sources: Sources) -> Self {
+        Self { sources, list: Vec::new() }
+    }
+
     /// Adds one.
     pub fn push(&mut self, fault: Fault) {
         self.list.push(fault);

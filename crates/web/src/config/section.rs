@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -19,7 +19,8 @@ pub(crate) fn read<T: DeserializeOwned + JsonSchema + Default>(
     faults: &mut Faults,
 ) -> T {
     let mut rest = table.get_ref().clone();
-    let known = keys::<T>();
+    let schema = schemars::schema_for!(T);
+    let known = keys(&schema);
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     for key in table.get_ref().keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
         let place = Place { file, span: key.span() };
@@ -43,10 +44,12 @@ pub(crate) fn read<T: DeserializeOwned + JsonSchema + Default>(
             return T::default();
         };
         rest.remove(key.as_str());
-        let mut fault = Fault::new(&place, format!("`{key}`: {}", error.message()));
-        if error.message().contains("expected a sequence") && value.get_ref().is_str() {
-            fault = fault.help(format!("write a list: {key} = [\"…\"]"));
-        }
+        let fault = Fault::new(&place, format!("`{key}`: {}", error.message()));
+        let list = error.message().contains("expected a sequence") && value.get_ref().is_str();
+        let fault = fault.help(match list {
+            true => format!("write a list: {key} = [\"…\"]"),
+            false => meaning(&schema, &key),
+        });
         faults.push(fault);
     }
 }
@@ -68,8 +71,13 @@ pub(crate) fn unknown(place: &Place, key: &str, section: &str, known: &[&str]) -
 }
 
 /// The keys of a section, as they are written.
-fn keys<T: JsonSchema>() -> Vec<String> {
-    let schema = schemars::schema_for!(T);
+fn keys(schema: &Schema) -> Vec<String> {
     let properties = schema.get("properties").and_then(|value| value.as_object());
     properties.map(|keys| keys.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// What a key means.
+fn meaning(schema: &Schema, key: &str) -> String {
+    let text = schema.pointer(&format!("/properties/{key}/description"));
+    text.and_then(|text| text.as_str()).unwrap_or_default().replace('\n', " ")
 }

@@ -13,9 +13,10 @@ pub(super) fn logs(document: &Document<'_>, faults: &mut Faults) -> Vec<LogConfi
     let mut logs = Vec::new();
     for (name, (place, (file, table))) in &document.logs {
         let title = format!("[log.{name}]");
+        let before = faults.count();
         let read: LogTable = section::read(table, *file, &title, faults);
         let name = Placed { value: name.clone(), place: place.clone() };
-        let Some(path) = path_of(read.file, *file, &name.place, &title, faults) else { continue };
+        let Some(path) = path_of(read.file, *file, &name.place, before, faults) else { continue };
         let format = read.format.map(|format| format.placed(*file));
         logs.push(LogConfig { name, file: path, format });
     }
@@ -26,9 +27,10 @@ pub(super) fn auth(document: &Document<'_>, faults: &mut Faults) -> Vec<AuthConf
     let mut auth = Vec::new();
     for (name, (place, (file, table))) in &document.auth {
         let title = format!("[auth.{name}]");
+        let before = faults.count();
         let read: AuthTable = section::read(table, *file, &title, faults);
         let name = Placed { value: name.clone(), place: place.clone() };
-        let Some(path) = path_of(read.file, *file, &name.place, &title, faults) else { continue };
+        let Some(path) = path_of(read.file, *file, &name.place, before, faults) else { continue };
         let realm = read.realm.map_or_else(|| name.clone(), |realm| realm.placed(*file));
         auth.push(AuthConfig { name, file: path, realm });
     }
@@ -40,12 +42,15 @@ fn path_of(
     path: Option<Spot<String>>,
     file: usize,
     place: &Place,
-    title: &str,
+    before: usize,
     faults: &mut Faults,
 ) -> Option<Placed<PathBuf>> {
     let Some(path) = path else {
-        faults
-            .push(Fault::new(place, format!("{title} has no `file`")).help("add file = \"PATH\""));
+        // A key that is mistyped is a fault already.
+        if faults.count() > before {
+            return None;
+        }
+        faults.push(Fault::new(place, "the section has no `file`").help("add file = \"PATH\""));
         return None;
     };
     Some(super::path(&path, file, faults))

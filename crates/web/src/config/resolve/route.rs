@@ -25,11 +25,12 @@ pub(super) fn resolve(
     let place = Place { file, span: whole.span() };
     let before = faults.count();
     let route: RouteTable = section::read(whole, file, "a route", faults);
+    let misread = faults.count() > before;
     let path = path_config(route.path.clone(), route.regex.clone(), file, faults);
     headers::check(&route.headers, file, faults);
     let headers = site.headers.clone().with(&route.headers, file).into_inner();
     // A route with a key that was refused says nothing of its answer.
-    let answer = if faults.count() == before { answer(&route, &place, site, faults) } else { None };
+    let answer = if misread { None } else { answer(&route, &place, site, faults) };
     files_only(&route, file, faults);
     (faults.count() == before).then_some(RouteConfig { path, answer: answer?, headers, place })
 }

@@ -33,7 +33,9 @@ pub(super) fn resolve(
     let routes = list(file, "routes", &mut rest, faults);
     let tls = rest.remove("tls").and_then(|value| tls(file, value, faults));
     let rest = Spanned::new(whole.span(), rest);
+    let before = faults.count();
     let site: SiteTable = section::read(&rest, file, "[[site]]", faults);
+    let misread = faults.count() > before;
     let defaults = &around.defaults;
     headers::check(&site.headers, file, faults);
     let inherited = Inherited {
@@ -60,7 +62,10 @@ pub(super) fn resolve(
             .collect(),
         place,
     };
-    whole_site(&site, whole.get_ref(), faults);
+    // A key that is mistyped is a fault already.
+    if !misread {
+        whole_site(&site, whole.get_ref(), faults);
+    }
     site
 }
 
