@@ -28,4 +28,4 @@ mod root;
 mod validators;
 
 pub use files::{Files, FilesError};
-pub use https_only::HttpsOnly;
+pub use https_only::{HttpsOnly, HttpsOnlyFuture};

@@ -1,11 +1,13 @@
 //! `tine serve`: a pool of workers around the files of a directory.
 
+use std::time::Duration;
+
 use tine::endpoint::Endpoint;
 use tine::listen::ListenOptions;
 use tine::log::LogFile;
 use tine::{BoxError, Log, Nursery, Prefork, Tidy, Worker};
 use tine_http::access_log::AccessLog;
-use tine_http::{Options, Tls, Trust};
+use tine_http::{FileBody, HttpService, Options, Tls, Trust};
 use tine_web::{Files, HttpsOnly};
 
 use crate::args::Control;
@@ -21,14 +23,36 @@ mod tls;
 pub(crate) use flags::Serve;
 use hello::Hello;
 pub(crate) use sites::check as check_file;
-use tls::Redirect;
+use tls::{Redirect, Secure};
 
 pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
-    refuse_datagrams(&typed.listen)?;
     let tls = tls::read(&typed, &[])?;
     // Before anything is bound, and before privileges are dropped.
     let files = Nursery::gather(|| Files::new(typed.root.clone()))?.dotfiles(typed.dotfiles);
     let hello = Hello::of(&typed.root);
+    start(typed, tls, hello, files)
+}
+
+/// What is served: files of a directory, or sites.
+trait Content: HttpService<Answer: From<FileBody>> {
+    /// Closes what was not used for a while; says when to ask again.
+    fn let_go(&self) -> Option<Duration>;
+    /// Closes all that is only remembered.
+    fn let_go_of_all(&self);
+}
+
+impl Content for Files {
+    fn let_go(&self) -> Option<Duration> {
+        self.let_go()
+    }
+
+    fn let_go_of_all(&self) {
+        self.let_go_of_all();
+    }
+}
+
+fn start(typed: Serve, tls: Secure, hello: Hello, content: impl Content) -> Result<(), Failure> {
+    refuse_datagrams(&typed.listen)?;
     let (solo, inetd, check) = (typed.solo, typed.inetd, typed.check);
     let (options, log_file) = Nursery::gather(|| options(&typed, tls.certificates.clone()))?;
     let mut server = server(typed)?;
@@ -41,7 +65,7 @@ pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     if check {
         return fine(server.check()?);
     }
-    let serve = move |worker| serve(worker, &files, &options, tls.redirect);
+    let serve = move |worker| serve(worker, &content, &options, tls.redirect);
     if inetd {
         server.run_inetd(serve)?
     } else if solo {
@@ -77,17 +101,17 @@ fn options(typed: &Serve, tls: Option<Tls>) -> Result<(Options, Option<LogFile>)
 
 fn serve(
     worker: Worker,
-    files: &Files,
+    content: &impl Content,
     options: &Options,
     redirect: Option<Redirect>,
 ) -> Result<(), BoxError> {
-    let (files, options) = (files.clone(), options.clone());
+    let (content, options) = (content.clone(), options.clone());
     let tidy = {
-        let files = files.clone();
+        let content = content.clone();
         move |why| match why {
-            Tidy::Idle => files.let_go(),
+            Tidy::Idle => content.let_go(),
             Tidy::OutOfDescriptors => {
-                files.let_go_of_all();
+                content.let_go_of_all();
                 None
             }
         }
@@ -95,13 +119,13 @@ fn serve(
     match redirect {
         None => tine_http::serve_with(worker, options, |context| async move {
             context.when_idle(tidy);
-            Ok(files)
+            Ok(content)
         }),
         Some(redirect) => {
-            let files = HttpsOnly::new(files, redirect.port(&worker));
+            let content = HttpsOnly::new(content, redirect.port(&worker));
             tine_http::serve_with(worker, options, |context| async move {
                 context.when_idle(tidy);
-                Ok(files)
+                Ok(content)
             })
         }
     }
