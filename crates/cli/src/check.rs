@@ -27,7 +27,7 @@ pub(crate) fn run(typed: &Check) -> Result<(), Failure> {
         let server = settings::effective(&config.server, &config.sources);
         return print(&format!("{server}\n{}", config.effective()));
     }
-    crate::serve::check_file(config)
+    crate::serve::check_file(&config)
 }
 
 /// Reads a file, `[server]` checked by the flags.

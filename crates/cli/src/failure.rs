@@ -84,7 +84,7 @@ impl From<tine_web::FilesError> for Failure {
 
 /// The text of an error and of what it came from, each said once: some texts name their cause
 /// already, without the number or in small letters.
-fn with_causes(error: &dyn Error) -> String {
+pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

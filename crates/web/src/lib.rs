@@ -25,7 +25,9 @@ mod path;
 mod ranges;
 mod resource;
 mod root;
+mod site;
 mod validators;
 
 pub use files::{Files, FilesError};
 pub use https_only::{HttpsOnly, HttpsOnlyFuture};
+pub use site::{Guard, Missing, Pattern, Route, Site, SiteError, Sites};

@@ -6,13 +6,14 @@ use tine::endpoint::Endpoint;
 use tine::listen::ListenOptions;
 use tine::log::LogFile;
 use tine::{BoxError, Log, Nursery, Prefork, Tidy, Worker};
-use tine_http::access_log::AccessLog;
+use tine_http::access_log::{AccessLog, HostLogs};
 use tine_http::{FileBody, HttpService, Options, Tls, Trust};
 use tine_web::{Files, HttpsOnly};
 
 use crate::args::Control;
 use crate::failure::{Failure, fine};
 
+mod build;
 mod flags;
 mod hello;
 mod limits;
@@ -26,11 +27,22 @@ pub(crate) use sites::check as check_file;
 use tls::{Redirect, Secure};
 
 pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
+    if typed.root.is_file() {
+        // The file's keys come before what was typed, so both are read again together.
+        return sites::run(&typed.root, std::env::args_os().skip(2).collect());
+    }
     let tls = tls::read(&typed, &[])?;
     // Before anything is bound, and before privileges are dropped.
     let files = Nursery::gather(|| Files::new(typed.root.clone()))?.dotfiles(typed.dotfiles);
     let hello = Hello::of(&typed.root);
-    start(typed, tls, hello, files)
+    start(typed, tls, hello, Logs::default(), files)
+}
+
+/// Access logs of sites.
+#[derive(Default)]
+struct Logs {
+    files: Vec<LogFile>,
+    hosts: Option<HostLogs>,
 }
 
 /// What is served: files of a directory, or sites.
@@ -51,15 +63,22 @@ impl Content for Files {
     }
 }
 
-fn start(typed: Serve, tls: Secure, hello: Hello, content: impl Content) -> Result<(), Failure> {
+fn start(
+    typed: Serve,
+    tls: Secure,
+    hello: Hello,
+    logs: Logs,
+    content: impl Content,
+) -> Result<(), Failure> {
     refuse_datagrams(&typed.listen)?;
     let (solo, inetd, check) = (typed.solo, typed.inetd, typed.check);
-    let (options, log_file) = Nursery::gather(|| options(&typed, tls.certificates.clone()))?;
+    let (mut options, log_file) = Nursery::gather(|| options(&typed, tls.certificates.clone()))?;
+    options.host_logs = logs.hosts;
     let mut server = server(typed)?;
     if let Some(certificates) = &tls.certificates {
         server = certificates.share_tickets(server);
     }
-    if let Some(file) = log_file {
+    for file in log_file.into_iter().chain(logs.files) {
         server = server.log_file(file);
     }
     if check {

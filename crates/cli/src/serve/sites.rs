@@ -2,22 +2,53 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use tine::Nursery;
 use tine::log::LogFile;
-use tine_http::Tls;
-use tine_http::access_log::Format;
-use tine_web::config::{Answer, Config, Fault, Faults};
+use tine_http::access_log::{AccessLog, Format, HostLogs};
+use tine_web::Sites;
+use tine_web::config::{Config, LogConfig};
 
+use super::build::{Built, build};
 use super::flags::Serve;
-use super::{server, settings, tls};
-use crate::failure::{Failure, fine};
+use super::hello::Hello;
+use super::{Content, Logs, settings, start, tls};
+use crate::args::log_path;
+use crate::failure::Failure;
+
+impl Content for Sites {
+    fn let_go(&self) -> Option<Duration> {
+        self.let_go()
+    }
+
+    fn let_go_of_all(&self) {
+        self.let_go_of_all();
+    }
+}
+
+/// Serves the sites of a file. `words` is what was typed behind `tine serve`.
+pub(super) fn run(file: &std::path::Path, words: Vec<OsString>) -> Result<(), Failure> {
+    let config = crate::check::read(file)?;
+    serve(&config, Hello::of(file), words)
+}
 
 /// Says whether the sites could be served.
-pub(crate) fn check(config: Config) -> Result<(), Failure> {
-    let typed = typed(&config, vec!["--check".into()])?;
-    let certificates = look_up(&config)?;
-    tls::read(&typed, &certificates)?;
-    fine(server(typed)?.check()?)
+pub(crate) fn check(config: &Config) -> Result<(), Failure> {
+    serve(config, Hello::of(std::path::Path::new(".")), vec!["--check".into()])
+}
+
+fn serve(config: &Config, hello: Hello, words: Vec<OsString>) -> Result<(), Failure> {
+    let typed = typed(config, words)?;
+    if typed.dotfiles {
+        let text = "--dotfiles: with a configuration it is a key of [defaults], sites and routes";
+        return Err(Failure::Reason(2, text.to_owned()));
+    }
+    // Before anything is bound, and before privileges are dropped.
+    let Built { sites, certificates, formats } = Nursery::gather(|| build(config))?;
+    let tls = tls::read(&typed, &certificates)?;
+    let logs = if typed.check { Logs::default() } else { logs(config, formats, &sites)? };
+    start(typed, tls, hello, logs, sites)
 }
 
 /// The flags that `[server]` and what was typed come to.
@@ -28,45 +59,28 @@ fn typed(config: &Config, words: Vec<OsString>) -> Result<Serve, Failure> {
     Ok(settings::serve(keys, words)?)
 }
 
-/// Looks up all that sites refer to, and gives their certificates.
-fn look_up(config: &Config) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
-    let mut faults = Faults::of(config.sources.clone());
-    let mut certificates = Vec::new();
-    for site in &config.sites {
-        for route in &site.routes {
-            let Answer::Files { root, .. } = &route.answer.value else { continue };
-            let place = &route.answer.place;
-            let fault = |reason: String| Fault::new(place, format!("{}: {reason}", root.display()));
-            match std::fs::metadata(root) {
-                Ok(found) if found.is_dir() => {}
-                Ok(_) => faults.push(fault("it is no directory".to_owned())),
-                Err(error) => faults.push(fault(error.to_string())),
-            }
-        }
-        let Some(tls) = &site.tls else { continue };
-        let pair = (tls.cert.value.clone(), tls.key.value.clone());
-        match Tls::from_files([&pair].map(|(cert, key)| (cert, key))) {
-            Ok(_) => certificates.push(pair),
-            Err(error) => faults.push(Fault::new(&tls.cert.place, error.to_string())),
-        }
+/// Where a log is written to.
+pub(super) fn path_of(log: &LogConfig) -> PathBuf {
+    log_path(log.file.value.clone().into_os_string())
+}
+
+/// Opens the logs that sites name.
+fn logs(config: &Config, formats: Vec<Format>, sites: &Sites) -> Result<Logs, Failure> {
+    let mut files = Vec::new();
+    let mut logs = Vec::new();
+    for (log, format) in config.logs.iter().zip(formats) {
+        let file = LogFile::open(path_of(log))?;
+        files.push(file.clone());
+        logs.push(AccessLog::to_file(file, format));
     }
-    for log in &config.logs {
-        if let Err(error) = LogFile::check(&log.file.value) {
-            faults.push(Fault::new(&log.file.place, error.to_string()));
-        }
-        let Some(format) = &log.format else { continue };
-        if let Err(error) = format.value.parse::<Format>() {
-            faults.push(Fault::new(&format.place, error.to_string()));
-        }
-    }
-    for auth in &config.auth {
-        if let Err(error) = std::fs::File::open(&auth.file.value) {
-            let path = auth.file.value.display();
-            faults.push(Fault::new(&auth.file.place, format!("{path}: {error}")));
-        }
-    }
-    match faults.is_empty() {
-        true => Ok(certificates),
-        false => Err(Failure::Configuration(faults.to_string())),
-    }
+    let index = |name: &str| config.logs.iter().position(|log| log.name.value == name);
+    let of_sites: Vec<Option<usize>> = config
+        .sites
+        .iter()
+        .map(|site| site.access_log.as_ref().and_then(|name| index(&name.value)))
+        .collect();
+    let sites = sites.clone();
+    let choose = move |host: &str| of_sites[sites.find(host)?];
+    let hosts = (!logs.is_empty()).then(|| HostLogs::new(logs, choose));
+    Ok(Logs { files, hosts })
 }

@@ -113,7 +113,7 @@ fn route_lines(page: &mut Page, route: &RouteConfig, sources: &Sources) {
     path_line(page, route.path.as_ref(), sources);
     let origin = line(&route.answer.place);
     match &route.answer.value {
-        Answer::Files { root, missing, listing, dotfiles } => {
+        Answer::Files { root, missing, listing, dotfiles, .. } => {
             page.line(&format!("files = {root:?}"), &origin);
             if let Some(missing) = missing {
                 let text = match &missing.value {

@@ -79,6 +79,8 @@ pub struct SiteConfig {
     pub root: Option<Placed<PathBuf>>,
     /// The name of its access log.
     pub access_log: Option<Placed<String>>,
+    /// Header fields of answers that no route gives: those of the defaults and its own.
+    pub headers: Vec<(HeaderName, Placed<HeaderValue>)>,
     /// Rules, every one that matches.
     pub guards: Vec<GuardConfig>,
     /// Answers, the first that matches.
@@ -155,6 +157,8 @@ pub enum Answer {
     Files {
         /// The directory.
         root: PathBuf,
+        /// The directory is that of the pattern: with `/static/*`, `/static/a` is the file `a` in it.
+        strip: bool,
         /// What follows if there is no such file; 404 without.
         missing: Option<Placed<MissingConfig>>,
         /// Whether directories are listed.

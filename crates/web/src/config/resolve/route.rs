@@ -105,6 +105,7 @@ fn files(
             }
         },
     };
+    let strip = matches!(files.value(), SwitchOrText::Text(_));
     let missing = match &route.missing {
         None => None,
         Some(missing) => Some(self::missing(missing.clone().placed(file), faults)?),
@@ -114,7 +115,7 @@ fn files(
     };
     let listing = own(&route.listing, &site.listing);
     let dotfiles = own(&route.dotfiles, &site.dotfiles);
-    Some(Placed { value: Answer::Files { root, missing, listing, dotfiles }, place })
+    Some(Placed { value: Answer::Files { root, strip, missing, listing, dotfiles }, place })
 }
 
 fn missing(missing: Placed<String>, faults: &mut Faults) -> Option<Placed<MissingConfig>> {

@@ -55,6 +55,7 @@ pub(super) fn resolve(
         tls,
         root: inherited.root.clone(),
         access_log: inherit(access_log, &defaults.access_log),
+        headers: inherited.headers.clone().into_inner(),
         guards: guards.iter().filter_map(|table| guard::resolve(table, around, faults)).collect(),
         routes: routes
             .iter()

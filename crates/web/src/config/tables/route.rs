@@ -12,7 +12,8 @@ pub(crate) struct RouteTable {
     /// A regular expression for the path, instead of `path`.
     #[serde(rename = "match")]
     pub(crate) regex: Option<Spot<String>>,
-    /// Answer with files: `true` for those of the site's `root`, or the directory.
+    /// Answer with files: `true` for those of the site's `root`, or a directory, which is then that of `path`: with
+    /// `/static/*`, `/static/a` is the file `a` in it.
     pub(crate) files: Option<Spot<SwitchOrText>>,
     /// Answer with a redirect to this address. `{path}` is the path, `{*}` what `*` matched, `{1}` a group of `match`,
     /// `{host}` the host.
