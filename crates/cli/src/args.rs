@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve the files of a directory
+    /// Serve the files of a directory, or the sites of a configuration
     ///
     /// Runs in the foreground until SIGTERM, SIGINT (Ctrl-C) or `tine stop`; requests in flight are
     /// finished, a second signal ends them. SIGHUP does what `tine reload` does. A directory is served by its

@@ -31,7 +31,11 @@ fn main() -> ExitCode {
     if let Some(arguments) = as_start_server(std::env::args_os()) {
         return start::start_server(arguments);
     }
-    let result = Arguments::try_parse().map_err(Failure::from).and_then(|typed| run(typed.command));
+    let result = match Arguments::try_parse() {
+        Ok(typed) => run(typed.command),
+        // What is missing may stand in the file.
+        Err(error) => serve::with_file().unwrap_or_else(|| Err(Failure::from(error))),
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

@@ -158,8 +158,6 @@ fn what_the_flags_refuse_is_refused_at_its_place() {
 fn what_sites_refer_to_is_looked_up() {
     let text = r#"[log.main]
 file = "none/access.log"
-[auth.staff]
-file = "none.htpasswd"
 [[site]]
 default = true
 tls = { cert = "none.pem", key = "none.key" }
@@ -168,13 +166,40 @@ routes = [{ path = "/a", files = "none" }, { files = "tine.toml" }]
     let said = faults(&files(&[("tine.toml", text)]));
     for words in [
         "none/access.log",
-        "none.htpasswd",
         "none.pem",
-        "none: No such file",
-        "it is no directory",
-        "5 faults",
+        "cannot serve the directory none: No such file",
+        "cannot serve the directory tine.toml: Not a directory",
+        "4 faults",
     ] {
         assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
+fn what_cannot_be_served_yet_is_refused_and_not_ignored() {
+    let text = r#"[auth.staff]
+file = "tine.toml"
+[[site]]
+default = true
+root = "."
+guards = [{ auth = "staff" }, { rate = "10/min" }, { allow = ["www.example.org"] }]
+routes = [{ files = true, listing = true }, { redirect = "https://a.example{1}" }]
+"#;
+    let said = faults(&files(&[("tine.toml", text)]));
+    for words in [
+        "passwords are not supported yet",
+        "`auth` is not supported yet",
+        "`rate` is not supported yet",
+        "www.example.org",
+        "`listing` is not supported yet",
+        "would become part of the host",
+        "6 faults",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    for line in 1..=7 {
+        let fault = said.contains(&format!("tine.toml:{line}:"));
+        assert_eq!(fault, matches!(line, 1 | 6 | 7), "{line}: {said}");
     }
 }
 

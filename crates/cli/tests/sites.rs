@@ -186,9 +186,15 @@ fn no_spelling_of_a_path_gets_past_a_guard() {
 fn flags_win_over_the_file() {
     let place = Place::new(SITES);
     let server = place.serve(&["--workers", "1"]);
-    server.wait_children(1);
     let address = server.address();
     assert_eq!(get(&address, "a.example", "/").status, 200);
+    server.wait_children(1);
+    assert_eq!(server.count_lines("pool files: 1 workers"), 1);
+    // A flag that another of the file completes, and one that excludes keys.
+    let trusting = SITES.replace("workers = 2", "workers = 2\ntrust = [\"127.0.0.1\"]");
+    let place = Place::new(&trusting);
+    let server = place.serve(&["--forwarded", "forwarded"]);
+    assert_eq!(get(&server.address(), "a.example", "/").status, 200);
 }
 
 #[test]

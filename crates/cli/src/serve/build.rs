@@ -71,11 +71,12 @@ fn site(config: &SiteConfig, opened: &mut Opened, faults: &mut Faults) -> Option
     for (name, value) in &config.headers {
         site = site.header(name.clone(), value.value.clone());
     }
-    for guard in &config.guards {
-        site = site.guard(self::guard(guard, faults)?);
+    // One that is wrong is a fault, and the others are looked at all the same.
+    for guard in config.guards.iter().filter_map(|guard| self::guard(guard, faults)) {
+        site = site.guard(guard);
     }
-    for route in &config.routes {
-        site = site.route(self::route(route, opened, faults)?);
+    for route in config.routes.iter().filter_map(|route| self::route(route, opened, faults)) {
+        site = site.route(route);
     }
     Some(site)
 }
@@ -117,13 +118,12 @@ fn guard(config: &GuardConfig, faults: &mut Faults) -> Option<Guard> {
     }
     let auth = config.auth.as_ref().map(|auth| ("auth", &auth.place));
     let rate = config.rate.as_ref().map(|rate| ("rate", &rate.place));
-    let unsupported = [auth, rate].into_iter().flatten();
-    let before = faults.is_empty();
-    for (key, place) in unsupported {
+    let unsupported: Vec<_> = [auth, rate].into_iter().flatten().collect();
+    for (key, place) in &unsupported {
         let fault = Fault::new(place, format!("`{key}` is not supported yet"));
         faults.push(fault.help("a guard has `allow`, `deny`, `methods` and `max-body-size`"));
     }
-    (faults.is_empty() == before).then_some(guard)
+    unsupported.is_empty().then_some(guard)
 }
 
 fn route(config: &RouteConfig, opened: &mut Opened, faults: &mut Faults) -> Option<Route> {

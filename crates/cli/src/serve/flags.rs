@@ -15,12 +15,13 @@ use crate::args::{Control, EXIT_CODES, log_path, mode, seconds};
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Serve {
-    /// The directory
+    /// The directory, or a configuration such as tine.toml
     ///
-    /// It is looked for by this path every second: a link that is turned, and a directory that is deleted and made anew, are
+    /// The keys of a configuration are in docs/configuration.md; flags that are typed win over its [server]. A directory is
+    /// looked for by this path every second: a link that is turned, and a directory that is deleted and made anew, are
     /// served within that time. While there is none, the answer is 503. What links reach outside the directory is not
     /// served; absolute links are followed where their target begins with its path.
-    #[arg(value_name = "DIR", default_value = ".")]
+    #[arg(value_name = "DIR|FILE", default_value = ".")]
     pub(crate) root: PathBuf,
 
     /// Serve files and directories whose names begin with a dot, too: .git and .htpasswd, if they are there

@@ -38,6 +38,17 @@ pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
     start(typed, tls, hello, Logs::default(), files)
 }
 
+/// Serves the sites of a file, if that is what was typed, and the flags need others: those may be keys of the file.
+pub(crate) fn with_file() -> Option<Result<(), Failure>> {
+    let mut words = std::env::args_os().skip(1);
+    if words.next()? != "serve" {
+        return None;
+    }
+    let words: Vec<_> = words.collect();
+    let file = settings::file_of(&words)?;
+    Some(sites::run(&file, words))
+}
+
 /// Access logs of sites.
 #[derive(Default)]
 struct Logs {

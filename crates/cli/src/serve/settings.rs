@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::builder::ValueRange;
 use clap::error::ErrorKind;
@@ -135,13 +136,31 @@ fn check_together(command: &Command, settings: &[Setting], faults: &mut Faults) 
     faults.push(fault.help("keys stand for the flags of the same names"));
 }
 
+/// The file among what was typed, which may lack flags that others need.
+pub(super) fn file_of(words: &[OsString]) -> Option<PathBuf> {
+    let error = command().try_get_matches_from(whole(words)).err()?;
+    let missing = error.kind() == ErrorKind::MissingRequiredArgument;
+    let file = matches(words).get_one::<PathBuf>("root").cloned()?;
+    (missing && file.is_file()).then_some(file)
+}
+
+fn whole(words: &[OsString]) -> impl Iterator<Item = OsString> {
+    std::iter::once(OsString::from("tine serve")).chain(words.iter().cloned())
+}
+
+/// What was typed, whether or not flags lack others that they need.
+fn matches(words: &[OsString]) -> ArgMatches {
+    command().ignore_errors(true).try_get_matches_from(whole(words)).unwrap_or_default()
+}
+
 /// The arguments that stand for the keys, but for those that what was typed replaces or excludes.
 pub(crate) fn arguments(
     settings: &[Setting],
     sources: &Sources,
-    typed: &ArgMatches,
+    typed: &[OsString],
 ) -> Vec<OsString> {
     let command = command();
+    let typed = matches(typed);
     let typed: Vec<&Arg> = command
         .get_arguments()
         .filter(|arg| {

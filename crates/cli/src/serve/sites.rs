@@ -53,9 +53,7 @@ fn serve(config: &Config, hello: Hello, words: Vec<OsString>) -> Result<(), Fail
 
 /// The flags that `[server]` and what was typed come to.
 fn typed(config: &Config, words: Vec<OsString>) -> Result<Serve, Failure> {
-    let all = std::iter::once(OsString::from("tine serve")).chain(words.iter().cloned());
-    let matches = settings::command().try_get_matches_from(all)?;
-    let keys = settings::arguments(&config.server, &config.sources, &matches);
+    let keys = settings::arguments(&config.server, &config.sources, &words);
     Ok(settings::serve(keys, words)?)
 }
 
