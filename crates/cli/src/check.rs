@@ -36,6 +36,6 @@ pub(crate) fn read(path: &Path) -> Result<Config, Failure> {
         ReadError::Unreadable(error) => {
             Failure::Reason(2, format!("cannot read {}: {error}", path.display()))
         }
-        ReadError::Faults(faults) => Failure::Configuration(faults.to_string()),
+        ReadError::Faults(faults) => faults.into(),
     })
 }

@@ -42,7 +42,7 @@ pub(super) fn build(config: &Config) -> Result<Built, Failure> {
         faults.push(fault.help("use `allow` in a guard for addresses"));
     }
     if !faults.is_empty() {
-        return Err(Failure::Configuration(faults.to_string()));
+        return Err(faults.into());
     }
     let sites = Sites::new(sites, opened.0.into_values().collect());
     let sites = sites.map_err(|error| Failure::Reason(2, error.to_string()))?;
