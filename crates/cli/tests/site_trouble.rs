@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use testkit::{
     Client, DEADLINE, Running, Server, TempDir, client, is_root, require_peer, wait_until,
@@ -248,6 +249,26 @@ fn remembered_files_are_given_up_when_there_are_no_descriptors_left() {
         .collect();
     assert_eq!(server.count_lines("Too many open files"), 0);
     drop(clients);
+}
+
+#[test]
+fn who_takes_the_last_descriptor_again_and_again_does_not_flood_the_log() {
+    let site = Site::new();
+    let server = site.server(&["--workers", "1", "--health", "/well"]).wrap(limited(40)).start();
+    let address = server.address();
+    let mut clients: Vec<Client> = (0..60).map(|_| Client::connect(&address)).collect();
+    clients.iter_mut().for_each(|client| client.send(b"GET /well HTTP/1.1\r\nHost: a\r\n\r\n"));
+    server.wait_line("cannot accept: Too many open files");
+    clients.iter_mut().for_each(|client| client.set_deadline(Duration::from_millis(500)));
+    let room = clients.iter_mut().map_while(|client| client.try_read_response().ok()).count();
+    // Each that goes makes room for one, and for none behind it.
+    for next in room..clients.len() {
+        clients[next].set_deadline(DEADLINE);
+        clients[next - room].finish_sending();
+        assert_eq!(clients[next].read_response().status, 200);
+    }
+    let said = server.count_lines("cannot accept: Too many open files");
+    assert!((1..=3).contains(&said), "{said}");
 }
 
 /// How workers sleep while they have nothing to do.

@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use tine::BoxError;
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::h1::Refusal;
 use crate::h1::intake::Receiver;
 use crate::http2::Upload;
 use crate::limits::{Limits, TICK};
@@ -42,7 +42,7 @@ pub(crate) enum Source {
 /// Why a body is not complete; its source is the reason of what reads the protocol.
 #[derive(Debug)]
 pub struct BodyError {
-    status: StatusCode,
+    refusal: Refusal,
     source: Option<BoxError>,
 }
 
@@ -50,16 +50,16 @@ impl BodyError {
     /// What the client is told: 413 (too much), 408 (too slow) or 400 (broken framing, or broken off).
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.refusal.status
     }
 }
 
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.status {
-            StatusCode::PAYLOAD_TOO_LARGE => "the request's body is longer than is allowed",
-            StatusCode::REQUEST_TIMEOUT => "the request's body comes too slowly",
-            _ => "the request's body is not complete",
+        f.write_str(match self.refusal.status {
+            StatusCode::PAYLOAD_TOO_LARGE => TOO_LONG.reason,
+            StatusCode::REQUEST_TIMEOUT => TOO_SLOW.reason,
+            _ => BROKEN_OFF.reason,
         })
     }
 }
@@ -70,14 +70,19 @@ impl std::error::Error for BodyError {
     }
 }
 
+const TOO_LONG: Refusal =
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the request's body is longer than is allowed");
+const TOO_SLOW: Refusal =
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request's body comes too slowly");
+const BROKEN_OFF: Refusal = Refusal::bad("the request's body is not complete");
+
 /// What a body's request is answered with instead of the service's answer: known to both.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Verdict(Arc<AtomicU16>);
+pub(crate) struct Verdict(Arc<OnceLock<Refusal>>);
 
 impl Verdict {
-    pub(crate) fn status(&self) -> Option<StatusCode> {
-        // 0 is no status.
-        StatusCode::from_u16(self.0.load(Relaxed)).ok()
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        self.0.get().copied()
     }
 }
 
@@ -110,15 +115,19 @@ struct Pace {
 }
 
 impl RequestBody {
-    /// A body without limits costs nothing where there is no body.
-    pub(crate) fn new(
-        source: Source,
+    pub(crate) fn new(source: Source) -> Self {
+        Self { source, meter: None }
+    }
+
+    /// Sets its limits, before it is read. A body without bytes needs none.
+    pub(crate) fn limit(
+        &mut self,
         limits: &Limits,
         progress: &Arc<Progress>,
         http2: bool,
-    ) -> (Self, Option<Verdict>) {
-        if source.is_end_stream() {
-            return (Self { source, meter: None }, None);
+    ) -> Option<Verdict> {
+        if self.source.is_end_stream() {
+            return None;
         }
         let verdict = Verdict::default();
         let left = if limits.body_bytes == 0 { u64::MAX } else { limits.body_bytes };
@@ -126,7 +135,8 @@ impl RequestBody {
         let (progress, number) = (progress.clone(), progress.requests.get());
         progress.body.set(number);
         let meter = Meter { verdict: verdict.clone(), left, pace, progress, number };
-        (Self { source, meter: Some(Box::new(meter)) }, Some(verdict))
+        self.meter = Some(Box::new(meter));
+        Some(verdict)
     }
 }
 
@@ -137,24 +147,18 @@ impl Drop for Meter {
 }
 
 impl Meter {
-    /// The body was read to its end. If it is still the connection's: an application may read the one before it meanwhile,
-    /// which was taken in long since.
-    fn is_read(&self) {
-        if self.progress.requests.get() == self.number {
-            self.progress.unread.set(false);
-        }
-        self.is_over();
-    }
-
+    /// The body was read to its end, or is given up. If it is still the connection's: an application may read the one before
+    /// it meanwhile, which was taken in long since.
     fn is_over(&self) {
         if self.progress.body.get() == self.number {
             self.progress.body.set(0);
         }
     }
 
-    fn refuse(&self, status: StatusCode, source: Option<BoxError>) -> BodyError {
-        self.verdict.0.store(status.as_u16(), Relaxed);
-        BodyError { status, source }
+    fn refuse(&self, refusal: Refusal, source: Option<BoxError>) -> BodyError {
+        // The first is the one that is answered.
+        let refusal = *self.verdict.0.get_or_init(|| refusal);
+        BodyError { refusal, source }
     }
 
     fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), BodyError> {
@@ -163,7 +167,7 @@ impl Meter {
         self.progress.delivered.add(u64::from(length > 0));
         match self.left.checked_sub(length as u64) {
             Some(left) => self.left = left,
-            None => return Err(self.refuse(StatusCode::PAYLOAD_TOO_LARGE, None)),
+            None => return Err(self.refuse(TOO_LONG, None)),
         }
         Ok(())
     }
@@ -236,17 +240,17 @@ impl Body for RequestBody {
             return polled;
         };
         if matches!(polled, Poll::Ready(None)) || body.source.is_end_stream() {
-            meter.is_read();
+            meter.is_over();
         }
         match polled {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(meter.count(&frame).map(|()| frame))),
-            Poll::Ready(Some(Err(BodyError { status, source }))) => {
-                Poll::Ready(Some(Err(meter.refuse(status, source))))
+            Poll::Ready(Some(Err(BodyError { refusal, source }))) => {
+                Poll::Ready(Some(Err(meter.refuse(refusal, source))))
             }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
                 if meter.pace.poll_over(cx, &meter.progress).is_ready() {
-                    let error = meter.refuse(StatusCode::REQUEST_TIMEOUT, None);
+                    let error = meter.refuse(TOO_SLOW, None);
                     return Poll::Ready(Some(Err(error)));
                 }
                 Poll::Pending
@@ -271,12 +275,10 @@ impl Body for Source {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let broken = |source| BodyError { status: StatusCode::BAD_REQUEST, source };
+        let broken = |source| BodyError { refusal: BROKEN_OFF, source };
         match self.get_mut() {
             Self::Http1(body) => body.poll_frame(cx).map_err(|refusal| match refusal {
-                Some(refusal) => {
-                    BodyError { status: refusal.status, source: Some(refusal.reason.into()) }
-                }
+                Some(refusal) => BodyError { refusal, source: Some(refusal.reason.into()) },
                 None => broken(None),
             }),
             Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|error| broken(Some(error))),
@@ -307,7 +309,6 @@ mod tests {
 
     fn meter(progress: &Arc<Progress>, number: u64) -> Meter {
         progress.requests.set(number);
-        progress.unread.set(true);
         progress.body.set(number);
         let (verdict, progress) = (Verdict::default(), progress.clone());
         let pace = Pace::new(Duration::MAX, 1, false);
@@ -319,10 +320,10 @@ mod tests {
         let progress = Arc::new(Progress::default());
         let first = meter(&progress, 1);
         let second = meter(&progress, 2);
-        first.is_read();
+        first.is_over();
         drop(first);
-        assert!(progress.unread.get() && progress.body.get() == 2);
-        second.is_read();
-        assert!(!progress.unread.get() && progress.body.get() == 0);
+        assert_eq!(progress.body.get(), 2);
+        second.is_over();
+        assert_eq!(progress.body.get(), 0);
     }
 }

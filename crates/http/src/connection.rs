@@ -19,7 +19,7 @@ use crate::connected::Connected;
 use crate::crowd::Crowd;
 use crate::date::{DateField, Wall};
 use crate::fresh::Fresh;
-use crate::h1::driver::{Driver, Outcome};
+use crate::h1::driver::{Application, Driver, Outcome};
 use crate::http2::{self, Streams};
 use crate::limits::Limits;
 use crate::linger::linger;
@@ -73,7 +73,11 @@ impl Settings {
 }
 
 /// Serves one connection to its end. Errors end the connection; they are the client's.
-pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<Settings>) {
+pub(crate) async fn drive<S: HttpService>(
+    conn: Conn,
+    application: Application<S>,
+    settings: Rc<Settings>,
+) {
     let peer = conn.peer();
     let secure = settings.secure.as_ref().filter(|_| conn.listener().tls());
     let (socket, busy) = conn.into_parts();
@@ -88,7 +92,7 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
             let arrival =
                 settings.observer.arrive(&mut stream, &settings.context, peer, local).await;
             if let Some(connected) = arrival.map(|arrival| Connected::new(&settings, arrival)) {
-                begin(stream, secure, service, connected).await;
+                begin(stream, secure, application, connected).await;
             }
         }
         Socket::Unix(stream) => {
@@ -96,7 +100,7 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
             let arrival =
                 settings.observer.arrive(&mut stream, &settings.context, peer, None).await;
             if let Some(connected) = arrival.map(|arrival| Connected::new(&settings, arrival)) {
-                begin(stream, secure, service, connected).await;
+                begin(stream, secure, application, connected).await;
             }
         }
     }
@@ -108,11 +112,11 @@ pub(crate) async fn drive<S: HttpService>(conn: Conn, service: S, settings: Rc<S
 async fn begin<I: Channel, S: HttpService>(
     stream: I,
     secure: Option<&Acceptor>,
-    service: S,
+    application: Application<S>,
     mut connected: Rc<Connected>,
 ) {
     let Some(acceptor) = secure else {
-        return serve(stream, service, connected).await;
+        return serve(stream, application, connected).await;
     };
     // Short, and large: a connection that waits for a request should not carry it.
     match Box::pin(shake(acceptor, stream, &connected.settings, &connected.progress)).await {
@@ -120,7 +124,7 @@ async fn begin<I: Channel, S: HttpService>(
             if let Some(connected) = Rc::get_mut(&mut connected) {
                 connected.arrival.is_secured(agreed);
             }
-            serve(stream, service, connected).await;
+            serve(stream, application, connected).await;
         }
         Err(failure) => Box::pin(without_session(failure, connected)).await,
     }
@@ -134,7 +138,7 @@ async fn without_session<I: Channel>(failure: Failure<I>, connected: Rc<Connecte
         Failure::Plain(stream) => {
             let status = StatusCode::BAD_REQUEST;
             let reason = "it is HTTP without TLS on a port that is for TLS";
-            let unreadable = Unreadable { status, reason, first_line: b"" };
+            let unreadable = Unreadable { status, reason, first_line: b"", answer: NO_TLS.len() };
             note_unreadable(settings, arrival, progress, unreadable);
             linger(Wire::new(stream, b"", progress.clone()), NO_TLS, &connected).await;
         }
@@ -143,9 +147,13 @@ async fn without_session<I: Channel>(failure: Failure<I>, connected: Rc<Connecte
     }
 }
 
-async fn serve<I: Channel, S: HttpService>(stream: I, inner: S, connected: Rc<Connected>) {
+async fn serve<I: Channel, S: HttpService>(
+    stream: I,
+    application: Application<S>,
+    connected: Rc<Connected>,
+) {
     let (settings, progress) = (connected.settings.clone(), connected.progress.clone());
-    let mut driver = Driver::new(stream, inner, connected);
+    let mut driver = Driver::new(stream, application, connected);
     let mut watch = Watch::new(settings.clone(), progress.clone());
     let end = until_closed(&mut driver, &mut watch, &progress, &settings).await;
     drop(watch);
@@ -161,6 +169,7 @@ async fn serve<I: Channel, S: HttpService>(stream: I, inner: S, connected: Rc<Co
 async fn take_leave<I: Channel, S: HttpService>(end: End<Outcome>, driver: Driver<I, S>) {
     let service = driver.service();
     let connected = service.connected.clone();
+    let is_finishing = driver.is_finishing();
     let Some((stream, input)) = driver.into_parts() else { return };
     let Connected { settings, progress, arrival, .. } = &*connected;
     let wire = |ahead| Wire::new(stream, ahead, progress.clone());
@@ -175,18 +184,22 @@ async fn take_leave<I: Channel, S: HttpService>(end: End<Outcome>, driver: Drive
         End::Overdue(Overdue::Head) => {
             let status = StatusCode::REQUEST_TIMEOUT;
             let reason = "its header did not come to its end in time";
-            let unreadable = Unreadable { status, reason, first_line: first_line(input.bytes()) };
+            let (first_line, answer) = (first_line(input.bytes()), TOO_LATE.len());
+            let unreadable = Unreadable { status, reason, first_line, answer };
             note_unreadable(settings, arrival, progress, unreadable);
             linger(wire(b""), TOO_LATE, &connected).await;
         }
         End::Done(Outcome::NotHttp2) => {
-            let (status, line) = (StatusCode::BAD_REQUEST, first_line(input.bytes()));
+            let status = StatusCode::BAD_REQUEST;
             let reason = "it is not HTTP/2, which was agreed on";
-            let unreadable = Unreadable { status, reason, first_line: line };
+            let (first_line, answer) = (first_line(input.bytes()), NOT_HTTP2.len());
+            let unreadable = Unreadable { status, reason, first_line, answer };
             note_unreadable(settings, arrival, progress, unreadable);
             linger(wire(b""), NOT_HTTP2, &connected).await;
         }
         End::Done(Outcome::Linger) => linger(wire(b""), b"", &connected).await,
+        // It is in the middle of sending what nobody reads.
+        End::Overdue(Overdue::Request) if is_finishing => linger(wire(b""), b"", &connected).await,
         End::Done(Outcome::Failed) | End::Overdue(Overdue::Client) => progress.fails.set(true),
         End::Done(_) | End::Overdue(_) | End::Other => {}
     }
@@ -247,7 +260,7 @@ async fn until_closed<I: Channel, S: HttpService>(
 }
 
 /// Drives an HTTP/1 connection of a worker that leaves until it has ended, or was silent for two windows: what
-/// arrives at the end of the first would have met a closed socket a moment later.
+/// arrives at the end of the first would have met a closed socket a moment later. A body that nothing reads is silence.
 async fn drain<I: Channel, S: HttpService>(
     driver: &mut Driver<I, S>,
     watch: &mut Watch,
@@ -258,7 +271,7 @@ async fn drain<I: Channel, S: HttpService>(
         loop {
             progress.heard.set(false);
             match drive_until(driver, watch, sleep(settings.limits.drain_idle)).await {
-                End::Other if progress.is_silent() => break,
+                End::Other if progress.is_silent() || driver.is_discarding() => break,
                 End::Other => {}
                 end => return end,
             }

@@ -17,8 +17,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tine_os::beneath::path_of;
 
-/// Bytes a file is read in at once, where it is read: what a slow client holds of a worker's memory.
-pub(crate) const PIECE: usize = 64 * 1024;
+use crate::piece::most_read;
 
 /// A body made of files, bytes, or both. Its length is known, unless it was made by
 /// [`wrap`](Self::wrap).
@@ -164,7 +163,7 @@ impl Body for FileBody {
                 body.0 = Content::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Content::File(_) => Poll::Ready(Some(body.0.read(PIECE).map(Frame::data))),
+            Content::File(_) => Poll::Ready(Some(body.0.read(most_read()).map(Frame::data))),
             Content::Several(parts) => {
                 while let Some(part) = parts.front_mut() {
                     match Pin::new(part).poll_frame(cx) {
@@ -298,6 +297,7 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
+    use crate::piece::PIECE;
 
     fn file(length: usize) -> Arc<File> {
         let file = tempfile::tempfile().expect("a file");

@@ -42,6 +42,7 @@ mod observed;
 mod options;
 mod outbox;
 mod patience;
+mod piece;
 mod progress;
 mod proxy;
 mod refusal;

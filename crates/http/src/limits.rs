@@ -102,6 +102,9 @@ pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(10);
 pub(crate) const ASKED: u8 = 3;
 /// How long a client is [listened to](Limits::linger_timeout) that sends nothing any more; as in nginx (`lingering_timeout`).
 pub(crate) const LINGER_SILENCE: Duration = Duration::from_secs(5);
+/// How long the first pause is between two reads of what such a client sends while it has not got all of its answer. Each is
+/// twice as long as the one before it, up to [`TICK`].
+pub(crate) const LINGER_PAUSE: Duration = Duration::from_millis(1);
 /// After so many reads of what such a client sends it is the turn of others.
 pub(crate) const LINGER_READS: u32 = 16;
 /// How long it is listened to in a worker that leaves, where it goes on sending; else [`Limits::drain_idle`].

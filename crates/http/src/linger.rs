@@ -16,7 +16,9 @@ use tokio::time::{sleep, timeout};
 use crate::channel::Channel;
 use crate::connected::Connected;
 use crate::connection::Settings;
-use crate::limits::{LINGER_LEAST, LINGER_LEAVING, LINGER_READS, LINGER_SILENCE, TICK};
+use crate::limits::{
+    LINGER_LEAST, LINGER_LEAVING, LINGER_PAUSE, LINGER_READS, LINGER_SILENCE, TICK,
+};
 use crate::progress::{Progress, nanos};
 use crate::wire::Wire;
 
@@ -35,11 +37,8 @@ pub(crate) async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8], connect
         }
         poll_fn(|cx| wire.poll_end_writing(cx)).await?;
         let mut unwanted = vec![0; 16 * 1024];
+        let mut pause = LINGER_PAUSE;
         for read in 1_u32.. {
-            // A client that does not take its answers is read from slowly: more of what it sends is good for nothing.
-            if tine::bytes_unsent(&wire).unwrap_or(0) > 0 {
-                sleep(TICK).await;
-            }
             if read.is_multiple_of(LINGER_READS) {
                 // A client that sends without a pause would keep the thread to itself.
                 yield_now().await;
@@ -52,6 +51,12 @@ pub(crate) async fn linger<I: Channel>(mut wire: Wire<I>, answer: &[u8], connect
             }
             if buffer.filled().is_empty() {
                 break;
+            }
+            // A client that does not take its answers is read from slowly: more of what it sends is good for nothing. One that is
+            // about to acknowledge them, and to close, need not be waited for.
+            if tine::bytes_unsent(&wire).unwrap_or(0) > 0 {
+                sleep(pause).await;
+                pause = TICK.min(2 * pause);
             }
         }
         io::Result::Ok(())

@@ -1,6 +1,5 @@
 //! What a worker says of its connections and requests: who asks, by which id, and the line in the log.
 
-use std::cell::Cell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -24,9 +23,6 @@ use crate::text::Text;
 use crate::trouble::Troubles;
 use crate::trust::Trust;
 
-/// How many faults of clients the log is told of in a second, at most: each costs a line, and a flood of them fills a disk.
-const TOLD: u32 = 10;
-
 /// See the module. One a worker.
 #[derive(Debug)]
 pub(crate) struct Observer {
@@ -40,9 +36,9 @@ pub(crate) struct Observer {
     health: Option<String>,
     id_header: Option<HeaderName>,
     troubles: Troubles,
+    /// What clients do wrong: a flood of it leaves room for the troubles of the service.
+    faults: Troubles,
     log: Log,
-    /// The second in which the log was last told of a client's fault, and how often in it.
-    told: Cell<(u64, u32)>,
 }
 
 /// The worker's part, kept until its runtime is there.
@@ -72,9 +68,9 @@ impl Station {
             proxy_protocol: options.proxy_protocol,
             health: options.health.clone(),
             id_header: options.id_header.clone(),
-            troubles: Troubles::new(self.log.clone()),
+            troubles: Troubles::new(self.log.clone(), Level::Error),
+            faults: Troubles::new(self.log.clone(), Level::Info),
             log: self.log,
-            told: Cell::default(),
         }
     }
 }
@@ -246,22 +242,9 @@ impl Observer {
         }
     }
 
-    /// Says in the log of the service what a client does wrong, as often as [`TOLD`].
-    pub(crate) fn tell(&self, arrival: &Arrival, text: fmt::Arguments<'_>) {
-        let second = tine::now() / 1_000_000_000;
-        let (mut told_in, mut told) = self.told.get();
-        if told_in != second {
-            let untold = told.saturating_sub(TOLD);
-            if untold > 0 {
-                self.log.line(Level::Info, format_args!("{untold} more like these"));
-            }
-            (told_in, told) = (second, 0);
-        }
-        told = told.saturating_add(1);
-        self.told.set((told_in, told));
-        if told <= TOLD {
-            self.log.line(Level::Info, format_args!("{}: {text}", arrival.origin.id));
-        }
+    /// Says in the log of the service what a client does wrong, within bounds. `now` is monotonic nanoseconds.
+    pub(crate) fn fault(&self, now: u64, text: fmt::Arguments<'_>) {
+        self.faults.tell(now, text);
     }
 }
 

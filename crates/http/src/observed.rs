@@ -12,14 +12,17 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::service::Service;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use tine::{Activity, BoxError};
 
 use crate::access_log::{Counted, Line};
-use crate::body::{BodyError, RequestBody, Source, Verdict};
+use crate::body::{BodyError, RequestBody, Verdict};
 use crate::connected::Connected;
 use crate::file::Section;
+use crate::h1::Refusal;
 use crate::http2::Permit;
+use crate::refusal::{note_refused, note_refused_body};
 use crate::send::{Outgoing, Piece, Way, take_refusal};
 use crate::service::HttpService;
 use crate::trouble::Reason;
@@ -37,14 +40,15 @@ impl<S: HttpService> Observed<S> {
     /// A request has come. It is counted, shown and logged; then the service is asked, unless the request is refused.
     pub(crate) fn begin(
         &self,
-        request: Request<Source>,
-        refused: Option<StatusCode>,
+        mut request: Request<RequestBody>,
+        refused: Option<Refusal>,
     ) -> Answering<S> {
         let Connected { settings, progress, arrival, .. } = &*self.connected;
         let version = request.version();
         let connect = request.method() == Method::CONNECT;
+        let upgrade =
+            version < Version::HTTP_2 && request.extensions().get::<OnUpgrade>().is_some();
         let number = progress.requests.add(1);
-        progress.unread.set(!request.body().is_end_stream());
         if number == settings.limits.requests {
             progress.last.set(true);
         }
@@ -54,7 +58,11 @@ impl<S: HttpService> Observed<S> {
             progress.note_stream();
         }
         let served = Served::begin(&self.connected, line, number, version == Version::HTTP_2);
-        let told = refused.or_else(|| settings.observer.health(&request, &settings.context));
+        if let Some(refusal) = refused {
+            note_refused(settings, &client, progress.now.get(), refusal, &request);
+        }
+        let told = refused.map(|refusal| refusal.status);
+        let told = told.or_else(|| settings.observer.health(&request, &settings.context));
         let old = version < Version::HTTP_11;
         let way = match version {
             Version::HTTP_2 => Way::Framed,
@@ -63,18 +71,19 @@ impl<S: HttpService> Observed<S> {
         };
         if let Some(status) = told {
             let making = Making::Told { status, refused: refused.is_some() };
-            return Answering { making, served: Some(served), verdict: None, connect, old, way };
+            let (served, verdict) = (Some(served), None);
+            return Answering { making, served, verdict, connect, upgrade, old, way };
         }
-        let (mut parts, incoming) = request.into_parts();
-        parts.extensions.insert(client);
-        parts.extensions.insert(self.connected.exit_guard());
+        request.extensions_mut().insert(client);
+        request.extensions_mut().insert(self.connected.exit_guard());
         let http2 = version == Version::HTTP_2;
-        let (body, verdict) = RequestBody::new(incoming, &settings.limits, progress, http2);
+        let verdict = request.body_mut().limit(&settings.limits, progress, http2);
         Answering {
-            making: Making::begin(&self.inner, Request::from_parts(parts, body)),
+            making: Making::begin(&self.inner, request),
             served: Some(served),
             verdict,
             connect,
+            upgrade,
             old,
             way,
         }
@@ -118,6 +127,8 @@ pin_project_lite::pin_project! {
         verdict: Option<Verdict>,
         // A CONNECT: a success gives the socket away.
         connect: bool,
+        // It asked for another protocol: 101 gives the socket away, and is no final answer to any other.
+        upgrade: bool,
         // HTTP/1.0, which knows no chunks.
         old: bool,
         way: Way,
@@ -148,16 +159,27 @@ impl<S: HttpService> Future for Answering<S> {
         };
         let Some(mut served) = this.served.take() else { return Poll::Pending };
         served.answered();
-        if let Some(status) = this.verdict.as_ref().and_then(Verdict::status) {
-            return Poll::Ready(Ok(served.refuse(status, *this.old)));
+        if let Some(refusal) = this.verdict.as_ref().and_then(Verdict::refusal) {
+            note_refused_body(&served.connected, served.number, refusal);
+            return Poll::Ready(Ok(served.refuse(refusal.status, *this.old)));
         }
+        let switches = |status| *this.upgrade && status == StatusCode::SWITCHING_PROTOCOLS;
+        let is_final = |status: StatusCode| !status.is_informational() || switches(status);
         // What was asked in a wrong way is no failure of the service's.
-        if answer.as_ref().map_or(true, |answer| answer.status().is_server_error()) {
+        let is_failure = |status: StatusCode| status.is_server_error() || !is_final(status);
+        if answer.as_ref().map_or(true, |answer| is_failure(answer.status())) {
             served.connected.settings.context.request_failed();
         }
         let answer = answer.map_err(Into::into).inspect_err(|error| {
             served.trouble(format_args!("the service has failed: {error}"));
         })?;
+        if !is_final(answer.status()) {
+            let status = answer.status().as_u16();
+            served.trouble(format_args!(
+                "the service has answered with {status}, which ends nothing"
+            ));
+            return Poll::Ready(Ok(served.tell(StatusCode::INTERNAL_SERVER_ERROR, *this.old)));
+        }
         if let Some(Reason(text)) = answer.extensions().get() {
             served.trouble(format_args!("{}: {text}", answer.status().as_u16()));
         }
@@ -165,8 +187,7 @@ impl<S: HttpService> Future for Answering<S> {
         let mut response =
             answer.map(|body| Answer { body: Some(Outgoing::new(body, way)), error: None, served });
         let status = response.status();
-        let upgrades =
-            status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && status.is_success());
+        let upgrades = switches(status) || (*this.connect && status.is_success());
         // Its body ends where the connection does.
         let endless = old
             && response.body().size_hint().exact().is_none()
@@ -191,14 +212,16 @@ fn close<B>(response: &mut Response<B>, old: bool) {
 
 /// The answer is made, all but its body.
 fn made<B: Body<Error: Into<BoxError>>>(response: &mut Response<Answer<B>>) {
-    let Served { connected, number, .. } = &response.body().served;
+    let Served { connected, line, number, http2, .. } = &response.body().served;
     let id = connected.id_header(*number);
-    let Connected { settings, progress, .. } = &**connected;
-    let date = settings.date.at(progress.now.get());
-    let headers = response.headers_mut();
-    headers.entry(DATE).or_insert(date);
+    // Over HTTP/1 what writes the head adds it.
+    if *http2 || line.is_some() {
+        let Connected { settings, progress, .. } = &**connected;
+        let date = settings.date.at(progress.now.get());
+        response.headers_mut().entry(DATE).or_insert(date);
+    }
     if let Some((name, id)) = id {
-        headers.insert(name, id);
+        response.headers_mut().insert(name, id);
     }
     if let Some(line) = &response.body().served.line {
         line.answered(response);

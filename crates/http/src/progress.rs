@@ -126,8 +126,6 @@ pub(crate) struct Progress {
     pub(crate) http2: Flag,
     /// A request was refused, perhaps in the middle of its being sent.
     pub(crate) refused: Flag,
-    /// The last request's body is not read to its end, as far as its service goes; of HTTP/1.
-    pub(crate) unread: Flag,
     /// The socket is closed.
     pub(crate) gone: Notify,
 }
@@ -220,16 +218,9 @@ impl Progress {
         self.written.get().saturating_sub(echoed).wrapping_add(self.drained.get())
     }
 
-    /// These bytes were read: perhaps a request's first, or some of a body that is read after its answer. None: they are held
-    /// back until it is known what they begin.
-    pub(crate) fn note_read(&self, bytes: &[u8]) {
-        self.read.add(bytes.len() as u64);
-        let is_awaited = self.busy.get() == 0 && self.head_began.get() == 0 && self.body.get() == 0;
-        // Empty lines behind a body are nobody's (RFC 9112, section 2.2).
-        let is_word = bytes.is_empty() || bytes.iter().any(|byte| !b"\r\n".contains(byte));
-        if is_awaited && is_word {
-            self.head_began.set(self.now.get());
-        }
+    /// So many bytes were read: perhaps some of a body that is read after its answer.
+    pub(crate) fn note_read(&self, bytes: usize) {
+        self.read.add(bytes as u64);
         if self.body.get() > 0 {
             // Whoever sends is not silent, though its answer may be made long since.
             self.since.set(self.now.get());
@@ -238,10 +229,19 @@ impl Progress {
 
     /// A request begins over HTTP/2: perhaps long after its client was told that no more are taken.
     pub(crate) fn note_stream(&self) {
-        let (told, now) = (self.told.get(), self.now.get());
-        if told > 0 && now.saturating_sub(told) > nanos(GOAWAY_HEARD) {
+        if self.must_have_heard_goaway() {
             self.deaf.set(true);
         }
+    }
+
+    fn must_have_heard_goaway(&self) -> bool {
+        let (told, now) = (self.told.get(), self.now.get());
+        told > 0 && now.saturating_sub(told) > nanos(GOAWAY_HEARD)
+    }
+
+    /// Whether its client is still there long after GOAWAY, with nothing in flight: it says pings, and does not answer one.
+    pub(crate) fn rests_after_goaway(&self) -> bool {
+        !self.is_busy() && !self.is_writing() && self.must_have_heard_goaway()
     }
 
     /// How many frames that ask for nothing its client may send for what it was served.
@@ -269,14 +269,10 @@ mod tests {
     fn a_client_whose_body_is_read_behind_its_answer_is_silent_since_the_last_of_it() {
         let progress = Progress::new(1);
         progress.now.set(5);
-        progress.note_read(b"\r\n");
+        progress.note_read(2);
         assert_eq!(progress.wait(), Wait::Request(1));
         progress.body.set(1);
-        progress.note_read(b"some of it");
+        progress.note_read(10);
         assert_eq!(progress.wait(), Wait::Request(5));
-        progress.body.set(0);
-        progress.now.set(7);
-        progress.note_read(b"GET");
-        assert_eq!(progress.wait(), Wait::Head(7));
     }
 }

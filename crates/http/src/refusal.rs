@@ -1,11 +1,14 @@
-//! What is noted of requests that could not be read, and so reached no service.
+//! What is noted of requests that could not be read or are refused.
 
 use std::fmt;
 
-use http::StatusCode;
+use http::{Request, StatusCode};
 
+use crate::access_log;
 use crate::client::Client;
+use crate::connected::Connected;
 use crate::connection::Settings;
+use crate::h1::Refusal;
 use crate::observe::Arrival;
 use crate::progress::Progress;
 
@@ -27,21 +30,15 @@ pub(crate) struct Unreadable<'a> {
     pub(crate) reason: &'a str,
     /// How it begins, at most [`FIRST_LINE`] bytes of its first line; empty if that is not known.
     pub(crate) first_line: &'a [u8],
+    /// Bytes of the answer.
+    pub(crate) answer: usize,
 }
 
-/// A request that was refused before there was one: see [`note_unreadable`].
-pub(crate) fn note_refused(
-    settings: &Settings,
-    arrival: &Arrival,
-    progress: &Progress,
-    status: StatusCode,
-) {
-    note_unreadable(
-        settings,
-        arrival,
-        progress,
-        Unreadable { status, reason: "", first_line: b"" },
-    );
+impl Refusal {
+    /// As it is told, with the beginning of the request if that is known.
+    fn of(self, first_line: &[u8]) -> Unreadable<'_> {
+        Unreadable { status: self.status, reason: self.reason, first_line, answer: 0 }
+    }
 }
 
 /// A request could not be read: counted as answered, shown as what it was, a line in the access log, and one with the
@@ -61,22 +58,49 @@ pub(crate) fn note_unreadable(
     context.request_ended(now);
     observer.refused(arrival, &client, unreadable);
     if !unreadable.reason.is_empty() {
-        observer.tell(arrival, format_args!("{}", Told { client: &client, unreadable }));
+        let told = Told { client: &client, what: "cannot be read", unreadable };
+        observer.fault(now, format_args!("{}: {told}", arrival.id()));
     }
+}
+
+/// A request was read, and is refused all the same: the reason in the log. Everything else is as for any request.
+pub(crate) fn note_refused<B>(
+    settings: &Settings,
+    client: &Client,
+    now: u64,
+    refusal: Refusal,
+    request: &Request<B>,
+) {
+    // What is asked for may hold secrets; the access log shows them to whoever wants them there.
+    let path = request.uri().path();
+    let protocol = access_log::protocol(request.version());
+    let line = format!("{} {path} {protocol}", request.method());
+    let unreadable = refusal.of(first_line(line.as_bytes()));
+    let told = Told { client, what: "is refused", unreadable };
+    settings.observer.fault(now, format_args!("{}: {told}", client.id()));
+}
+
+/// The same, when its body turned out to be to blame, and what it asked for is with the service.
+pub(crate) fn note_refused_body(connected: &Connected, number: u64, refusal: Refusal) {
+    let Connected { settings, arrival, progress, .. } = connected;
+    let client = settings.observer.client(arrival, number);
+    let told = Told { client: &client, what: "is refused", unreadable: refusal.of(b"") };
+    settings.observer.fault(progress.now.get(), format_args!("{}: {told}", client.id()));
 }
 
 /// How the log says it.
 struct Told<'a> {
     client: &'a Client,
+    what: &'a str,
     unreadable: Unreadable<'a>,
 }
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Unreadable { status, reason, first_line } = self.unreadable;
-        let client = self.client.show();
+        let Self { client, what, unreadable: Unreadable { status, reason, first_line, .. } } = self;
+        let client = client.show();
         let client = if client.as_str().is_empty() { "unix" } else { client.as_str() };
-        write!(f, "a request of {client} cannot be read ({}): {reason}", status.as_u16())?;
+        write!(f, "a request of {client} {what} ({}): {reason}", status.as_u16())?;
         if first_line.is_empty() {
             return Ok(());
         }

@@ -15,8 +15,9 @@ use http_body::{Body, Frame, SizeHint};
 use tine::BoxError;
 use tine_os::send::{send_before_more, send_file, send_now};
 
-use crate::file::{FileBody, PIECE, Section};
+use crate::file::{FileBody, Section};
 use crate::http2::Permit;
+use crate::piece::PIECE;
 
 thread_local! {
     static REFUSAL: RefCell<Refusal> = const { RefCell::new(Refusal::None) };

@@ -7,6 +7,7 @@ use tine::{BoxError, Context, Worker};
 use tine_tls::Acceptor;
 
 use crate::connection::{Settings, drive};
+use crate::h1::driver::Application;
 use crate::observe::Station;
 use crate::options::Options;
 use crate::secured::PROTOCOLS;
@@ -55,10 +56,10 @@ where
     worker.serve_async(|context| {
         let made = make(context.clone());
         async move {
-            let service = made.await?;
+            let application = Application::new(made.await?);
             let observer = station.observer(&options, &context);
             let settings = Rc::new(Settings::new(options.limits, observer, context, secure));
-            Ok(move |conn| drive(conn, service.clone(), settings.clone()))
+            Ok(move |conn| drive(conn, application.clone(), settings.clone()))
         }
     })
 }

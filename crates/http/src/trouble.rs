@@ -1,4 +1,4 @@
-//! What went wrong on the server's side of an answer, told in the service's log, and not without end.
+//! What went wrong with requests, told in the service's log, and not without end.
 
 use std::cell::Cell;
 use std::fmt;
@@ -15,18 +15,19 @@ const EACH: u64 = 1_000_000_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason(pub String);
 
-/// See the module. One a worker.
+/// See the module. A worker has one for what is wrong on its side, and one for what its clients do.
 #[derive(Debug)]
 pub(crate) struct Troubles {
     log: Log,
+    level: Level,
     /// The time up to which lines are used up, in monotonic nanoseconds.
     used: Cell<u64>,
     left_out: Cell<u64>,
 }
 
 impl Troubles {
-    pub(crate) fn new(log: Log) -> Self {
-        Self { log, used: Cell::default(), left_out: Cell::default() }
+    pub(crate) fn new(log: Log, level: Level) -> Self {
+        Self { log, level, used: Cell::default(), left_out: Cell::default() }
     }
 
     /// Says it, unless much was said just before; `now` is monotonic nanoseconds.
@@ -37,10 +38,8 @@ impl Troubles {
         }
         self.used.set(used);
         match self.left_out.take() {
-            0 => self.log.line(Level::Error, text),
-            more => {
-                self.log.line(Level::Error, format_args!("{text}; left out before this: {more}"))
-            }
+            0 => self.log.line(self.level, text),
+            more => self.log.line(self.level, format_args!("{text}; left out before this: {more}")),
         }
     }
 }
@@ -58,7 +57,7 @@ mod tests {
         let seen = lines.clone();
         let log =
             Log::default().to_function(move |_, text| seen.borrow_mut().push(text.to_owned()));
-        let troubles = Troubles::new(log);
+        let troubles = Troubles::new(log, Level::Error);
         let now = 1000 * EACH;
         for number in 0..100 {
             troubles.tell(now, format_args!("{number}"));

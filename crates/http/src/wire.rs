@@ -74,7 +74,7 @@ impl<S: Channel> AsyncRead for Wire<S> {
         if result.is_ready() {
             let bytes = &buffer.filled()[before..];
             wire.progress.heard.set(true);
-            wire.progress.note_read(bytes);
+            wire.progress.note_read(bytes.len());
             if wire.progress.http2.get() {
                 wire.progress.idle_frames.add(wire.frames.count(bytes));
             }

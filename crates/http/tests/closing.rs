@@ -3,12 +3,12 @@
 
 mod support;
 
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use support::start;
 use testkit::load::Load;
-use testkit::{Client, client};
+use testkit::{Client, DEADLINE, TempDir, client, wait_until};
 
 /// More than the kernel takes of a body that nobody reads.
 const LENGTH: usize = 8 << 20;
@@ -69,6 +69,90 @@ fn what_a_client_pipelines_behind_its_last_request_does_not_cost_its_answer() {
     client.try_send(&more).expect("the connection is listened to");
     assert_eq!(client.read_response().text(), "hello");
     assert!(client.closed() && !client.was_reset());
+}
+
+#[test]
+fn what_a_client_that_was_to_be_kept_has_sent_behind_its_last_request_does_not_cost_its_answer() {
+    // As much as a first read takes: what is behind it is still in the socket when the answer is made.
+    const FIRST: usize = 2048;
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nPadding: ";
+    let last = format!("{head}{}\r\n\r\n", "x".repeat(FIRST - head.len() - 4));
+    for concurrency in ["1", "100"] {
+        let (_server, address) = start(&["1", concurrency, "requests=1"]);
+        let mut client = Client::connect(&address);
+        client.send(&[last.as_bytes(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"].concat());
+        let answer = client.read_response();
+        assert!(answer.text() == "hello" && answer.closes());
+        assert!(client.closed() && !client.was_reset(), "{concurrency}");
+    }
+}
+
+#[test]
+fn a_body_that_comes_behind_its_answer_and_is_short_costs_no_connection() {
+    for concurrency in ["1", "100"] {
+        let (server, address) = start(&["2", concurrency, "header_timeout=300", "log=%>s %r"]);
+        let mut client = Client::connect(&address);
+        for (length, parts) in [
+            ("Content-Length: 10", ["hello", "hello"]),
+            ("Transfer-Encoding: chunked", ["5\r\nhel", "lo\r\n0\r\n\r\n"]),
+        ] {
+            client.send(format!("POST /unread HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n").as_bytes());
+            let answer = client.read_response();
+            assert!(answer.text() == "not read" && !answer.closes());
+            for part in parts {
+                client.send(part.as_bytes());
+                // Longer than a header may take.
+                assert_eq!(client::get(&address, "/slow/400").text(), "at last");
+            }
+            assert_eq!(client.get("/").text(), "hello", "{length}, {concurrency} at once");
+        }
+        assert_eq!(server.count_lines(" 408 "), 0, "no header was begun");
+    }
+}
+
+#[test]
+fn a_client_that_closes_as_soon_as_it_is_told_to_holds_no_isolated_worker() {
+    let (_server, address) = start(&["1", "1", "requests=3"]);
+    let takes = |requests: usize| {
+        let begun = Instant::now();
+        for _ in 0..200 {
+            let mut client = Client::connect(&address);
+            client.send(&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(requests));
+            client.read_to_end();
+        }
+        begun.elapsed()
+    };
+    let (whole, cut) = (takes(3), takes(5));
+    let most = 4 * whole + Duration::from_millis(400);
+    assert!(cut < most, "{cut:?} where something stands behind the last request, and {whole:?}");
+}
+
+#[test]
+fn a_body_that_is_read_behind_the_last_answer_of_its_connection_is_read_to_its_end() {
+    let directory = TempDir::new().expect("a directory");
+    let (_server, address) = start(&["1", "100"]);
+    let half = vec![b'x'; 50_000];
+    for (name, version, field) in
+        [("close", "1.1", "Connection: close\r\n"), ("old", "1.0", ""), ("kept", "1.1", "")]
+    {
+        let file = directory.path().join(name);
+        let mut client = Client::connect(&address);
+        let line = format!("POST /received/100/0{} HTTP/{version}", file.display());
+        client
+            .send(format!("{line}\r\nHost: a\r\n{field}Content-Length: 100000\r\n\r\n").as_bytes());
+        assert_eq!(client.read_response().status, 200, "{name}");
+        client.send(&half);
+        assert_eq!(client::get(&address, "/slow/200").text(), "at last");
+        client.send(&half);
+        let said = || fs::read_to_string(&file).unwrap_or_default();
+        wait_until("what was received", DEADLINE, || !said().is_empty());
+        assert_eq!(said(), "100000", "{name}");
+        if name == "kept" {
+            assert_eq!(client.get("/").text(), "hello");
+        } else {
+            assert!(client.closed() && !client.was_reset(), "{name}");
+        }
+    }
 }
 
 /// Refused, and going on with its upload until it is cut off.

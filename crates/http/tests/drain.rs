@@ -4,7 +4,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{DATA, HEADERS, PREFACE, RST_STREAM, SETTINGS, frame, frame_of, get, start};
+use support::{
+    DATA, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, frame, frame_of, get, http2, start,
+};
 use testkit::load::Load;
 use testkit::{Client, DEADLINE, Server, TempDir, bin, client, wait_gone, wait_until};
 
@@ -71,6 +73,20 @@ fn busy_keep_alive_connections_lose_nothing_when_every_worker_is_replaced() {
 }
 
 #[test]
+fn a_body_that_nothing_reads_and_that_comes_slowly_does_not_hold_a_stop_up() {
+    let (server, address) = start(&["1", "100", "drain_idle=200"]);
+    let mut client = Client::connect(&address);
+    client.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
+    assert_eq!(client.read_response().text(), "not read");
+    server.signal(SIGTERM);
+    wait_until("the end, while more of the body comes", DEADLINE, || {
+        let _ = client.try_send(b"x");
+        server.try_exit().is_some()
+    });
+    assert!(server.wait_exit().success());
+}
+
+#[test]
 fn half_a_request_does_not_hold_a_stop_up() {
     let (server, address) = start(&["1", "100"]);
     let mut connection = Client::connect(&address);
@@ -80,6 +96,25 @@ fn half_a_request_does_not_hold_a_stop_up() {
     server.signal(SIGTERM);
     assert!(server.wait_exit().success());
     assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_client_that_says_pings_and_answers_none_does_not_hold_a_leaving_worker() {
+    let (server, address) = start(&["1", "100"]);
+    let mut connection = http2(&address);
+    connection.send(&frame(HEADERS, 5, 1, &get("/pid")));
+    let pid = frame_of(&mut connection, DATA).payload;
+    server.signal(SIGHUP);
+    server.wait_line("generation 2 serves");
+    let asked = Instant::now();
+    connection.set_deadline(Duration::from_millis(250));
+    while connection.try_send(&frame(PING, 0, 0, b"are you?")).is_ok() {
+        assert!(asked.elapsed() < Duration::from_secs(20), "it may go on");
+        // Its answer, and for a while nothing: too many pings are a flood.
+        while connection.try_read_exact(1).is_ok() {}
+    }
+    let pid = String::from_utf8(pid).expect("a number").parse().expect("a number");
+    wait_gone(pid);
 }
 
 #[test]

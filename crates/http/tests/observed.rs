@@ -202,11 +202,32 @@ fn bytes_of_every_kind_of_answer_are_those_on_the_wire() {
         ("GET /not-modified HTTP/1.1", close),
         ("GET /none HTTP/1.1", close),
         ("GET /large/100 HTTP/1.0", ""),
+        ("GET /break HTTP/1.1", ""),
+        ("GET /break HTTP/1.0", ""),
+        ("GET / HTTP/1.1", "Host: b\r\n"),
+        ("GET / HTTP/1.1", "Expect: much\r\n"),
+        ("GET /# HTTP/1.1", ""),
     ] {
         let mut client = Client::connect(&address);
         client.send(format!("{line}\r\nHost: a\r\n{fields}\r\n").as_bytes());
         let answer = client.read_to_end();
         server.wait_line(&format!(" {} bytes of {line}", answer.len()));
+    }
+    stop(&server);
+}
+
+#[test]
+fn the_log_has_the_status_that_the_client_got() {
+    let (server, address) = start(&["log=%>s and %O bytes of %r"]);
+    for path in ["/status/103", "/status/101", "/status/199"] {
+        let mut client = Client::connect(&address);
+        client.send(
+            format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes(),
+        );
+        let answer = client.read_to_end();
+        assert!(answer.starts_with(b"HTTP/1.1 500 "), "a final answer was asked for");
+        server.wait_line("the service has answered with");
+        server.wait_line(&format!(" 500 and {} bytes of GET {path}", answer.len()));
     }
     stop(&server);
 }

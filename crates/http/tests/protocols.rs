@@ -75,6 +75,35 @@ fn a_client_is_told_to_go_on_only_when_its_body_is_wanted() {
 }
 
 #[test]
+fn nobody_is_told_to_go_on_in_the_middle_of_an_answer() {
+    let (_server, address) = start(&["1", "100"]);
+    for (length, body) in
+        [("Content-Length: 5", "hello"), ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n")]
+    {
+        let mut client = Client::connect(&address);
+        let head = "POST /mirror HTTP/1.1\r\nHost: a\r\nExpect: 100-continue";
+        client.send(format!("{head}\r\n{length}\r\n\r\n").as_bytes());
+        // Its answer begins at once, and has what is read of the body from then on.
+        assert!(client.read_until(b"\r\n\r\n").starts_with(b"HTTP/1.1 200 "), "{length}");
+        client.send(body.as_bytes());
+        assert_eq!(String::from_utf8_lossy(&client.read_to_end()), body, "{length}");
+    }
+}
+
+#[test]
+fn a_request_with_a_body_gets_no_other_protocol_and_its_body_is_none_of_it() {
+    let (_server, address) = start(&["1", "100"]);
+    let mut client = Client::connect(&address);
+    client.send(
+        b"GET /web-socket HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Content-Length: 5\r\n\r\nhello",
+    );
+    assert_eq!(client.read_response().status, 426);
+    assert_eq!(client.get("/").text(), "hello");
+}
+
+#[test]
 fn an_answer_of_unknown_length_over_http_1_0_says_that_it_ends_with_its_connection() {
     let (_server, address) = start(&["1", "100"]);
     for request in [
@@ -87,6 +116,17 @@ fn an_answer_of_unknown_length_over_http_1_0_says_that_it_ends_with_its_connecti
         let (head, body) = answer.split_once("\r\n\r\n").expect("a header and a body");
         assert_eq!(body.len(), 64 * 1024);
         assert!(head.contains("connection: close") && !head.contains("keep-alive"), "{head}");
+    }
+}
+
+#[test]
+fn an_answer_over_http_1_0_that_breaks_off_does_not_look_whole() {
+    for concurrency in ["1", "100"] {
+        let (_server, address) = start(&["1", concurrency]);
+        let mut client = Client::connect(&address);
+        client.send(b"GET /break HTTP/1.0\r\n\r\n");
+        client.read_to_end();
+        assert!(client.was_reset(), "nothing else could say so");
     }
 }
 

@@ -70,7 +70,7 @@ fn read_answers(client: &mut Client) {
 
 #[test]
 fn a_stalled_stream_costs_less_than_a_frame_and_the_memory_is_given_back() {
-    for how in ["file", "framed"] {
+    for how in ["file", "framed", "wrapped"] {
         for window in [0, 1] {
             let site = Site::new();
             drop(client::get(&site.address, "/file/none"));

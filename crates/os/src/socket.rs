@@ -307,6 +307,14 @@ pub fn end_writing(socket: impl AsFd) -> io::Result<()> {
     Ok(net::shutdown(socket, net::Shutdown::Write)?)
 }
 
+/// Has a TCP connection be reset when it is closed, with what is still to be sent of it (`SO_LINGER` of zero, socket(7)).
+///
+/// # Errors
+/// None of a socket that is open.
+pub fn reset_on_close(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_socket_linger(socket, Some(Duration::ZERO))?)
+}
+
 /// The index of a network interface by its name.
 ///
 /// # Errors

@@ -17,6 +17,10 @@ pub(crate) fn key_of(text: &[u8], origin: &Origin) -> Result<PrivateKeyDer<'stat
     let mut other = None;
     for section in sections {
         match section.label {
+            // OpenSSL looks at the key more than at its label.
+            Label::Pkcs1 | Label::Sec1 if is_pkcs8(&section.der) => {
+                return Ok(PrivatePkcs8KeyDer::from(section.der).into());
+            }
             Label::Pkcs8 => return Ok(PrivatePkcs8KeyDer::from(section.der).into()),
             Label::Pkcs1 => return Ok(PrivatePkcs1KeyDer::from(section.der).into()),
             Label::Sec1 => return Ok(PrivateSec1KeyDer::from(section.der).into()),
@@ -40,6 +44,16 @@ pub(crate) fn key_of(text: &[u8], origin: &Origin) -> Result<PrivateKeyDer<'stat
              -----BEGIN PRIVATE KEY-----, RSA PRIVATE KEY or EC PRIVATE KEY"
         ),
     }))
+}
+
+/// RFC 5958: what is no key of PKCS #1 or SEC 1 has what kind it is behind its version.
+fn is_pkcs8(der: &[u8]) -> bool {
+    let kind = Values(der).take(SEQUENCE).and_then(|key| {
+        let mut fields = key.values();
+        fields.take(INTEGER)?;
+        fields.take(SEQUENCE)
+    });
+    kind.is_some()
 }
 
 /// Why a key cannot be used.

@@ -224,6 +224,11 @@ fn a_key_that_cannot_be_used_gets_the_true_reason() {
     if !require_peer("openssl") {
         return;
     }
+    // Its label is of another form than it has: it is read all the same, and then is another certificate's.
+    let made = Command::new("openssl").args(["genpkey", "-algorithm", "RSA"]).output();
+    let key = String::from_utf8(made.expect("it runs").stdout).expect("PEM");
+    let said = refused(&own.certificate, &key.replace("PRIVATE KEY", "RSA PRIVATE KEY"));
+    assert!(said.contains("its.key does not belong to the certificate"), "{said}");
     for (words, reason) in KEYS {
         let made = Command::new("openssl").args(words.split(' ')).output().expect("it runs");
         assert!(made.status.success(), "{words}: {}", String::from_utf8_lossy(&made.stderr));

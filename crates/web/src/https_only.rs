@@ -30,7 +30,9 @@ impl<S> HttpsOnly<S> {
 
     fn elsewhere(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<FileBody> {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let location = host(uri, headers).map(|host| match self.port {
+        // The asterisk of OPTIONS is the server as a whole, which has no address.
+        let host = host(uri, headers).filter(|_| path.starts_with('/'));
+        let location = host.map(|host| match self.port {
             443 => format!("https://{host}{path}"),
             port => format!("https://{host}:{port}{path}"),
         });
@@ -137,6 +139,7 @@ mod tests {
             (443, "/\u{e4}", Some("example.org"), Some("https://example.org/%C3%A4")),
             (443, "/", None, None),
             (443, "/", Some(":80"), None),
+            (8443, "*", Some("example.org"), None),
         ] {
             let mut headers = HeaderMap::new();
             headers.extend(host.map(|host| (HOST, HeaderValue::from_static(host))));

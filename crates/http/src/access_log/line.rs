@@ -216,7 +216,9 @@ impl Slip {
             (true, false) => End::Closed,
         };
         let now = if timed { tine::now() } else { self.began };
-        let around = self.sent.head + self.around + self.sent.end();
+        // An answer that breaks off has no last chunk.
+        let behind = if given { self.sent.end() } else { 0 };
+        let around = self.sent.head + self.around + behind;
         Outcome {
             user: &self.bytes[self.ends.last().map_or(0, |&end| end as usize)..],
             status: self.status,

@@ -142,7 +142,7 @@ fn every_request_has_a_line_whatever_becomes_of_it() {
     drop((half, piece));
     let refused = |first_line| {
         let status = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        writer.refused(&client, &origin, Unreadable { status, reason: "", first_line });
+        writer.refused(&client, &origin, Unreadable { status, reason: "", first_line, answer: 0 });
     };
     refused(b"");
     refused(b"G\xff \"\x1b");

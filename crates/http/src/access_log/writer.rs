@@ -158,7 +158,8 @@ impl Writer {
         self.answer(&mut slip.borrow_mut(), None);
         let (took, end) = (Duration::ZERO, End::Closed);
         let status = Some(unreadable.status.as_u16());
-        let outcome = Outcome { user: b"", status, body: 0, sent: 0, took, end };
+        let sent = unreadable.answer as u64;
+        let outcome = Outcome { user: b"", status, body: 0, sent, took, end };
         self.end(&slip.borrow(), &outcome);
         self.keep(slip);
     }

@@ -1,11 +1,11 @@
 //! An answer's bytes: its head, the frames of its chunks, its trailers, and exactly how many they are.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TE, TRAILER, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 use super::decode::remove_forbidden;
-use super::fields::elements;
+use super::fields::parts;
 use super::head::Head;
 
 /// What an answer must know of its request.
@@ -24,13 +24,12 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn of(head: &Head) -> Self {
-        let te = |token: &[u8]| token.eq_ignore_ascii_case(b"trailers");
         Self {
             head: head.method == Method::HEAD,
             connect: head.method == Method::CONNECT,
             old: head.version < Version::HTTP_11,
             upgrades: head.upgrades,
-            trailers: head.headers.contains_key(TE) && elements(&head.headers, &TE).any(te),
+            trailers: head.trailers,
         }
     }
 }
@@ -81,26 +80,15 @@ pub(crate) fn head(
     let start = out.len();
     let switches = answer.status == StatusCode::SWITCHING_PROTOCOLS && asked.upgrades;
     let is_final = switches || !answer.status.is_informational();
-    let none = HeaderMap::new();
-    let (status, headers) = match is_final {
-        true => (answer.status, &answer.headers),
-        false => (StatusCode::INTERNAL_SERVER_ERROR, &none),
+    let (status, exact) = match is_final {
+        true => (answer.status, exact),
+        false => (StatusCode::INTERNAL_SERVER_ERROR, Some(0)),
     };
-    let exact = if is_final { exact } else { Some(0) };
-    let (framing, length) = frame(status, headers, exact, asked, switches);
-    let says_close = elements(headers, &CONNECTION).any(|it| it.eq_ignore_ascii_case(b"close"));
-    let keeps = keeps && is_final && !says_close && framing != Framing::UntilClose;
     status_line(out, status);
-    for (name, value) in headers {
-        if name == CONTENT_LENGTH || name == TRANSFER_ENCODING {
-            continue;
-        }
-        if name == CONNECTION && value.as_bytes().eq_ignore_ascii_case(b"keep-alive") {
-            continue;
-        }
-        field(out, name.as_str(), value.as_bytes());
-    }
-    if !headers.contains_key(DATE) {
+    let said = if is_final { Said::write(out, &answer.headers) } else { Said::default() };
+    let (framing, length) = frame(status, &said, exact, asked, switches);
+    let keeps = keeps && is_final && !said.close && framing != Framing::UntilClose;
+    if !said.date {
         field(out, "date", date.as_bytes());
     }
     if let Some(length) = length {
@@ -111,7 +99,7 @@ pub(crate) fn head(
     }
     match (keeps, framing) {
         (_, Framing::Upgraded) => {}
-        (false, _) if !says_close => field(out, "connection", b"close"),
+        (false, _) if !said.close => field(out, "connection", b"close"),
         (true, _) if asked.old => field(out, "connection", b"keep-alive"),
         _ => {}
     }
@@ -119,10 +107,53 @@ pub(crate) fn head(
     Encoded { status, framing, keeps, bytes: out.len() - start }
 }
 
+/// What a service says of the framing and the connection.
+#[derive(Debug, Default)]
+struct Said {
+    /// The one length, if it is a number.
+    length: Option<u64>,
+    lengths: usize,
+    close: bool,
+    date: bool,
+    /// Which trailers come.
+    trailer: bool,
+}
+
+impl Said {
+    /// Appends a service's fields, those that are replaced left out.
+    fn write(out: &mut Vec<u8>, headers: &HeaderMap) -> Self {
+        let mut said = Self::default();
+        for (name, value) in headers {
+            let value = value.as_bytes();
+            if name == CONTENT_LENGTH {
+                said.lengths += 1;
+                said.length = number(value).filter(|_| said.lengths == 1);
+                continue;
+            } else if name == TRANSFER_ENCODING {
+                continue;
+            } else if name == CONNECTION {
+                if value.eq_ignore_ascii_case(b"keep-alive") {
+                    continue;
+                }
+                said.close |= parts(value).any(|it| it.eq_ignore_ascii_case(b"close"));
+            }
+            said.date |= name == DATE;
+            said.trailer |= name == TRAILER;
+            field(out, name.as_str(), value);
+        }
+        said
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    let text = str::from_utf8(digits).ok()?;
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
 /// How the body is framed, and what `Content-Length` says.
 fn frame(
     status: StatusCode,
-    headers: &HeaderMap,
+    said: &Said,
     exact: Option<u64>,
     asked: Asked,
     switches: bool,
@@ -131,35 +162,25 @@ fn frame(
         // RFC 9110, section 9.3.6: no length, no coding.
         return (Framing::Upgraded, None);
     }
-    let said = said_length(headers);
     if status == StatusCode::NO_CONTENT {
         return (Framing::Empty, None);
     }
     if status == StatusCode::NOT_MODIFIED {
-        return (Framing::Empty, said);
+        return (Framing::Empty, said.length);
     }
     if asked.head {
         // An empty body says nothing of what GET's would be.
-        return (Framing::Empty, said.or(exact.filter(|&length| length > 0)));
+        return (Framing::Empty, said.length.or(exact.filter(|&length| length > 0)));
     }
-    match exact.or(said) {
+    match exact.or(said.length) {
         Some(0) => (Framing::Empty, Some(0)),
         Some(length) => (Framing::Length(length), Some(length)),
         None if asked.old => (Framing::UntilClose, None),
         None => {
-            let trailers = asked.trailers && headers.contains_key(TRAILER);
+            let trailers = asked.trailers && said.trailer;
             (Framing::Chunked { trailers }, None)
         }
     }
-}
-
-/// The one length that a service says, if it is a number.
-fn said_length(headers: &HeaderMap) -> Option<u64> {
-    let mut values = headers.get_all(CONTENT_LENGTH).iter();
-    let (first, second) = (values.next()?, values.next());
-    let digits =
-        first.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    if second.is_some() { None } else { digits.parse().ok() }
 }
 
 fn status_line(out: &mut Vec<u8>, status: StatusCode) {

@@ -2,7 +2,7 @@
 //!
 //! Every rule by which a request is refused before its body is here and in the modules this one calls, once.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::Refusal;
@@ -47,17 +47,20 @@ pub(crate) struct Head {
     pub(crate) expects: bool,
     /// The client asks for another protocol on the connection, or for a tunnel.
     pub(crate) upgrades: bool,
+    /// The client takes trailers (`TE: trailers`).
+    pub(crate) trailers: bool,
     /// It is understood, and no service is asked: the connection ends with this answer.
     pub(crate) refused: Option<Refusal>,
 }
 
 /// What came of reading.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would cost every request an allocation")]
 pub(crate) enum Parsed {
     /// More must come.
     Partial,
     /// A head, of so many bytes.
-    Head(Box<Head>, usize),
+    Head(Head, usize),
     Refused(Refusal),
 }
 
@@ -85,7 +88,7 @@ impl Reader {
         match parse(input, bounds) {
             Ok(Some((head, used))) => {
                 *self = Self::default();
-                Parsed::Head(Box::new(head), used)
+                Parsed::Head(head, used)
             }
             Ok(None) => Parsed::Partial,
             Err(refusal) => Parsed::Refused(refusal),
@@ -111,11 +114,11 @@ fn parse(input: &[u8], bounds: &Bounds) -> Result<Option<(Head, usize)>, Refusal
     if used > bounds.head {
         return Err(if is_too_long { TOO_LONG } else { TOO_LARGE });
     }
-    let Some(Fields { shared, headers }) = section else { return Ok(None) };
+    let Some(fields) = section else { return Ok(None) };
     let method = Method::from_bytes(&input[line.method.0..line.method.1]);
     let method = method.map_err(|_| NO_METHOD)?;
-    let target = target::parse(&method, shared.slice(line.target.0..line.target.1))?;
-    let mut head = Head::new(method, target, line.version, headers, bounds)?;
+    let target = target::parse(&method, fields.shared.slice(line.target.0..line.target.1))?;
+    let mut head = Head::new(method, target, line.version, fields, bounds)?;
     if is_too_long {
         head.refused = Some(TOO_LONG);
     }
@@ -152,22 +155,27 @@ impl Line {
     /// Reads the line that begins at `start`. What cannot become one is refused before it is complete.
     fn read(input: &[u8], start: usize) -> Result<Option<Self>, Refusal> {
         let rest = &input[start..];
-        let Some(blank) = rest.iter().take(MOST_METHOD + 1).position(|byte| !is_token(*byte))
-        else {
-            return if rest.len() > MOST_METHOD { Err(NO_METHOD) } else { Ok(None) };
+        let blank = match rest.starts_with(b"GET ") {
+            true => 3,
+            false => match rest.iter().take(MOST_METHOD + 1).position(|&byte| !is_token(byte)) {
+                None if rest.len() > MOST_METHOD => return Err(NO_METHOD),
+                None => return Ok(None),
+                Some(blank) if blank == 0 || rest[blank] != b' ' => return Err(NO_METHOD),
+                Some(blank) => blank,
+            },
         };
-        if blank == 0 || rest[blank] != b' ' {
-            return Err(NO_METHOD);
-        }
         let from = start + blank + 1;
         let rest = &input[from..];
-        let end = rest.iter().position(|&byte| byte <= b' ' || byte == 0x7f);
-        let Some(length) = end else { return Ok(None) };
-        if length > 0 && !b" \t\r\n".contains(&rest[length]) {
-            return Err(Refusal::bad("a control byte in the target (RFC 9112, 3.2)"));
-        }
+        let Some(length) = rest.iter().position(|&byte| byte <= b' ' || byte == 0x7f) else {
+            return Ok(None);
+        };
         if length == 0 || rest[length] != b' ' {
-            return Err(Refusal::bad("the line is not method, target and version (RFC 9112, 3)"));
+            return Err(match rest[length] {
+                b' ' | b'\t' | b'\r' | b'\n' => {
+                    Refusal::bad("the line is not method, target and version (RFC 9112, 3)")
+                }
+                _ => Refusal::bad("a control byte in the target (RFC 9112, 3.2)"),
+            });
         }
         let Some((version, size)) = version(&rest[length + 1..])? else { return Ok(None) };
         let target = (from, from + length);
@@ -201,52 +209,43 @@ fn version(input: &[u8]) -> Result<Option<(Version, usize)>, Refusal> {
 
 /// RFC 9110, section 5.6.2.
 pub(super) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN[usize::from(byte)]
 }
 
-/// Which fields a request has that decide something about its connection.
-#[derive(Default)]
-struct Seen {
-    hosts: usize,
-    lengths: bool,
-    codings: bool,
-    connection: bool,
-    expect: bool,
-}
-
-impl Seen {
-    fn of(headers: &HeaderMap) -> Self {
-        let mut seen = Self::default();
-        for name in headers.keys() {
-            if name == HOST {
-                seen.hosts = headers.get_all(HOST).iter().count();
-            } else if name == CONTENT_LENGTH {
-                seen.lengths = true;
-            } else if name == TRANSFER_ENCODING {
-                seen.codings = true;
-            } else if name == CONNECTION {
-                seen.connection = true;
-            } else if name == EXPECT {
-                seen.expect = true;
-            }
-        }
-        seen
+/// A table, for every request's method is held against it.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let (mut at, marks) = (0, *b"!#$%&'*+-.^_`|~");
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
     }
-}
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] |= (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};
 
 impl Head {
     fn new(
         method: Method,
         target: Uri,
         version: Version,
-        mut headers: HeaderMap,
+        fields: Fields,
         bounds: &Bounds,
     ) -> Result<Self, Refusal> {
-        let seen = Seen::of(&headers);
-        if seen.hosts > 1 {
-            return Err(Refusal::bad("more than one Host (RFC 9112, 3.2)"));
+        let Fields { shared, mut headers, seen } = fields;
+        let host = match seen.hosts {
+            0 => None,
+            1 => Some(&shared[seen.host.clone()]),
+            _ => return Err(Refusal::bad("more than one Host (RFC 9112, 3.2)")),
+        };
+        check_host(host, version, target.authority().is_some())?;
+        if method != Method::CONNECT {
+            replace_host(&mut headers, host, &target)?;
         }
-        check_host(&mut headers, &target, version, method == Method::CONNECT)?;
         let mut refused = None;
         let body = match (seen.codings, seen.lengths) {
             (false, false) => BodyFraming::Empty,
@@ -272,6 +271,10 @@ impl Head {
                 BodyFraming::Chunked
             }
         };
+        if method == Method::CONNECT && body != BodyFraming::Empty {
+            // RFC 9110, section 9.3.6: nothing says what it would mean.
+            return Err(Refusal::bad("CONNECT with a body"));
+        }
         let is_met = !seen.expect || is_continue(&headers);
         if !is_met {
             refused.get_or_insert(Refusal::new(
@@ -285,36 +288,47 @@ impl Head {
                 elements(&headers, &CONNECTION).any(|it| it.eq_ignore_ascii_case(token))
             };
             keeps = !has(b"close") && (keeps || has(b"keep-alive"));
-            // RFC 9110, section 7.8: HTTP/1.0 has no upgrades.
-            upgrades |=
-                version == Version::HTTP_11 && headers.contains_key(UPGRADE) && has(b"upgrade");
+            // RFC 9110, section 7.8: HTTP/1.0 has no upgrades, and a server may ignore them. With a body of which the
+            // service reads nothing, or half, that would be taken for the other protocol's first bytes.
+            let may_upgrade = version == Version::HTTP_11 && body == BodyFraming::Empty;
+            upgrades |= may_upgrade && headers.contains_key(UPGRADE) && has(b"upgrade");
         }
         // RFC 9110, section 10.1.1: HTTP/1.0 has no 100, and is answered without.
         let expects = seen.expect && body != BodyFraming::Empty && version >= Version::HTTP_11;
-        Ok(Self { method, target, version, headers, body, keeps, expects, upgrades, refused })
+        let is_trailers = |token: &[u8]| token.eq_ignore_ascii_case(b"trailers");
+        let trailers = seen.te && elements(&headers, &TE).any(is_trailers);
+        Ok(Self {
+            method,
+            target,
+            version,
+            headers,
+            body,
+            keeps,
+            expects,
+            upgrades,
+            trailers,
+            refused,
+        })
     }
 }
 
-/// RFC 9112, section 3.2: HTTP/1.1 has one `Host`, and the authority of the target takes its place.
-fn check_host(
-    headers: &mut HeaderMap,
-    target: &Uri,
-    version: Version,
-    connect: bool,
-) -> Result<(), Refusal> {
-    match headers.get(HOST) {
-        None if version < Version::HTTP_11 => {}
-        None => return Err(Refusal::bad("no Host (RFC 9112, 3.2)")),
-        Some(host) if !is_host(host.as_bytes()) => {
-            return Err(Refusal::bad("the Host is not host[:port] (RFC 9110, 7.2)"));
+/// RFC 9112, section 3.2: HTTP/1.1 has one `Host`. `named`: the target names a host, too.
+fn check_host(host: Option<&[u8]>, version: Version, named: bool) -> Result<(), Refusal> {
+    match host {
+        None if version < Version::HTTP_11 => Ok(()),
+        None => Err(Refusal::bad("no Host (RFC 9112, 3.2)")),
+        Some(host) if !is_host(host) => {
+            Err(Refusal::bad("the Host is not host[:port] (RFC 9110, 7.2)"))
         }
-        Some(host) if host.is_empty() && target.authority().is_some() => {
-            return Err(Refusal::bad("an empty Host beside a target that names one"));
-        }
-        Some(_) => {}
+        Some(b"") if named => Err(Refusal::bad("an empty Host beside a target that names one")),
+        Some(_) => Ok(()),
     }
-    let Some(authority) = target.authority().filter(|_| !connect) else { return Ok(()) };
-    if headers.get(HOST).is_none_or(|host| host.as_bytes() != authority.as_str().as_bytes()) {
+}
+
+/// RFC 9112, section 3.2.2: the authority of the target takes the place of `Host`.
+fn replace_host(headers: &mut HeaderMap, host: Option<&[u8]>, target: &Uri) -> Result<(), Refusal> {
+    let Some(authority) = target.authority() else { return Ok(()) };
+    if host.is_none_or(|host| host != authority.as_str().as_bytes()) {
         let host = HeaderValue::from_str(authority.as_str());
         headers.insert(HOST, host.map_err(|_| Refusal::bad("the target's authority"))?);
     }

@@ -36,11 +36,12 @@ pub(crate) enum Stage {
 
 /// What came of reading a head.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would cost every request an allocation")]
 pub(crate) enum Next {
     /// More must come.
     More,
     /// A request, of so many bytes.
-    Call(Box<Head>, usize),
+    Call(Head, usize),
     /// It is no request that can be understood; the connection ends with this answer.
     Refuse(Refusal),
     /// The client speaks HTTP/2.
@@ -88,6 +89,8 @@ pub(crate) struct Machine {
     keeps: bool,
     /// A request was refused, so its client may be in the middle of sending.
     refused: bool,
+    /// The client has not said that this request is its last.
+    has_more: bool,
 }
 
 impl Machine {
@@ -106,6 +109,7 @@ impl Machine {
             framing: Framing::Empty,
             keeps: true,
             refused: false,
+            has_more: true,
         }
     }
 
@@ -151,6 +155,7 @@ impl Machine {
         };
         self.expects = head.expects;
         self.discarded = 0;
+        self.has_more = head.keeps;
         self.keeps = head.keeps && head.refused.is_none();
         self.refused = head.refused.is_some();
         self.stage = Stage::Making;
@@ -230,6 +235,8 @@ impl Machine {
     ) -> Encoded {
         // RFC 9110, section 10.1.1: a client that still waits for 100 may or may not send its body now.
         let keeps = keeps && self.keeps && !(self.expects && self.reads_body());
+        // RFC 9110, section 15.2: no interim answer follows the final one, also if the body is read only now.
+        self.expects = false;
         let encoded = encode::head(out, answer, exact, self.asked, keeps, date);
         (self.framing, self.keeps) = (encoded.framing, encoded.keeps);
         self.stage = Stage::Sending;
@@ -239,6 +246,11 @@ impl Machine {
     /// Whether the answer's body has more to give, as far as its framing goes.
     pub(crate) fn wants_piece(&self) -> bool {
         !matches!(self.framing, Framing::Empty | Framing::Length(0) | Framing::Upgraded)
+    }
+
+    /// Whether an answer is being sent whose end nothing but the end of the connection says.
+    pub(crate) fn is_endless(&self) -> bool {
+        self.stage == Stage::Sending && self.framing == Framing::UntilClose
     }
 
     /// The connection is another protocol's, as soon as the answer's head is sent.
@@ -287,11 +299,15 @@ impl Machine {
     }
 
     /// The answer is given. What comes next is the next request, or the rest of this one, or the end.
-    pub(crate) fn finish(&mut self) {
+    /// `is_wanted`: the service may still read the rest of this one, which the end of the connection waits for.
+    pub(crate) fn finish(&mut self, is_wanted: bool) {
+        let is_bearable = |rest: &Decoder| rest.exact().is_none_or(|left| left <= MOST_DISCARDED);
         self.stage = match (&self.intake, self.keeps) {
-            (_, false) | (Intake::Broken, _) => Stage::Closing,
-            (Intake::Reading(_), true) => Stage::Finishing,
+            (Intake::Reading(rest), keeps) if is_wanted || keeps && is_bearable(rest) => {
+                Stage::Finishing
+            }
             (Intake::Done, true) => Stage::Head,
+            _ => Stage::Closing,
         };
     }
 
@@ -312,5 +328,10 @@ impl Machine {
     /// then takes back the answer (RFC 9112, section 9.6).
     pub(crate) fn may_be_sending(&self) -> bool {
         self.refused || !matches!(self.intake, Intake::Done)
+    }
+
+    /// Whether the client may have sent another request, for all it knew.
+    pub(crate) fn may_have_more(&self) -> bool {
+        self.has_more
     }
 }

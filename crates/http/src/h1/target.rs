@@ -11,8 +11,9 @@ use crate::host::{is_host, is_host_with_port};
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Plain,
-    /// Stands for itself in a target, but `http::Uri` wants it percent-encoded: always, or in a query.
+    /// Stands for itself in a target, but `http::Uri` wants it percent-encoded: always, in a path, or in a query.
     Escape,
+    EscapeInPath,
     EscapeInQuery,
     Query,
     Bad,
@@ -25,14 +26,13 @@ const CLASSES: [Class; 256] = {
         table[byte] = match byte as u8 {
             0..=b' ' | 0x7f | b'#' => Class::Bad,
             b'<' | b'>' => Class::Escape,
+            b'`' => Class::EscapeInPath,
             b'"' => Class::EscapeInQuery,
             b'?' => Class::Query,
             _ => Class::Plain,
         };
         byte += 1;
     }
-    // `http::Uri` takes it in a query, and not in a path.
-    table[b'`' as usize] = Class::Escape;
     table
 };
 
@@ -98,12 +98,22 @@ fn absolute(method: &Method, text: &Bytes) -> Result<Uri, Refusal> {
 
 /// A target that begins with `/`.
 fn path_and_query(text: Bytes) -> Result<PathAndQuery, Refusal> {
+    match PathAndQuery::from_maybe_shared(text.clone()) {
+        // What it leaves out is a fragment.
+        Ok(path) if path.as_str().len() == text.len() => Ok(path),
+        _ => unusual_path(text),
+    }
+}
+
+/// A path that `http::Uri` does not take as it is.
+fn unusual_path(text: Bytes) -> Result<PathAndQuery, Refusal> {
     let (mut in_query, mut escapes) = (false, false);
     for &byte in &text {
         match CLASSES[usize::from(byte)] {
             Class::Plain => {}
             Class::Query => in_query = true,
             Class::Escape => escapes = true,
+            Class::EscapeInPath => escapes |= !in_query,
             Class::EscapeInQuery => escapes |= in_query,
             Class::Bad if byte == b'#' => {
                 return Err(Refusal::bad("a fragment is no part of a target (RFC 9112, 3.2)"));
@@ -125,7 +135,8 @@ fn escape(text: &[u8]) -> Bytes {
     for &byte in text {
         match CLASSES[usize::from(byte)] {
             Class::EscapeInQuery if !in_query => out.push(byte),
-            Class::Escape | Class::EscapeInQuery => {
+            Class::EscapeInPath if in_query => out.push(byte),
+            Class::Escape | Class::EscapeInPath | Class::EscapeInQuery => {
                 out.push(b'%');
                 for digit in [byte >> 4, byte & 15] {
                     out.push(b"0123456789ABCDEF"[usize::from(digit)]);
@@ -223,7 +234,7 @@ mod tests {
             assert!([format!("/a{byte}b"), format!("/a{escaped}b")].contains(&path), "{path}");
             assert!([format!("/?a{byte}b"), format!("/?a{escaped}b")].contains(&query), "{query}");
             assert_eq!(path.contains(&escaped), "<>`".contains(byte), "{path}");
-            assert_eq!(query.contains(&escaped), "<>`\"".contains(byte), "{query}");
+            assert_eq!(query.contains(&escaped), "<>\"".contains(byte), "{query}");
         }
     }
 }

@@ -35,7 +35,7 @@ use crate::connected::Connected;
 use crate::connection::{End, drive_until};
 use crate::limits::Limits;
 use crate::observed::Observed;
-use crate::refusal::note_refused;
+use crate::refusal::{Unreadable, note_unreadable};
 use crate::send::Piece;
 use crate::service::HttpService;
 use crate::watch::{Overdue, Watch};
@@ -48,6 +48,9 @@ const SEND_BUFFER: usize = 64 * 1024;
 const UPLOAD_WINDOW: u32 = 1 << 20;
 /// Streams that were refused for an error of the client's before the connection ends; the default of h2 is for gateways.
 const ERRORS: usize = 100;
+/// Why a connection is cut.
+const FLOOD: &str =
+    "a flood over HTTP/2: too much that asks for nothing, or too many requests that are given up";
 /// How long the GOAWAY of a connection that is cut may take to go out and be read.
 const CUT: Duration = Duration::from_secs(1);
 
@@ -168,17 +171,21 @@ fn builder(limits: &Limits) -> Builder {
 /// A connection that ends by its client's fault is noted like a request that could not be read: all of its streams have
 /// come to their end with it.
 fn note(end: &End<Result<(), Broken>>, connected: &Connected) {
-    let is_refused = match end {
+    let reason = match end {
         // An error of the protocol, and not of the socket. The client may be the one that says so: one that says it first
-        // and then does what it likes would not be seen else.
-        End::Done(Err(Broken::H2(error))) => !error.is_io(),
-        End::Overdue(overdue) => *overdue == Overdue::Flood,
-        _ => false,
+        // and then does what it likes would not be seen else. What it says besides is not for the log.
+        End::Done(Err(Broken::H2(error))) if error.is_remote() && !error.is_io() => {
+            let reason = error.reason().unwrap_or(Reason::NO_ERROR);
+            format!("the client ends its HTTP/2 connection for an error: {reason}")
+        }
+        End::Done(Err(Broken::H2(error))) if !error.is_io() => format!("HTTP/2: {error}"),
+        End::Overdue(Overdue::Flood) => FLOOD.to_owned(),
+        _ => return,
     };
-    if is_refused {
-        let Connected { settings, progress, arrival, .. } = connected;
-        note_refused(settings, arrival, progress, StatusCode::BAD_REQUEST);
-    }
+    let Connected { settings, progress, arrival, .. } = connected;
+    let (status, reason) = (StatusCode::BAD_REQUEST, reason.as_str());
+    let unreadable = Unreadable { status, reason, first_line: b"", answer: 0 };
+    note_unreadable(settings, arrival, progress, unreadable);
 }
 
 /// Serves it to its end.
@@ -209,7 +216,7 @@ async fn until_ended<I: Channel, S: HttpService>(
         progress.heard.set(false);
         let window = sleep(settings.limits.drain_idle);
         match drive_until(connection, &mut watch, window).await {
-            End::Other if !progress.is_silent() => {}
+            End::Other if !progress.is_silent() && !progress.rests_after_goaway() => {}
             end => return end,
         }
     }

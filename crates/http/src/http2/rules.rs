@@ -10,17 +10,25 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body::Body;
 
+use crate::h1::Refusal;
 use crate::host::is_host;
 use crate::limits::Limits;
 
+const TOO_LONG: Refusal =
+    Refusal::new(StatusCode::URI_TOO_LONG, "the target is longer than allowed");
+const BODY_TOO_LONG: Refusal =
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than allowed");
+const EXPECTS: Refusal =
+    Refusal::new(StatusCode::EXPECTATION_FAILED, "an expectation that nothing here meets");
+
 /// What is to be answered to this request instead of asking the service, if it must not reach that.
-pub(crate) fn refusal<B: Body>(request: &Request<B>, limits: &Limits) -> Option<StatusCode> {
+pub(crate) fn refusal<B: Body>(request: &Request<B>, limits: &Limits) -> Option<Refusal> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > limits.target_bytes {
-        return Some(StatusCode::URI_TOO_LONG);
+        return Some(TOO_LONG);
     }
-    if let Some(status) = broken(request) {
-        return Some(status);
+    if let Some(refusal) = broken(request) {
+        return Some(refusal);
     }
     if request.body().is_end_stream() {
         return None;
@@ -28,19 +36,29 @@ pub(crate) fn refusal<B: Body>(request: &Request<B>, limits: &Limits) -> Option<
     let length = request.headers().get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
     let is_too_long = length.is_some_and(|length: u64| length > limits.body_bytes);
-    (limits.body_bytes > 0 && is_too_long).then_some(StatusCode::PAYLOAD_TOO_LARGE)
+    (limits.body_bytes > 0 && is_too_long).then_some(BODY_TOO_LONG)
 }
 
 /// What is to be answered to this request if it breaks a rule.
-fn broken<B>(request: &Request<B>) -> Option<StatusCode> {
+fn broken<B>(request: &Request<B>) -> Option<Refusal> {
     let (headers, uri) = (request.headers(), request.uri());
-    let Fields { hosts, host, are_well_formed, expects_more } = Fields::of(headers);
-    let are_enough = hosts == 1 || (hosts == 0 && uri.authority().is_some());
-    let is_target = is_target(uri) && is_http2_target(request.method(), uri, host);
-    if !(are_enough && are_well_formed && is_target) {
-        return Some(StatusCode::BAD_REQUEST);
-    }
-    expects_more.then_some(StatusCode::EXPECTATION_FAILED)
+    let Fields { hosts, host, fault, expects_more } = Fields::of(headers);
+    let reason = if hosts > 1 {
+        "more than one host (RFC 9113, 8.3.1)"
+    } else if hosts == 0 && uri.authority().is_none() {
+        "no :authority and no host (RFC 9113, 8.3.1)"
+    } else if let Some(fault) = fault {
+        fault
+    } else if !is_target(uri) {
+        "the :scheme or :authority cannot be served (RFC 9113, 8.3.1)"
+    } else if !is_http2_path(request.method(), uri) {
+        "the :path is none (RFC 9113, 8.3.1)"
+    } else if !is_same_host(uri, host) {
+        "the host is not the :authority (RFC 9113, 8.3.1)"
+    } else {
+        return expects_more.then_some(EXPECTS);
+    };
+    Some(Refusal::bad(reason))
 }
 
 /// What one pass over all fields tells.
@@ -48,7 +66,8 @@ struct Fields<'a> {
     hosts: usize,
     /// The last.
     host: Option<&'a HeaderValue>,
-    are_well_formed: bool,
+    /// What is wrong with one of them.
+    fault: Option<&'static str>,
     /// It expects something else than `100 Continue`.
     expects_more: bool,
 }
@@ -56,25 +75,37 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn of(headers: &'a HeaderMap) -> Self {
         let mut lengths = 0;
-        let mut fields = Self { hosts: 0, host: None, are_well_formed: true, expects_more: false };
+        let mut fields = Self { hosts: 0, host: None, fault: None, expects_more: false };
         for (name, value) in headers {
             if name == HOST {
                 fields.hosts += 1;
                 fields.host = Some(value);
-                fields.are_well_formed &= is_host(value.as_bytes());
+                fields.check(
+                    is_host(value.as_bytes()),
+                    "the host is not host[:port] (RFC 9110, 7.2)",
+                );
             } else if name == EXPECT {
                 fields.expects_more |= !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
             } else if name == CONTENT_LENGTH {
                 // Whether it is a number, and the right one, h2 has looked; it takes nothing for 0.
                 lengths += 1;
-                fields.are_well_formed &= lengths == 1 && !value.is_empty();
+                let is_length = lengths == 1 && !value.is_empty();
+                fields.check(is_length, "content-length is empty, or there twice (RFC 9110, 8.6)");
             }
             // In the pieces of a cookie they do no harm: it is joined with blanks.
             if name != COOKIE {
-                fields.are_well_formed &= !has_outer_blanks(value.as_bytes());
+                let is_trimmed = !has_outer_blanks(value.as_bytes());
+                fields.check(is_trimmed, "blanks around the value of a field (RFC 9113, 8.2.1)");
             }
         }
         fields
+    }
+
+    /// Remembers the first fault.
+    fn check(&mut self, is_right: bool, fault: &'static str) {
+        if !is_right {
+            self.fault.get_or_insert(fault);
+        }
     }
 }
 
@@ -94,23 +125,26 @@ fn is_target(uri: &Uri) -> bool {
     uri.scheme().is_none_or(is_ours) && uri.authority().is_none_or(names_host)
 }
 
-/// Whether these pseudo-header fields belong together (RFC 9113, section 8.3.1).
-fn is_http2_target(method: &Method, uri: &Uri, host: Option<&HeaderValue>) -> bool {
+/// Whether this method may have this path (RFC 9113, section 8.3.1).
+fn is_http2_path(method: &Method, uri: &Uri) -> bool {
     let path = uri.path_and_query().map_or("", |target| target.as_str());
-    let is_path = match *method {
+    match *method {
         // Without a protocol it has none, and with one it is a path: h2 tells them apart.
         Method::CONNECT => path.is_empty() || path.starts_with('/'),
         Method::OPTIONS => path == "*" || path.starts_with('/'),
         _ => path.starts_with('/'),
-    };
-    let is_same = match (host, uri.authority()) {
+    }
+}
+
+/// Whether what is said twice is the same (RFC 9113, section 8.3.1).
+fn is_same_host(uri: &Uri, host: Option<&HeaderValue>) -> bool {
+    match (host, uri.authority()) {
         (Some(host), Some(authority)) => {
             host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
         }
         (Some(host), None) => !host.is_empty(),
         (None, _) => true,
-    };
-    is_path && is_same
+    }
 }
 
 #[cfg(test)]

@@ -21,9 +21,10 @@ use super::tunnel::{Pump, Tunnel};
 use super::upload::{Leftover, Upload};
 use super::{DataOf, Out, join_cookies, rules};
 use crate::access_log::Counted;
-use crate::body::Source;
+use crate::body::{RequestBody, Source};
 use crate::connected::Connected;
 use crate::observed::{Answer, Answering, Observed};
+use crate::piece::with_most_read;
 use crate::send::Piece;
 use crate::service::HttpService;
 
@@ -85,7 +86,7 @@ impl<S: HttpService> Exchange<S> {
             leftover = rest;
             Source::Http2(upload)
         };
-        let request = Request::from_parts(parts, source);
+        let request = Request::from_parts(parts, RequestBody::new(source));
         let refused = rules::refusal(&request, &service.connected.settings.limits);
         let answering = service.begin(request, refused);
         let (room, connected) = (room.clone(), service.connected.clone());
@@ -237,12 +238,13 @@ fn poll_send<S: HttpService>(
             }
             out.send_data(piece, false).map_err(drop)?;
         }
-        let Poll::Ready(asks) = poll_may_ask(body.as_mut(), out, room, cx)? else {
+        let Poll::Ready(window) = poll_may_ask(body.as_mut(), out, room, cx)? else {
             body.as_mut().waits_for_client();
             return Poll::Pending;
         };
-        let Poll::Ready(frame) = body.as_mut().poll_frame(cx) else {
-            if asks {
+        let most = window.unwrap_or(usize::MAX);
+        let Poll::Ready(frame) = with_most_read(most, || body.as_mut().poll_frame(cx)) else {
+            if window.is_some() {
                 // A body that makes others wait keeps no window from them.
                 out.reserve_capacity(0);
             }
@@ -273,7 +275,7 @@ fn poll_send<S: HttpService>(
     }
 }
 
-/// Ready when the body may be asked for its next piece; whether a window was asked for before.
+/// Ready when the body may be asked for its next piece; the window for it, if one was asked for before.
 ///
 /// A piece that is made before it can be sent is memory that a client can have held by doing nothing. Where there surely
 /// is more, which needs a window, the window comes first. Other bodies may end without it, and are asked at once.
@@ -282,21 +284,21 @@ fn poll_may_ask<B: Body<Error: Into<BoxError>> + 'static>(
     out: &mut SendStream<Counted<Piece<B::Data>>>,
     room: &Rc<Room>,
     cx: &mut Context<'_>,
-) -> Poll<Result<bool, ()>> {
+) -> Poll<Result<Option<usize>, ()>> {
     if let Some(left) = body.as_mut().file_left() {
         let most = usize::try_from(left).map_or(FRAME, |left| left.min(FRAME));
         out.reserve_capacity(most);
         let window = ready!(poll_window(out, cx))?;
         let permit = ready!(room.poll_take(cx, most.min(window)));
         body.as_mut().may_read(permit);
-        return Poll::Ready(Ok(true));
+        return Poll::Ready(Ok(Some(window)));
     }
-    let more = body.size_hint().lower() > 0;
-    if more {
-        out.reserve_capacity(1);
-        ready!(poll_window(out, cx))?;
+    if body.size_hint().lower() == 0 {
+        return Poll::Ready(Ok(None));
     }
-    Poll::Ready(Ok(more))
+    // There may be a file in it.
+    out.reserve_capacity(FRAME);
+    Poll::Ready(Ok(Some(ready!(poll_window(out, cx))?)))
 }
 
 /// Bytes that may be sent now: at least one.

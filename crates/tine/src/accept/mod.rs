@@ -88,6 +88,8 @@ pub(crate) struct Acceptor {
     poked: bool,
     /// Out of something: until when nothing is taken, and how long that is.
     pause: Option<(Instant, Duration)>,
+    /// When that was last said.
+    said: Option<Instant>,
     /// Until when others may take what there is.
     aside: Option<Instant>,
     /// It has taken something since it last slept.
@@ -119,6 +121,7 @@ impl Acceptor {
             unasked: 0,
             poked: false,
             pause: None,
+            said: None,
             aside: None,
             has_taken: false,
             last_round: None,

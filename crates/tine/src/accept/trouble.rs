@@ -11,6 +11,9 @@ use crate::seat::{FAILURE, Leave};
 pub(super) const IN_A_ROW: u32 = 64;
 /// First and longest pause when descriptors run out, or when nothing but failures comes.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// How often that is said at most: where the last descriptor is used and given back all the time, each accept begins it
+/// anew.
+const SAID: Duration = Duration::from_secs(10);
 
 /// Accept failures that concern one connection or pass by themselves: the next one is tried at once
 /// (`accept(2)`, "Error handling"; Apache's list is A2 of its specification).
@@ -77,12 +80,13 @@ impl Acceptor {
         is_theirs && self.upkeep.free_descriptors()
     }
 
-    /// Out of descriptors or memory, or nothing but failures: nothing is taken for a while, twice as long each time. Said
-    /// once an episode.
+    /// Out of descriptors or memory, or nothing but failures: nothing is taken for a while, twice as long each time.
     pub(super) fn rest(&mut self, error: &io::Error) {
         self.watch.shut();
         self.end_turn();
-        if self.pause.is_none() {
+        let was_said = self.said.is_some_and(|said| said.elapsed() < SAID);
+        if self.pause.is_none() && !was_said {
+            self.said = Some(Instant::now());
             self.seat.tell(FAILURE, &format!("cannot accept: {error}; trying again"));
         }
         let length = self.pause.map_or(PAUSE.0, |(_, length)| (length * 2).min(PAUSE.1));

@@ -7,12 +7,14 @@ use bytes::Buf;
 use http::Response;
 use http_body::Body;
 
-use super::{Data, Driver, LEAST_FILE, Outcome, Step, Work};
+use super::work::Work;
+use super::{Data, Driver, LEAST_FILE, Outcome, Step};
 use crate::access_log::Counted;
 use crate::channel::Channel;
 use crate::connected::Connected;
 use crate::file::Section;
 use crate::h1::encode::Framing;
+use crate::h1::fields;
 use crate::h1::input::Input;
 use crate::h1::intake::Sender;
 use crate::observed::Answer;
@@ -23,12 +25,13 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
     /// Waits for the service, and gives it the request's body as it asks for it.
     pub(super) fn make(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
         loop {
-            let Work::Making(answering) = &mut self.work else { return failed() };
+            let work = self.work.as_mut().and_then(|work| work.as_mut().answering());
+            let Some(answering) = work else { return failed() };
             self.sender.iter().for_each(Sender::attend);
-            match answering.as_mut().poll(cx) {
+            match answering.poll(cx) {
                 Poll::Ready(Ok(response)) => return Poll::Ready(Ok(self.answer(response))),
                 Poll::Ready(Err(_)) => {
-                    self.work = Work::Nothing;
+                    self.end_work();
                     let _ = self.poll_send(cx);
                     return failed();
                 }
@@ -52,9 +55,12 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         let Connected { settings, progress, .. } = &*self.service.connected;
         let date = settings.date.at(progress.now.get());
         let encoded = self.machine.answer(self.output.small(), &parts, exact, true, &date);
+        fields::recycle(parts.headers);
         body.written(encoded.bytes, matches!(encoded.framing, Framing::Chunked { .. }));
         if self.machine.is_upgraded() || self.machine.wants_piece() {
-            self.work = Work::Sending(Box::pin(body));
+            if let Some(work) = &mut self.work {
+                work.set(Work::Sending { answer: body });
+            }
         } else {
             drop(body);
             self.end_answer();
@@ -64,9 +70,15 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
 
     /// Everything of the answer is on its way.
     pub(super) fn end_answer(&mut self) {
-        self.work = Work::Nothing;
+        self.end_work();
         self.upgrade = None;
-        self.machine.finish();
+        self.machine.finish(self.is_body_wanted());
+    }
+
+    fn end_work(&mut self) {
+        if let Some(work) = self.work.take() {
+            self.spare.give_back(work);
+        }
     }
 
     /// Sends the answer's body.
@@ -82,7 +94,8 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
                 self.end_answer();
                 return Poll::Ready(Ok(Step::Again));
             }
-            let Work::Sending(body) = &mut self.work else { return failed() };
+            let work = self.work.as_mut().and_then(|work| work.as_mut().answer());
+            let Some(mut body) = work else { return failed() };
             self.sender.iter().for_each(Sender::attend);
             if let Some(section) = body.as_mut().next_file(LEAST_FILE) {
                 self.add_file(section);
@@ -160,7 +173,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         };
         let wire = Wire::new(stream, self.input.bytes(), progress);
         self.input = Input::default();
-        self.work = Work::Nothing;
+        self.end_work();
         upgrade.hand_over(wire);
         Poll::Ready(Ok(Step::Done(Outcome::Upgraded)))
     }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod request;
+mod work;
 
 use std::io;
 use std::pin::Pin;
@@ -11,6 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 use http::{HeaderMap, Response};
 use http_body::Body;
 use tine::BoxError;
+use tine_os::socket::reset_on_close;
 
 use crate::access_log::Counted;
 use crate::channel::{Channel, note_receiving};
@@ -23,12 +25,15 @@ use crate::h1::intake::Sender;
 use crate::h1::machine::{self, Machine, Next, Stage};
 use crate::h1::output::Output;
 use crate::h1::upgrade::Upgrade;
-use crate::observed::{Answer, Answering, Observed};
+use crate::observed::Observed;
 use crate::refusal::{Unreadable, first_line, note_unreadable};
 use crate::secured::Speaks;
 use crate::send::Piece;
 use crate::service::HttpService;
 use crate::wire::Wire;
+
+pub(crate) use self::work::Application;
+use self::work::{Spare, Work};
 
 /// Requests that are answered before other connections get their turn.
 const TURN: u64 = 16;
@@ -55,13 +60,6 @@ pub(crate) enum Outcome {
 /// A piece of an answer's body.
 type Data<S> = Counted<Piece<<<S as HttpService>::Answer as Body>::Data>>;
 
-/// What is done for a request.
-enum Work<S: HttpService> {
-    Nothing,
-    Making(Pin<Box<Answering<S>>>),
-    Sending(Pin<Box<Answer<S::Answer>>>),
-}
-
 /// See the module. Ready when HTTP/1 has come to its end.
 pub(crate) struct Driver<I: Channel, S: HttpService> {
     /// There until it is given away.
@@ -70,7 +68,9 @@ pub(crate) struct Driver<I: Channel, S: HttpService> {
     machine: Machine,
     input: Input,
     output: Output<Data<S>>,
-    work: Work<S>,
+    /// What is done for the request, and where that is put when it is done.
+    work: Option<Pin<Box<Work<S>>>>,
+    spare: Rc<Spare<S>>,
     /// The request's body, on its way to the service.
     sender: Option<Sender>,
     upgrade: Option<Upgrade<Wire<I>>>,
@@ -89,7 +89,8 @@ enum Step {
 }
 
 impl<I: Channel, S: HttpService> Driver<I, S> {
-    pub(crate) fn new(stream: I, inner: S, connected: Rc<Connected>) -> Self {
+    pub(crate) fn new(stream: I, application: Application<S>, connected: Rc<Connected>) -> Self {
+        let Application { service: inner, spare } = application;
         let limits = &connected.settings.limits;
         let bounds = Bounds {
             target: limits.target_bytes,
@@ -102,7 +103,8 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
             service: Observed { inner, connected, sends_files: I::SENDS_FILES },
             input: Input::default(),
             output: Output::new(),
-            work: Work::Nothing,
+            work: None,
+            spare,
             sender: None,
             upgrade: None,
             trailers: None,
@@ -113,14 +115,39 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
 
     /// The stream, and what was read of it and not used.
     pub(crate) fn into_parts(mut self) -> Option<(I, Input)> {
-        let _ = self.poll_send(&mut Context::from_waker(Waker::noop()));
+        self.send_rest();
         Some((self.stream.take()?, std::mem::take(&mut self.input)))
+    }
+
+    /// HTTP/1 ends here, whatever it was at: what there is to be sent is sent as far as the socket takes it.
+    fn send_rest(&mut self) {
+        if !self.output.is_empty() {
+            let _ = self.poll_send(&mut Context::from_waker(Waker::noop()));
+        }
+        // Over TLS it is the end of the session that is missing.
+        if self.machine.is_endless()
+            && I::SENDS_FILES
+            && let Some(stream) = &self.stream
+        {
+            // A client of HTTP/1.0 would take the end of the connection for the end of the answer.
+            let _ = reset_on_close(stream);
+        }
     }
 
     /// The service, for the same connection.
     pub(crate) fn service(&self) -> Observed<S> {
         let Observed { inner, connected, sends_files } = &self.service;
         Observed { inner: inner.clone(), connected: connected.clone(), sends_files: *sends_files }
+    }
+
+    /// Whether the rest of a request is read behind its answer.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.machine.stage() == Stage::Finishing
+    }
+
+    /// Whether that is wanted by nothing any more.
+    pub(crate) fn is_discarding(&self) -> bool {
+        self.is_finishing() && self.sender.is_none()
     }
 
     fn connected(&self) -> Rc<Connected> {
@@ -135,11 +162,20 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
             Stage::Finishing => self.finish_body(cx),
             Stage::Closing => {
                 ready!(self.poll_send(cx))?;
-                let lingers = self.machine.may_be_sending() || !self.input.is_empty();
+                let lingers = self.machine.may_be_sending() || self.has_unread(cx);
                 let outcome = if lingers { Outcome::Linger } else { Outcome::Over };
                 Poll::Ready(Ok(Step::Done(outcome)))
             }
         }
+    }
+
+    /// Whether the client has sent something behind its last request. It is no longer answered, and must be read: a socket that
+    /// is closed with unread bytes in it takes back the answer.
+    fn has_unread(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.input.is_empty() && self.machine.may_have_more() && !self.eof {
+            let _ = self.stream.as_mut().map(|stream| self.input.poll_read(cx, stream));
+        }
+        !self.input.is_empty()
     }
 
     fn head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
@@ -151,7 +187,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
             Next::Call(mut head, used) => {
                 self.input.advance(used);
                 head.refused = head.refused.or_else(|| self.machine.look_ahead(self.input.bytes()));
-                self.call(*head);
+                self.call(head);
                 return Poll::Ready(Ok(Step::Again));
             }
             Next::Refuse(refusal) => {
@@ -196,7 +232,6 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
     /// Reads more.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
         let Some(stream) = &mut self.stream else { return Poll::Pending };
-        let before = self.input.bytes().len();
         let read = self.input.poll_read(cx, stream);
         if read.is_pending() {
             self.service.connected.progress.distance.note_socket(|| stream.socket());
@@ -207,7 +242,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         }
         let count = ready!(read)?;
         progress.heard.set(true);
-        progress.note_read(&self.input.bytes()[before..]);
+        progress.note_read(count);
         self.eof = count == 0;
         Poll::Ready(Ok(Step::Again))
     }
@@ -239,15 +274,16 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         progress.refused.set(true);
         progress.head_began.set(0);
         let Refusal { status, reason } = refusal;
-        let unreadable = Unreadable { status, reason, first_line: first_line(self.input.bytes()) };
-        note_unreadable(settings, arrival, progress, unreadable);
-        progress.requests.add(1);
         let mut response = Response::new(());
         *response.status_mut() = refusal.status;
         let (parts, ()) = response.into_parts();
         let date = settings.date.at(progress.now.get());
-        self.machine.answer(self.output.small(), &parts, Some(0), false, &date);
-        self.machine.finish();
+        let encoded = self.machine.answer(self.output.small(), &parts, Some(0), false, &date);
+        let (first_line, answer) = (first_line(self.input.bytes()), encoded.bytes);
+        let unreadable = Unreadable { status, reason, first_line, answer };
+        note_unreadable(settings, arrival, progress, unreadable);
+        progress.requests.add(1);
+        self.machine.finish(false);
     }
 }
 
@@ -286,8 +322,6 @@ impl<I: Channel, S: HttpService> Unpin for Driver<I, S> {}
 impl<I: Channel, S: HttpService> Drop for Driver<I, S> {
     /// Answers that waited for a later one are sent as far as the socket takes them, also where its handler has panicked.
     fn drop(&mut self) {
-        if !self.output.is_empty() {
-            let _ = self.poll_send(&mut Context::from_waker(Waker::noop()));
-        }
+        self.send_rest();
     }
 }

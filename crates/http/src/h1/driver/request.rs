@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::Request;
 
-use super::{Driver, Step, Work};
-use crate::body::Source;
+use super::work::Work;
+use super::{Driver, Step};
+use crate::body::{RequestBody, Source};
 use crate::channel::Channel;
 use crate::h1::decode::Decoded;
 use crate::h1::head::Head;
@@ -26,7 +27,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
             self.sender = Some(sender);
             body = Source::Http1(receiver);
         }
-        let mut request = Request::new(body);
+        let mut request = Request::new(RequestBody::new(body));
         *request.method_mut() = head.method;
         *request.uri_mut() = head.target;
         *request.version_mut() = head.version;
@@ -38,9 +39,8 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
                 request.extensions_mut().insert(on_upgrade);
             }
         }
-        let refused = head.refused.map(|refusal| refusal.status);
-        let answering = self.service.begin(request, refused);
-        self.work = Work::Making(Box::pin(answering));
+        let answering = self.service.begin(request, head.refused);
+        self.work = Some(self.spare.put(Work::Making { answering }));
         if self.sender.is_some() && !self.input.is_empty() {
             // What has come with the head is there when the service asks for it.
             self.deliver();
@@ -108,7 +108,6 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
                     sender.end(trailers);
                     self.sender = None;
                     self.input.advance(used);
-                    self.service.connected.progress.unread.set(false);
                 }
                 Decoded::Refused(refusal) => {
                     sender.refuse(refusal);
@@ -119,18 +118,29 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
         }
     }
 
+    /// Whether the service may still read the request's body. Not where it was told that there is something wrong with that.
+    pub(super) fn is_body_wanted(&self) -> bool {
+        let is_refused = self.service.connected.progress.refused.get();
+        !is_refused && self.sender.as_ref().is_some_and(|sender| sender.wish() != Wish::Over)
+    }
+
     /// The answer is given, and the request's body is not at its end: the service may still read it, else it is
-    /// thrown away as far as it has come.
+    /// thrown away. Its rest is waited for as the next request is: a client that sends head and body one after the other has
+    /// not been told that the connection ends.
     pub(super) fn finish_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
-        if let Some(sender) = &self.sender {
-            if sender.wish() != Wish::Over {
-                if self.poll_send(cx)?.is_pending() || self.feed(cx)?.is_pending() {
-                    return self.dropped(cx);
-                }
-                self.machine.finish();
-                return Poll::Ready(Ok(Step::Again));
+        if self.is_body_wanted() {
+            // The client may take the rest of its answer only when it has sent all of its request.
+            let _ = self.poll_send(cx)?;
+            if self.feed(cx)?.is_pending() {
+                return self.dropped(cx);
             }
-            self.sender = None;
+            self.machine.finish(self.is_body_wanted());
+            return Poll::Ready(Ok(Step::Again));
+        }
+        self.sender = None;
+        self.machine.finish(false);
+        if self.machine.stage() != Stage::Finishing {
+            return Poll::Ready(Ok(Step::Again));
         }
         loop {
             match self.machine.body(self.input.bytes()) {
@@ -140,8 +150,7 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
                 }
                 Decoded::End { used, .. } => {
                     self.input.advance(used);
-                    self.service.connected.progress.unread.set(false);
-                    self.machine.finish();
+                    self.machine.finish(false);
                     return Poll::Ready(Ok(Step::Again));
                 }
                 Decoded::Refused(_) => self.machine.close(),
@@ -151,8 +160,8 @@ impl<I: Channel, S: HttpService> Driver<I, S> {
                         self.machine.break_off();
                         self.machine.close();
                     } else if self.read(cx)?.is_pending() {
-                        // It is not there: to wait for it would be to wait for nothing.
-                        self.machine.close();
+                        let _ = self.poll_send(cx)?;
+                        return Poll::Pending;
                     }
                 }
             }

@@ -208,7 +208,7 @@ impl Pure<'_> {
             self.out.extend_from_slice(&text.as_bytes()[..piece.length as usize]);
             assert!(!self.machine.wants_piece(), "the length is known");
         }
-        self.machine.finish();
+        self.machine.finish(false);
     }
 }
 

@@ -51,7 +51,7 @@ impl Feed<'_> {
                     self.pending.drain(..used);
                     return match head.refused {
                         Some(refusal) => Err(refusal.status.as_u16()),
-                        None => Ok(Some(head)),
+                        None => Ok(Some(Box::new(head))),
                     };
                 }
                 Parsed::Refused(refusal) => return Err(refusal.status.as_u16()),
