@@ -1,3 +1,5 @@
+//! `[auth.NAME]`.
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 

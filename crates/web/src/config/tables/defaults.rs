@@ -1,3 +1,5 @@
+//! `[defaults]`.
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 

@@ -1,3 +1,5 @@
+//! One of `guards`.
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 

@@ -1,3 +1,5 @@
+//! `[log.NAME]`.
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 

@@ -1,3 +1,5 @@
+//! One of `routes`.
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 

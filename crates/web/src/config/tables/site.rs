@@ -1,3 +1,5 @@
+//! `[[site]]`.
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 

@@ -1,3 +1,5 @@
+//! `tls` of a site.
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
