@@ -79,6 +79,9 @@ routes = [{ status = 421 }]
 
 `include = [\"sites.d/*.toml\"]`, above all sections, reads more files; they have `[[site]]`, `[auth.NAME]` and `[log.NAME]`.
 What a site does not say it has from `[defaults]`, what a route does not say from its site. Header fields are merged by name.
+
+Not supported yet, and refused: `auth` and `rate` in guards, `[auth.NAME]`, `listing = true`; `[app.NAME]`, `proxy`, `cgi`,
+`[acme]`, `tls = \"auto\"` and `[see]`.
 ";
 
 /// A page of all keys.
