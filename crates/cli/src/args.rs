@@ -8,7 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use tine::Prefork;
 use tine::control::By;
 
+use crate::check::Check;
 use crate::rollout::Rollout;
+use crate::schema::Schema;
 use crate::serve::Serve;
 use crate::start::Start;
 
@@ -30,7 +32,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve the files of a directory
+    /// Serve the files of a directory, or the sites of a configuration
     ///
     /// Runs in the foreground until SIGTERM, SIGINT (Ctrl-C) or `tine stop`; requests in flight are
     /// finished, a second signal ends them. SIGHUP does what `tine reload` does. A directory is served by its
@@ -44,6 +46,13 @@ pub(crate) enum Command {
     /// finds its sockets as systemd, Server::Starter and Einhorn pass them: LISTEN_FDS, SERVER_STARTER_PORT,
     /// EINHORN_FD_0 and so on. Called as start_server, the command line is Server::Starter's.
     Start(Box<Start>),
+    /// Say whether a configuration is right, and with --effective what it comes to
+    ///
+    /// Every fault is shown with its line. Addresses, users, directories, files and certificates are looked up, as the start
+    /// of `tine serve FILE` would; nothing is bound or made.
+    Check(Check),
+    /// Print the JSON schema of the configuration, for editors
+    Schema(Schema),
     /// Show what a running server does
     Status(Status),
     /// Stop a running server: requests in flight are finished
@@ -208,7 +217,6 @@ mod tests {
             ("tine serve --health health", "--health"),
             ("tine serve --cert a", "--key"),
             ("tine serve --key a", "--cert"),
-            ("tine serve --https-redirect", "--cert"),
             ("tine serve --inetd --cert a --key b", "--cert"),
             ("tine serve --cert a --key b --ticket-life long", "--ticket-life"),
             ("tine serve --trust 10.0.0.1 --forwarded x", "x-forwarded or forwarded"),

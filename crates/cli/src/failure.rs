@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use tine::log::{escaped, is_unprintable};
+use tine_web::config::Faults;
 
 /// The command line or the configuration is wrong.
 const USAGE: u8 = 2;
@@ -14,6 +15,8 @@ const USAGE: u8 = 2;
 pub(crate) enum Failure {
     /// What the parser of the command line says; `--help` is among it.
     Typed(clap::Error),
+    /// An exit code, and a reason with lines of its own: the faults of a configuration.
+    Lines(u8, String),
     /// An exit code and the reason.
     Reason(u8, String),
 }
@@ -38,6 +41,10 @@ impl Failure {
                 }
                 ExitCode::from(USAGE)
             }
+            Self::Lines(code, text) => {
+                complain(&text.lines().map(escaped).collect::<Vec<_>>().join("\n"));
+                ExitCode::from(code)
+            }
             Self::Reason(code, text) => {
                 complain(&escaped(text.trim_end()));
                 ExitCode::from(code)
@@ -49,6 +56,12 @@ impl Failure {
 fn complain(text: &str) {
     // Without a standard error the exit code must do.
     let _ = writeln!(io::stderr(), "tine: {}", text.trim_end());
+}
+
+impl From<Faults> for Failure {
+    fn from(faults: Faults) -> Self {
+        Self::Lines(USAGE, format!("the configuration is wrong\n{faults}"))
+    }
 }
 
 impl From<clap::Error> for Failure {
@@ -77,7 +90,7 @@ impl From<tine_web::FilesError> for Failure {
 
 /// The text of an error and of what it came from, each said once: some texts name their cause
 /// already, without the number or in small letters.
-fn with_causes(error: &dyn Error) -> String {
+pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

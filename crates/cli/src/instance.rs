@@ -3,7 +3,7 @@
 use tine::control::Client;
 
 use crate::args::{Reload, Status, Stop};
-use crate::failure::{Failure, print, print_json};
+use crate::failure::{Failure, print, print_json, with_causes};
 use crate::table;
 
 pub(crate) fn status(typed: Status) -> Result<(), Failure> {
@@ -24,6 +24,7 @@ pub(crate) fn stop(typed: Stop) -> Result<(), Failure> {
 }
 
 pub(crate) fn reload(typed: Reload) -> Result<(), Failure> {
-    Client::find(&typed.which.into())?.reload(typed.timeout)?;
-    Ok(())
+    let reloaded = Client::find(&typed.which.into())?.reload(typed.timeout);
+    // What the new program has said of its configuration has lines.
+    reloaded.map(drop).map_err(|error| Failure::Lines(error.exit_code(), with_causes(&error)))
 }

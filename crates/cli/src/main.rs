@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod check;
 mod failure;
 mod instance;
 mod rollout;
+mod schema;
 mod serve;
 mod start;
 mod table;
@@ -29,7 +31,11 @@ fn main() -> ExitCode {
     if let Some(arguments) = as_start_server(std::env::args_os()) {
         return start::start_server(arguments);
     }
-    let result = Arguments::try_parse().map_err(Failure::from).and_then(|typed| run(typed.command));
+    let result = match Arguments::try_parse() {
+        Ok(typed) => run(typed.command),
+        // What is missing may stand in the file.
+        Err(error) => serve::with_file().unwrap_or_else(|| Err(Failure::from(error))),
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
@@ -54,6 +60,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status(status) => instance::status(status),
         Command::Stop(stop) => instance::stop(stop),
         Command::Reload(typed) => instance::reload(typed),
+        Command::Check(typed) => check::run(&typed),
+        Command::Schema(typed) => schema::run(&typed),
         Command::Rollout(typed) => rollout::run(typed),
     }
 }

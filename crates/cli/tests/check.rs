@@ -150,6 +150,8 @@ fn what_is_wrong_is_named_with_the_exit_code_of_a_start() {
         (2, "serve %/site --cert %/none.pem --key %/cert.key", "none.pem"),
         (2, "serve %/site --cert %/cert.pem --key %/other.key", "other.key"),
         (2, "serve %/site --listen 127.0.0.1:0/tls", "--cert"),
+        (2, "serve %/site --https-redirect", "--cert"),
+        (2, "serve %/site --ticket-life 60", "--cert"),
         (2, "serve %/site --inetd", "--inetd"),
         (2, "serve %/site --pid-file %/none/pid", "none/pid"),
         (2, "serve %/site --pid-file %/cert.pem", "is no pid file"),

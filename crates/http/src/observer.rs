@@ -11,7 +11,7 @@ use tine_tls::Agreed;
 use tokio::io::AsyncRead;
 use tokio::time::sleep;
 
-use crate::access_log::{self, Line, Open, Writer};
+use crate::access_log::{self, AccessLog, HostWriters, Line, Open, Writer};
 use crate::client::{Client, Origin};
 use crate::forwarded::{self, Forwarded};
 use crate::id::{ConnectionId, Numbers, RequestId};
@@ -28,6 +28,8 @@ use crate::trust::Trust;
 pub(crate) struct Observer {
     numbers: Numbers,
     writer: Option<Rc<Writer>>,
+    /// Those of hosts that have their own.
+    hosts: Option<HostWriters>,
     trust: Trust,
     forwarded: Forwarded,
     proxy_protocol: bool,
@@ -52,14 +54,15 @@ impl Station {
     }
 
     pub(crate) fn observer(self, options: &Options, context: &Context) -> Observer {
-        let writer = options.access_log.as_ref().map(|log| {
+        let open = |log: &AccessLog| {
             let context = context.clone();
             let record = Some(context.record().clone());
             Writer::new(log, self.log.clone(), record, move || context.is_leaving())
-        });
+        };
         Observer {
+            hosts: options.host_logs.as_ref().map(|logs| HostWriters::new(logs, open)),
             numbers: Numbers::new(self.worker),
-            writer,
+            writer: options.access_log.as_ref().map(open),
             trust: options.trust.clone(),
             forwarded: options.forwarded,
             proxy_protocol: options.proxy_protocol,
@@ -131,7 +134,8 @@ impl Arrival {
 impl Observer {
     /// Whether a line says where clients connected to.
     pub(crate) fn asks_local(&self) -> bool {
-        self.writer.as_ref().is_some_and(|writer| writer.asks_local())
+        let hosts = self.hosts.iter().flat_map(HostWriters::iter);
+        self.writer.iter().chain(hosts).any(|writer| writer.asks_local())
     }
 
     /// A connection begins: says whose it is; `None` if it should have said so and has not. `local` is where
@@ -190,7 +194,8 @@ impl Observer {
             );
         }
         let begin = |writer| Line::begin(writer, request, &client, origin, now);
-        let line = self.writer.as_ref().map(begin);
+        let own = self.hosts.as_ref().and_then(|hosts| hosts.of(request));
+        let line = own.or(self.writer.as_ref()).map(begin);
         (client, line)
     }
 

@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessLog, HostLogs};
 use crate::forwarded::Forwarded;
 use crate::limits::Limits;
 use crate::trust::Trust;
@@ -24,6 +24,8 @@ pub struct Options {
     pub limits: Limits,
     /// A line a request. Default: none.
     pub access_log: Option<AccessLog>,
+    /// Logs of hosts that have their own. Default: none, and every line goes to `access_log`.
+    pub host_logs: Option<HostLogs>,
     /// Whose word about clients is taken: in the PROXY protocol, and in requests' headers. Default: nobody's.
     pub trust: Trust,
     /// Which header trusted proxies write. Default: `X-Forwarded-For` and `X-Forwarded-Proto`.

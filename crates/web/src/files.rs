@@ -161,7 +161,12 @@ impl Files {
         self.cache.close();
     }
 
-    fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<FileBody> {
+    pub(crate) fn answer(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Response<FileBody> {
         let head = method == Method::HEAD;
         if !head && method != Method::GET {
             return page::wrong_method(method);

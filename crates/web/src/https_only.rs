@@ -1,32 +1,31 @@
-//! A site that is for HTTPS alone, and sends others there.
+//! A service that is for HTTPS alone, and sends others there.
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::header::HOST;
 use http::{HeaderMap, Method, Request, Response, Uri};
+use pin_project_lite::pin_project;
 use tine_http::{Client, FileBody};
 use tower_service::Service;
 
-use crate::Files;
 use crate::page;
 
-/// Files for clients that speak HTTPS; the others are sent to the same address there: GET and HEAD
+/// A service for clients that speak HTTPS; the others are sent to the same address there: GET and HEAD
 /// with a 301, other methods with a 308.
 ///
 /// Who speaks HTTPS is [`Client::is_https`]'s matter: with us, or with a proxy that is trusted.
 #[derive(Clone, Debug)]
-pub struct HttpsOnly {
-    files: Files,
+pub struct HttpsOnly<S> {
+    service: S,
     port: u16,
 }
 
-impl HttpsOnly {
+impl<S> HttpsOnly<S> {
     /// `port` is where clients find HTTPS.
     #[must_use]
-    pub fn new(files: Files, port: u16) -> Self {
-        Self { files, port }
+    pub fn new(service: S, port: u16) -> Self {
+        Self { service, port }
     }
 
     fn elsewhere(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<FileBody> {
@@ -41,20 +40,66 @@ impl HttpsOnly {
     }
 }
 
-impl<B> Service<Request<B>> for HttpsOnly {
-    type Response = Response<FileBody>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<FileBody>, Infallible>>;
+pin_project! {
+    /// The answer of the service, or one that sends the client to HTTPS.
+    #[derive(Debug)]
+    pub struct HttpsOnlyFuture<F> {
+        #[pin]
+        answer: Answer<F>,
+    }
+}
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
+pin_project! {
+    #[project = Answering]
+    #[derive(Debug)]
+    enum Answer<F> {
+        Service { #[pin] answer: F },
+        Elsewhere { response: Option<Response<FileBody>> },
+    }
+}
+
+impl<F, B, E> Future for HttpsOnlyFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: From<FileBody>,
+{
+    type Output = Result<Response<B>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().answer.project() {
+            Answering::Service { answer } => answer.poll(context),
+            Answering::Elsewhere { response } => match response.take() {
+                Some(response) => Poll::Ready(Ok(response.map(B::from))),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<S, A, B> Service<Request<A>> for HttpsOnly<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    B: From<FileBody>,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = HttpsOnlyFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        match request.extensions().get::<Client>() {
-            Some(client) if client.is_https() => self.files.call(request),
-            _ => ready(Ok(self.elsewhere(request.method(), request.uri(), request.headers()))),
-        }
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let answer = match request.extensions().get::<Client>() {
+            Some(client) if client.is_https() => {
+                Answer::Service { answer: self.service.call(request) }
+            }
+            _ => {
+                let response = self.elsewhere(request.method(), request.uri(), request.headers());
+                Answer::Elsewhere { response: Some(response) }
+            }
+        };
+        HttpsOnlyFuture { answer }
     }
 }
 
@@ -77,6 +122,7 @@ mod tests {
     use http::{HeaderValue, StatusCode};
 
     use super::*;
+    use crate::Files;
 
     #[test]
     fn a_client_is_sent_to_the_same_place() {

@@ -44,6 +44,17 @@ pub(crate) fn with_slash(name: &Name, uri: &Uri, method: &Method) -> Response<Fi
     moved(Some(format!("{}{query}", name.as_directory())), method)
 }
 
+/// Sends the client there, with a status of redirects.
+pub(crate) fn redirect(
+    location: Result<HeaderValue, http::header::InvalidHeaderValue>,
+    redirect: StatusCode,
+) -> Response<FileBody> {
+    let Ok(location) = location else { return status(StatusCode::BAD_REQUEST) };
+    let mut response = status(redirect);
+    response.headers_mut().insert(LOCATION, location);
+    response
+}
+
 /// Sends the client there; says that it has asked for nothing that there is, if there is no telling.
 ///
 /// For GET and HEAD with 301, which every client follows; others would turn their method into GET then, and are told 308

@@ -12,7 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_e
 
 /// What is escaped where a path is written as a URI: everything but the characters of a segment (RFC 3986, 3.3). A
 /// backslash is among it: browsers take one behind the first slash for a second slash, and what follows for a host.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+pub(crate) const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')

@@ -15,12 +15,13 @@ use crate::args::{Control, EXIT_CODES, log_path, mode, seconds};
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Serve {
-    /// The directory
+    /// The directory, or a configuration such as tine.toml
     ///
-    /// It is looked for by this path every second: a link that is turned, and a directory that is deleted and made anew, are
+    /// The keys of a configuration are in docs/configuration.md; flags that are typed win over its [server]. A directory is
+    /// looked for by this path every second: a link that is turned, and a directory that is deleted and made anew, are
     /// served within that time. While there is none, the answer is 503. What links reach outside the directory is not
     /// served; absolute links are followed where their target begins with its path.
-    #[arg(value_name = "DIR", default_value = ".")]
+    #[arg(value_name = "DIR|FILE", default_value = ".")]
     pub(crate) root: PathBuf,
 
     /// Serve files and directories whose names begin with a dot, too: .git and .htpasswd, if they are there
@@ -223,12 +224,12 @@ pub(crate) struct Tls {
     pub(crate) key: Vec<PathBuf>,
 
     /// Send clients of the listeners without TLS to https://; to this port, or to that of the first listener with TLS
-    #[arg(long, value_name = "PORT", requires = "cert", num_args = 0..=1, require_equals = true)]
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) https_redirect: Option<Option<u16>>,
 
     /// How long a TLS session can be resumed, in any worker; its keys change every half of it
-    #[arg(long, value_name = "SECONDS", requires = "cert", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) ticket_life: Option<Duration>,
 }
 

@@ -1,44 +1,101 @@
 //! `tine serve`: a pool of workers around the files of a directory.
 
+use std::time::Duration;
+
 use tine::endpoint::Endpoint;
 use tine::listen::ListenOptions;
 use tine::log::LogFile;
 use tine::{BoxError, Log, Nursery, Prefork, Tidy, Worker};
-use tine_http::access_log::AccessLog;
-use tine_http::{Options, Tls, Trust};
+use tine_http::access_log::{AccessLog, HostLogs};
+use tine_http::{FileBody, HttpService, Options, Tls, Trust};
 use tine_web::{Files, HttpsOnly};
 
 use crate::args::Control;
 use crate::failure::{Failure, fine};
 
+mod build;
 mod flags;
 mod hello;
 mod limits;
+pub(crate) mod settings;
+mod sites;
 mod tls;
 
 pub(crate) use flags::Serve;
 use hello::Hello;
-use tls::Redirect;
+pub(crate) use sites::check as check_file;
+use tls::{Redirect, Secure};
 
 pub(crate) fn run(typed: Serve) -> Result<(), Failure> {
-    refuse_datagrams(&typed.listen)?;
-    let tls = tls::read(&typed)?;
+    if typed.root.is_file() {
+        // The file's keys come before what was typed, so both are read again together.
+        return sites::run(&typed.root, std::env::args_os().skip(2).collect());
+    }
+    let tls = tls::read(&typed, &[])?;
     // Before anything is bound, and before privileges are dropped.
     let files = Nursery::gather(|| Files::new(typed.root.clone()))?.dotfiles(typed.dotfiles);
     let hello = Hello::of(&typed.root);
+    start(typed, tls, hello, Logs::default(), files)
+}
+
+/// Serves the sites of a file, if that is what was typed, and the flags need others: those may be keys of the file.
+pub(crate) fn with_file() -> Option<Result<(), Failure>> {
+    let mut words = std::env::args_os().skip(1);
+    if words.next()? != "serve" {
+        return None;
+    }
+    let words: Vec<_> = words.collect();
+    let file = settings::file_of(&words)?;
+    Some(sites::run(&file, words))
+}
+
+/// Access logs of sites.
+#[derive(Default)]
+struct Logs {
+    files: Vec<LogFile>,
+    hosts: Option<HostLogs>,
+}
+
+/// What is served: files of a directory, or sites.
+trait Content: HttpService<Answer: From<FileBody>> {
+    /// Closes what was not used for a while; says when to ask again.
+    fn let_go(&self) -> Option<Duration>;
+    /// Closes all that is only remembered.
+    fn let_go_of_all(&self);
+}
+
+impl Content for Files {
+    fn let_go(&self) -> Option<Duration> {
+        self.let_go()
+    }
+
+    fn let_go_of_all(&self) {
+        self.let_go_of_all();
+    }
+}
+
+fn start(
+    typed: Serve,
+    tls: Secure,
+    hello: Hello,
+    logs: Logs,
+    content: impl Content,
+) -> Result<(), Failure> {
+    refuse_datagrams(&typed.listen)?;
     let (solo, inetd, check) = (typed.solo, typed.inetd, typed.check);
-    let (options, log_file) = Nursery::gather(|| options(&typed, tls.certificates.clone()))?;
+    let (mut options, log_file) = Nursery::gather(|| options(&typed, tls.certificates.clone()))?;
+    options.host_logs = logs.hosts;
     let mut server = server(typed)?;
     if let Some(certificates) = &tls.certificates {
         server = certificates.share_tickets(server);
     }
-    if let Some(file) = log_file {
+    for file in log_file.into_iter().chain(logs.files) {
         server = server.log_file(file);
     }
     if check {
         return fine(server.check()?);
     }
-    let serve = move |worker| serve(worker, &files, &options, tls.redirect);
+    let serve = move |worker| serve(worker, &content, &options, tls.redirect);
     if inetd {
         server.run_inetd(serve)?
     } else if solo {
@@ -74,17 +131,17 @@ fn options(typed: &Serve, tls: Option<Tls>) -> Result<(Options, Option<LogFile>)
 
 fn serve(
     worker: Worker,
-    files: &Files,
+    content: &impl Content,
     options: &Options,
     redirect: Option<Redirect>,
 ) -> Result<(), BoxError> {
-    let (files, options) = (files.clone(), options.clone());
+    let (content, options) = (content.clone(), options.clone());
     let tidy = {
-        let files = files.clone();
+        let content = content.clone();
         move |why| match why {
-            Tidy::Idle => files.let_go(),
+            Tidy::Idle => content.let_go(),
             Tidy::OutOfDescriptors => {
-                files.let_go_of_all();
+                content.let_go_of_all();
                 None
             }
         }
@@ -92,13 +149,13 @@ fn serve(
     match redirect {
         None => tine_http::serve_with(worker, options, |context| async move {
             context.when_idle(tidy);
-            Ok(files)
+            Ok(content)
         }),
         Some(redirect) => {
-            let files = HttpsOnly::new(files, redirect.port(&worker));
+            let content = HttpsOnly::new(content, redirect.port(&worker));
             tine_http::serve_with(worker, options, |context| async move {
                 context.when_idle(tidy);
-                Ok(files)
+                Ok(content)
             })
         }
     }

@@ -1,5 +1,6 @@
 //! What `tine serve` is told of TLS, read and checked against where it listens.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use tine::Worker;
@@ -44,8 +45,8 @@ impl Redirect {
     }
 }
 
-/// Reads the certificates: before anything is bound, and with all rights.
-pub(crate) fn read(typed: &Serve) -> Result<Secure, Failure> {
+/// Reads the certificates, those of sites after those of the flags: before anything is bound, and with all rights.
+pub(crate) fn read(typed: &Serve, sites: &[(PathBuf, PathBuf)]) -> Result<Secure, Failure> {
     let listens = Listens::of(typed)?;
     let (certificates, keys) = (&typed.tls.cert, &typed.tls.key);
     if certificates.len() != keys.len() {
@@ -54,21 +55,32 @@ pub(crate) fn read(typed: &Serve) -> Result<Secure, Failure> {
             "{one} --cert and {other} --key: each has the other, in the same order"
         ));
     }
-    if certificates.is_empty() {
+    if certificates.is_empty() && sites.is_empty() {
+        for (flag, typed) in [
+            ("--https-redirect", typed.tls.https_redirect.is_some()),
+            ("--ticket-life", typed.tls.ticket_life.is_some()),
+        ] {
+            if typed {
+                return wrong(format!("{flag} needs a --cert and its --key"));
+            }
+        }
         return match listens.marked {
             Some(address) => wrong(format!("--listen {address}: TLS needs a --cert and its --key")),
             None => Ok(Secure { certificates: None, redirect: None }),
         };
     }
     if listens.marked.is_none() && !typed.inherited {
-        return wrong("--cert: no --listen is for TLS: write --listen HOST:PORT/tls".to_owned());
+        let what = if certificates.is_empty() { "the certificate of a site" } else { "--cert" };
+        return wrong(format!("{what}: no --listen is for TLS: write --listen HOST:PORT/tls"));
     }
     if typed.tls.https_redirect.is_some() && !listens.plain && !typed.inherited {
         let text =
             "--https-redirect: every --listen is for TLS: add one without, such as --listen 80";
         return wrong(text.to_owned());
     }
-    let mut tls = Tls::from_files(certificates.iter().zip(keys))?;
+    let own = certificates.iter().zip(keys);
+    let sites = sites.iter().map(|(certificate, key)| (certificate, key));
+    let mut tls = Tls::from_files(own.chain(sites))?;
     if let Some(life) = typed.tls.ticket_life {
         tls = tls.ticket_life(life).map_err(|error| at("--ticket-life", &error))?;
     }

@@ -138,7 +138,7 @@ impl From<Failure> for Died {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Typed(error) => Self(DIED, error.to_string()),
-            Failure::Reason(_, text) => Self(DIED, text),
+            Failure::Reason(_, text) | Failure::Lines(_, text) => Self(DIED, text),
         }
     }
 }

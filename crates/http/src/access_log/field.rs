@@ -309,7 +309,7 @@ fn header(out: &mut Out<'_>, headers: &HeaderMap, name: &HeaderName) {
 }
 
 /// Whom the client believes to speak to, without the port.
-fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a [u8]> {
+pub(super) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a [u8]> {
     if let Some(host) = uri.host() {
         return Some(host.as_bytes());
     }

@@ -70,6 +70,7 @@ mod clock;
 mod escape;
 mod field;
 mod format;
+mod hosts;
 mod line;
 mod sent;
 #[cfg(test)]
@@ -83,6 +84,8 @@ use tine::log::LogFile;
 
 pub(crate) use field::protocol;
 pub use format::{Format, FormatError};
+pub use hosts::HostLogs;
+pub(crate) use hosts::HostWriters;
 pub(crate) use line::{Counted, Line};
 pub(crate) use writer::{Open, Writer};
 

@@ -275,7 +275,11 @@ impl Client {
         })?;
         match answer.error {
             // It may repeat what a failed program said.
-            Some(text) => Err(self.error(&escaped(&text))),
+            // What a program says of its configuration has lines.
+            Some(text) => {
+                let lines: Vec<String> = text.lines().map(escaped).collect();
+                Err(self.error(&lines.join("\n")))
+            }
             None if !answer.ok => Err(self.error("it refused without a reason")),
             None => Ok(answer),
         }

@@ -26,8 +26,10 @@ use crate::program::environment;
 
 /// Bytes that a probe may write to its outputs; the reason is looked for there if it does not say it.
 const OUTPUT: usize = 64 << 10;
-/// Bytes of an answer, and of what is quoted of the outputs.
+/// Bytes of an answer.
 const REASON: usize = 1024;
+/// Bytes that are quoted of the outputs: room for many faults of a configuration, in one line of the log.
+const QUOTED: usize = 6 << 10;
 /// What it says if it could serve.
 const FINE: &[u8] = b"fine";
 /// Exit status of a child that could not execute the program.
@@ -122,8 +124,8 @@ impl Probe {
 /// What says most in a program's last words: its panic, else their end.
 fn quoted(written: &str) -> String {
     let bytes = written.trim_end().as_bytes();
-    let from = written.rfind("panicked at").unwrap_or(bytes.len().saturating_sub(REASON));
-    String::from_utf8_lossy(&bytes[from..bytes.len().min(from + REASON)]).into_owned()
+    let from = written.rfind("panicked at").unwrap_or(bytes.len().saturating_sub(QUOTED));
+    String::from_utf8_lossy(&bytes[from..bytes.len().min(from + QUOTED)]).into_owned()
 }
 
 fn kill(keeper: Pid) {
