@@ -54,7 +54,9 @@ fn failing_forks_are_told_once_and_the_pool_is_back_when_they_work_again() {
     let before = cpu_nanos(service.pid());
     let (_, took) = timed(|| {
         assert!(process::signal(workers[0], KILL));
-        service.wait_line("cannot fork: Resource temporarily unavailable");
+        service.wait_line(
+            "cannot fork: Resource temporarily unavailable (os error 11); 2 workers are left",
+        );
         assert!(service.some_worker() > 0, "the others serve");
         service.status();
         service.wait_line("forks work again");
@@ -181,7 +183,7 @@ fn a_supervisor_without_descriptors_says_so_once_goes_on_and_recovers() {
     }
     let before = cpu_nanos(service.pid());
     assert!(process::signal(workers[0], KILL));
-    service.wait_line("cannot fork: Too many open files");
+    service.wait_line("cannot fork: Too many open files (os error 24); 2 workers are left");
     assert!(service.some_worker() > 0, "the others serve");
     assert_eq!(service.ask("sleep 1500"), "slept");
     assert!(cpu_nanos(service.pid()) - before < LITTLE);
