@@ -204,6 +204,18 @@ routes = [{ files = true, listing = true }, { redirect = "https://a.example{1}" 
 }
 
 #[test]
+fn no_line_of_a_key_is_shown_where_its_file_is_taken_for_a_configuration() {
+    let key = "-----BEGIN PRIVATE KEY-----\nMARKER = {\n-----END PRIVATE KEY-----\n";
+    let directory = files(&[("tine.toml", "include = [\"*.pem\"]\n"), ("a.pem", key)]);
+    for file in ["tine.toml", "a.pem"] {
+        let output = tine(directory.path(), &["check", file]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("it is PEM") && !said.contains("MARKER"), "{said}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_and_one_that_is_no_toml() {
     let directory = files(&[("tine.toml", "[server\nlisten = 80 80\n\u{1b}[2J")]);
     let said = faults(&directory);

@@ -274,11 +274,11 @@ impl Client {
             _ => Error::os(format!("cannot talk to {}", self.name()), error),
         })?;
         match answer.error {
-            // It may repeat what a failed program said.
-            // What a program says of its configuration has lines.
+            // It may repeat what a failed program said, of its configuration in many lines. Those are marked, so that none
+            // passes for one of ours.
             Some(text) => {
                 let lines: Vec<String> = text.lines().map(escaped).collect();
-                Err(self.error(&lines.join("\n")))
+                Err(self.error(&lines.join("\n| ")))
             }
             None if !answer.ok => Err(self.error("it refused without a reason")),
             None => Ok(answer),

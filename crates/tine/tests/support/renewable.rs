@@ -62,8 +62,9 @@ impl Renewable {
         let status = self.service.status();
         assert_eq!((status.generation, &*status.phase), (generation, "running"), "{reason}");
         let told = status.reload.expect("there was one").failure;
-        // What the program has said is escaped in an error.
-        assert!(reason.contains(&tine::log::escaped(&told)), "{reason} / {told}");
+        // What the program has said is escaped in an error, line by line.
+        let lines: Vec<String> = told.lines().map(tine::log::escaped).collect();
+        assert!(reason.contains(&lines.join("\n| ")), "{reason} / {told}");
         let serving = status.workers.iter().filter(|worker| worker.stage == "serving");
         let serving: Vec<u32> = serving.map(|worker| worker.pid).collect();
         assert_eq!(serving, workers, "{reason}");

@@ -38,7 +38,7 @@ pub(crate) struct Document<'a> {
 /// # Errors
 /// When the file itself cannot be read.
 pub(crate) fn load(path: &Path, faults: &mut Faults) -> io::Result<Sources> {
-    let text = fs::read_to_string(path)?;
+    let text = read(path)?;
     let includes = includes(&text, faults);
     faults.sources = Sources(vec![Source { path: path.to_owned(), text }]);
     for include in includes {
@@ -62,7 +62,7 @@ pub(crate) fn load(path: &Path, faults: &mut Faults) -> io::Result<Sources> {
                 faults.push(Fault::new(&include.place, format!("more than {FILES_MOST} files")));
                 break;
             }
-            match fs::read_to_string(&path) {
+            match read(&path) {
                 Ok(text) => faults.sources.0.push(Source { path, text }),
                 Err(error) => {
                     let title = format!("cannot read {}: {error}", path.display());
@@ -72,6 +72,17 @@ pub(crate) fn load(path: &Path, faults: &mut Faults) -> io::Result<Sources> {
         }
     }
     Ok(faults.sources.clone())
+}
+
+/// A file's text. Faults show lines of it, so a file of a key is no configuration.
+fn read(path: &Path) -> io::Result<String> {
+    let text = fs::read_to_string(path)?;
+    match text.contains("-----BEGIN ") {
+        true => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "it is PEM, a key or a certificate"))
+        }
+        false => Ok(text),
+    }
 }
 
 /// The patterns of `include`. Faults of syntax are found when the text is parsed for good.
