@@ -6,7 +6,9 @@ use std::fs;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use support::{AT_ONCE, KILL, STOP, Service, TERM, Talk, require_root, start, start_with, timed};
+use support::{
+    AT_ONCE, HUP, KILL, STOP, Service, TERM, Talk, require_root, start, start_with, timed,
+};
 use testkit::process::{self, cpu_nanos, open_fds};
 use testkit::{Server, wait_gone};
 
@@ -191,6 +193,23 @@ fn a_supervisor_without_descriptors_says_so_once_goes_on_and_recovers() {
     assert_eq!(service.children().len(), 2);
     limit_descriptors(service.pid(), 1000);
     service.wait_serving(3);
+    service.stop();
+}
+
+#[test]
+fn a_supervisor_that_cannot_hand_all_its_descriptors_over_goes_on_and_says_so() {
+    if !require_root() || !testkit::require_peer("prlimit") {
+        return;
+    }
+    // Enough to serve and to try the new program, and not for copies of all that it would be left.
+    let service = start_with("--listen 127.0.0.1:0 --workers 4", |server: Server| {
+        server.wrap(["prlimit", "--nofile=40:40"])
+    });
+    let workers = service.wait_serving(4);
+    service.signal(HUP);
+    service.wait_line("open files while it takes over and the limit is 40");
+    assert_eq!(service.wait_serving(4), workers, "nothing has changed");
+    assert!(service.some_worker() > 0);
     service.stop();
 }
 

@@ -101,7 +101,7 @@ pub(crate) struct ControlLeft {
 
 impl Letter {
     /// Every number in it.
-    pub(super) fn descriptors(&self) -> Vec<i32> {
+    pub(crate) fn descriptors(&self) -> Vec<i32> {
         let mut all = vec![self.wake, self.stop];
         all.extend(self.boards.iter().map(|board| board.0));
         all.extend(self.regions.iter().map(|region| region.2));

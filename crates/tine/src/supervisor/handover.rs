@@ -48,6 +48,24 @@ pub(super) struct Reason {
     worker: Option<WorkerId>,
 }
 
+/// Descriptors that a program opens for itself while it takes over, the standard ones among them: fewer than these.
+const OWN_DESCRIPTORS: usize = 20;
+
+/// Whether the limit allows the next program all it needs: what it is left, copies of that before it lets go of
+/// anything, and of each process a descriptor and perhaps its old scoreboard. One that runs out could neither go on nor
+/// come back.
+fn has_room(letter: &Letter) -> io::Result<()> {
+    let old_boards = letter.procs.iter().filter(|proc| proc.board > 0).count();
+    let processes = letter.procs.len() + old_boards;
+    let need = (2 * letter.descriptors().len() + processes + OWN_DESCRIPTORS) as u64;
+    match tine_os::privilege::raise_open_files() {
+        Ok(limit) if limit < need => Err(io::Error::other(format!(
+            "the next program needs {need} open files while it takes over and the limit is {limit}: raise it"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 impl Supervisor {
     pub(super) fn begin_probe(&mut self) {
         self.notify_reloading();
@@ -201,6 +219,7 @@ impl Supervisor {
             note.write_at(&text[..text.len().min(NOTE - 1)], 0)?;
             let letter = self.letter();
             let sealed = letter.seal()?;
+            has_room(&letter)?;
             let taken = Handed::Take {
                 back: reason.is_some(),
                 letter: sealed.as_raw_fd(),
